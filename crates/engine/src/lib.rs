@@ -1,0 +1,1 @@
+//! The engine: carries out a plan, step by step, resumable at any instant.

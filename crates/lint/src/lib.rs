@@ -1,0 +1,1 @@
+//! Checks of a survey: findings with stable codes, evidence and a fix.

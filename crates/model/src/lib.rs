@@ -1,0 +1,1 @@
+//! The nouns of rehome: migration, survey, finding, plan, event, run record.

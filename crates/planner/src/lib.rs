@@ -1,0 +1,1 @@
+//! The pure planner: migration and survey in, plan out.

@@ -1,0 +1,1 @@
+//! The pod port: scripts run in containers by the Kubernetes exec API.

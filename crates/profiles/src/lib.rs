@@ -1,0 +1,1 @@
+//! What rehome knows of each application: scripts, identity on disk, hazards.

@@ -1,0 +1,1 @@
+//! The simulated world: Kubernetes, hosts, a replicated database, faults and checkers.

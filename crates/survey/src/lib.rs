@@ -1,0 +1,1 @@
+//! The survey: everything observed at one time, cloud, hosts and cluster.
