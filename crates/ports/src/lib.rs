@@ -1,1 +1,17 @@
-//! The ports: what rehome asks of a cloud, of hosts and of pods, as traits with contracts.
+//! The ports: what rehome asks of a cloud, of hosts and of pods.
+//!
+//! In: the model's nouns. Out: traits whose documentation is their contract (idempotent or not, what a lost reply
+//! means, what "already so" answers, which errors mean retry, wait, decide or stop). The suites that
+//! every implementation must pass stand with the emulator (crate `ec2-emulator`) and run over both its faces.
+
+mod cloud;
+mod error;
+mod hosts;
+mod pods;
+
+pub use cloud::{
+    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter, VolumeFilter,
+};
+pub use error::{CloudError, ErrorClass, ScriptError};
+pub use hosts::{HostScript, Hosts, ScriptOutput};
+pub use pods::{PodScript, Pods};

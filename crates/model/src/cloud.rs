@@ -1,0 +1,195 @@
+//! What the cloud shows of itself, in EC2's terms and our types.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, SnapshotId, VolumeId, Zone};
+
+/// A tag set.
+pub type Tags = BTreeMap<String, String>;
+
+/// State of an instance (EC2 InstanceStateName).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "EC2's own words")]
+pub enum InstanceState {
+    Pending,
+    Running,
+    ShuttingDown,
+    Terminated,
+    Stopping,
+    Stopped,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its type, `m5.large`.
+    pub instance_type: String,
+    /// Its private address; a stopped instance keeps it.
+    pub private_ip: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+    /// The device name of its root volume.
+    pub root_device: Option<String>,
+    /// Its attached volumes.
+    pub block_devices: Vec<InstanceBlockDevice>,
+    /// Its Auto Scaling group, if it is in one.
+    pub auto_scaling: Option<AutoScalingMembership>,
+}
+
+/// A volume as an instance lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceBlockDevice {
+    /// Device name as given at the attach: `/dev/xvdf`. On Nitro the kernel calls it otherwise.
+    pub device: String,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Whether terminating the instance deletes the volume.
+    pub delete_on_termination: bool,
+}
+
+/// An instance's place in an Auto Scaling group. A group terminates members that it finds stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoScalingMembership {
+    /// The group's name.
+    pub group: String,
+    /// `InService`, `Standby`, ...
+    pub lifecycle_state: String,
+}
+
+/// State of a volume (EC2 VolumeState).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "EC2's own words")]
+pub enum VolumeState {
+    Creating,
+    Available,
+    InUse,
+    Deleting,
+    Deleted,
+    Error,
+}
+
+/// State of an attachment (EC2 VolumeAttachmentState). None at all means detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "EC2's own words")]
+pub enum AttachmentState {
+    Attaching,
+    Attached,
+    Detaching,
+    Detached,
+    Busy,
+}
+
+/// Where a volume is attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The device name.
+    pub device: String,
+    /// Its state.
+    pub state: AttachmentState,
+}
+
+/// The performance a volume is bought with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// `gp3`, `io2`, ...
+    pub volume_type: String,
+    /// Size in GiB.
+    pub size_gib: u32,
+    /// Provisioned operations a second, where the type has them.
+    pub iops: Option<u32>,
+    /// Provisioned throughput in MiB/s, gp3 only.
+    pub throughput_mib_s: Option<u32>,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// The key it is encrypted with.
+    pub kms_key_id: Option<String>,
+}
+
+/// An EBS volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its id.
+    pub id: VolumeId,
+    /// Its state.
+    pub state: VolumeState,
+    /// Its zone.
+    pub zone: Zone,
+    /// Type, size, performance, encryption.
+    pub spec: VolumeSpec,
+    /// Whether it may be attached to several instances (io1, io2).
+    pub multi_attach: bool,
+    /// The snapshot it was made from.
+    pub snapshot: Option<SnapshotId>,
+    /// Where it is attached.
+    pub attachments: Vec<Attachment>,
+    /// When it was created, in ms since 1970.
+    pub created_at_ms: u64,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// State of a snapshot (EC2 SnapshotState).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "EC2's own words")]
+pub enum SnapshotState {
+    Pending,
+    Completed,
+    Error,
+    Recoverable,
+    Recovering,
+}
+
+/// An EBS snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The volume it captured.
+    pub volume: VolumeId,
+    /// Its state.
+    pub state: SnapshotState,
+    /// EC2's progress in percent. Not linear; sticks at 99.
+    pub progress_percent: u8,
+    /// Size of the captured volume in GiB.
+    pub volume_size_gib: u32,
+    /// The instant it captured, in ms since 1970. The same for all snapshots of one CreateSnapshots call.
+    pub started_at_ms: u64,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+/// What an instance type allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceType {
+    /// `m5.large`.
+    pub name: String,
+    /// Whether volumes appear as NVMe devices.
+    pub nitro: bool,
+    /// Largest number of attached volumes, where EC2 says it.
+    pub attachment_limit: Option<u32>,
+}
+
+/// Who calls, and where (STS GetCallerIdentity, and the client's region).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallerIdentity {
+    /// The account.
+    pub account: String,
+    /// The caller's ARN.
+    pub arn: String,
+    /// The region the calls go to.
+    pub region: String,
+}

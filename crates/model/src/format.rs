@@ -1,0 +1,79 @@
+//! Versions of what rehome writes down, and the rule for readers.
+//!
+//! Every document carries `format: {name, version}`. A reader takes its own version and every older one (a test reads
+//! each format that ever landed); it refuses a newer one by name, changing nothing, because it cannot know what the
+//! newer writer relied on. Within a version fields are only added, with a default; unknown fields are ignored.
+
+use serde::{Deserialize, Serialize};
+
+/// Name and version of a document's format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format {
+    /// `rehome.plan`, `rehome.run`.
+    pub name: String,
+    /// Counts up from 1.
+    pub version: u32,
+}
+
+/// The newest plan format this build writes and reads.
+pub const PLAN: (&str, u32) = ("rehome.plan", 1);
+/// The newest run record format this build writes and reads.
+pub const RUN: (&str, u32) = ("rehome.run", 1);
+
+/// Why a document is not read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FormatError {
+    /// Another kind of document.
+    #[error("this is a {found} document, not {expected}")]
+    Name {
+        /// What was expected.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// Made by a newer rehome.
+    #[error("{name} format {found} was written by a newer rehome; this one reads up to {newest}")]
+    Newer {
+        /// The document's kind.
+        name: &'static str,
+        /// Its version.
+        found: u32,
+        /// The newest version known here.
+        newest: u32,
+    },
+}
+
+impl Format {
+    /// The format as this build writes it.
+    pub fn current(known: (&'static str, u32)) -> Self {
+        Self { name: known.0.to_owned(), version: known.1 }
+    }
+
+    /// Whether this build reads a document of this format.
+    pub fn check(&self, known: (&'static str, u32)) -> Result<(), FormatError> {
+        if self.name != known.0 {
+            return Err(FormatError::Name { expected: known.0, found: self.name.clone() });
+        }
+        if self.version > known.1 {
+            return Err(FormatError::Newer { name: known.0, found: self.version, newest: known.1 });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_and_equal_versions_are_read_newer_ones_refused() {
+        let known = ("rehome.plan", 3);
+        for version in 1..=3 {
+            assert_eq!(Format { name: "rehome.plan".into(), version }.check(known), Ok(()));
+        }
+        let newer = Format { name: "rehome.plan".into(), version: 4 };
+        assert!(newer.check(known).unwrap_err().to_string().contains("newer rehome"));
+        let other = Format { name: "rehome.run".into(), version: 1 };
+        assert!(matches!(other.check(known), Err(FormatError::Name { .. })));
+    }
+}

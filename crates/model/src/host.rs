@@ -1,0 +1,93 @@
+//! What a legacy instance shows of itself, read-only.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::MemberView;
+use crate::ids::VolumeId;
+
+/// One legacy instance, seen from inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// Operating system, from os-release's PRETTY_NAME.
+    pub os: String,
+    /// Its block devices, also those that hold nothing of the application.
+    pub block_devices: Vec<HostBlockDevice>,
+    /// Its mounts of real block devices.
+    pub mounts: Vec<Mount>,
+    /// The application's service unit.
+    pub service: ServiceReport,
+    /// The paths where the application says it keeps data, each under a mount point.
+    pub data_paths: Vec<DataPath>,
+    /// What the application says of itself and its peers; none if it does not answer.
+    pub view: Option<MemberView>,
+    /// Why `view` is none.
+    pub view_error: Option<String>,
+}
+
+/// A block device of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostBlockDevice {
+    /// Kernel path, `/dev/nvme1n1`.
+    pub path: String,
+    /// The EBS volume behind it: from the NVMe serial number or the attachment's device name.
+    pub volume: Option<VolumeId>,
+    /// lsblk's TYPE: `disk`, `part`, `lvm`, `raid0`, `crypt`, `loop`.
+    pub kind: String,
+    /// lsblk's parent device, for partitions and stacked devices.
+    pub parent: Option<String>,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// File system or other signature: `xfs`, `ext4`, `LVM2_member`, `linux_raid_member`, `crypto_LUKS`.
+    pub fs_type: Option<String>,
+    /// File system label.
+    pub label: Option<String>,
+    /// File system UUID.
+    pub uuid: Option<String>,
+    /// Whether it has a partition table.
+    pub partitioned: bool,
+    /// Whether it is an instance store (NVMe model "Amazon EC2 NVMe Instance Storage"): lost at a stop.
+    pub instance_store: bool,
+}
+
+/// A mounted file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The device.
+    pub source: String,
+    /// Where it is mounted.
+    pub target: String,
+    /// File system type.
+    pub fs_type: String,
+    /// Mount options.
+    pub options: String,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// Free bytes.
+    pub available_bytes: u64,
+}
+
+/// A directory in which the application keeps data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPath {
+    /// The directory.
+    pub path: String,
+    /// The mount point it lies under.
+    pub mount_point: String,
+    /// Numeric owner of the directory.
+    pub uid: u32,
+    /// Numeric group of the directory.
+    pub gid: u32,
+}
+
+/// The application's service on the host (systemd's ActiveState, UnitFileState, Restart).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceReport {
+    /// Unit name, `cassandra.service`.
+    pub unit: String,
+    /// `active`, `inactive`, `failed`, ...
+    pub active: String,
+    /// `enabled`, `disabled`, `masked`, ...
+    pub enabled: String,
+    /// systemd's Restart= setting.
+    pub restart: String,
+}

@@ -1,0 +1,34 @@
+//! Labels, tags and annotations: how everything rehome makes is found again without its run record (invariant I7).
+
+/// Kubernetes label and EC2 tag: the migration's name.
+pub const MIGRATION: &str = "rehome.dev/migration";
+/// Kubernetes label and EC2 tag: the run that created the object.
+pub const RUN: &str = "rehome.dev/run";
+/// Kubernetes annotation and EC2 tag: the step that created the object (a step id has characters no label takes).
+pub const STEP: &str = "rehome.dev/step";
+/// Kubernetes label and EC2 tag: the member it belongs to.
+pub const MEMBER: &str = "rehome.dev/member";
+/// Kubernetes label and EC2 tag: the volume's role in the member.
+pub const ROLE: &str = "rehome.dev/role";
+/// Annotation that is touched to wake the claim binder (facts: bound in 0.9 s instead of 22 s).
+pub const NUDGE: &str = "rehome.dev/nudged-at";
+/// Annotation of a PersistentVolume: the volume the member had before.
+pub const LEGACY_VOLUME: &str = "rehome.dev/legacy-volume";
+
+/// Keeps Argo CD from pruning the claims it did not make (argo-cd#3050).
+pub const ARGO_SYNC_OPTIONS: (&str, &str) = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false");
+/// Keeps Helm from deleting the claims.
+pub const HELM_KEEP: (&str, &str) = ("helm.sh/resource-policy", "keep");
+
+/// Tag without which AmazonEBSCSIDriverPolicyV2 lets the driver neither attach nor detach a volume.
+pub const CSI_CLUSTER: (&str, &str) = ("ebs.csi.aws.com/cluster", "true");
+/// Tags that tell a person, and older driver policies, which claim a volume serves.
+pub const CSI_CLAIM_NAME: &str = "kubernetes.io/created-for/pvc/name";
+/// See [`CSI_CLAIM_NAME`].
+pub const CSI_CLAIM_NAMESPACE: &str = "kubernetes.io/created-for/pvc/namespace";
+/// See [`CSI_CLAIM_NAME`].
+pub const CSI_VOLUME_NAME: &str = "kubernetes.io/created-for/pv/name";
+/// The driver that attaches EBS volumes, unless the migration names another (EKS Auto Mode does).
+pub const EBS_CSI_DRIVER: &str = "ebs.csi.aws.com";
+/// Node label with the zone.
+pub const TOPOLOGY_ZONE: &str = "topology.kubernetes.io/zone";

@@ -1,0 +1,239 @@
+//! The migration: what the user wants, one YAML file, `kind: Migration`.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{InstanceId, RoleName};
+
+/// The only apiVersion there is.
+pub const API_VERSION: &str = "rehome.dev/v1alpha1";
+
+/// A migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Migration {
+    /// Version of this schema.
+    pub api_version: ApiVersion,
+    /// Always `Migration`.
+    pub kind: Kind,
+    /// Its name.
+    pub metadata: Metadata,
+    /// What is wanted.
+    pub spec: Spec,
+}
+
+/// Versions of the schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first.
+    #[serde(rename = "rehome.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// Kinds of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// A migration.
+    Migration,
+}
+
+/// The migration's own name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Metadata {
+    /// A DNS-1123 label of at most 40 characters: it becomes part of object names.
+    pub name: String,
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Spec {
+    /// What runs on the members.
+    pub application: Application,
+    /// Where it runs now.
+    pub source: Source,
+    /// Where it shall run.
+    pub target: Target,
+    /// How the volumes get there.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// How service passes over.
+    #[serde(default)]
+    pub cutover: Cutover,
+    /// Limits of time that differ from the profile's.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Application {
+    /// The profile: `cassandra`.
+    pub profile: String,
+    /// Settings of the profile, such as the unit's name.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The legacy side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// AWS region.
+    pub region: String,
+    /// Which instances are the members.
+    pub members: MemberSelector,
+    /// The volumes of a member that move, by role.
+    pub volumes: Vec<SourceVolume>,
+    /// How to reach a member's inside.
+    #[serde(default)]
+    pub hosts: HostAccess,
+}
+
+/// Which instances are the members. Exactly one way is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum MemberSelector {
+    /// These instances.
+    InstanceIds(Vec<InstanceId>),
+    /// All that carry these tags and are not terminated.
+    Tags(BTreeMap<String, String>),
+    /// The members of this Auto Scaling group.
+    AutoScalingGroup(String),
+}
+
+/// A volume that moves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceVolume {
+    /// What it is for.
+    pub role: RoleName,
+    /// Where it is mounted on the legacy hosts.
+    pub mount_path: String,
+}
+
+/// How to reach a member's inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum HostAccess {
+    /// AWS Systems Manager Run Command.
+    #[default]
+    Ssm,
+    /// The user's own OpenSSH.
+    Ssh(SshAccess),
+}
+
+/// Settings for OpenSSH; all else comes from the user's ssh configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SshAccess {
+    /// User to log in as; needs password-less sudo unless it is root.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// ssh_config file to use instead of the user's.
+    #[serde(default)]
+    pub config_file: Option<String>,
+    /// Port.
+    #[serde(default)]
+    pub port: Option<u16>,
+}
+
+/// The new side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Target {
+    /// kubeconfig context; the current one if not given.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Namespace.
+    pub namespace: String,
+    /// Where the members land.
+    pub slots: Slots,
+    /// CSI driver of the PersistentVolumes.
+    #[serde(default = "default_driver")]
+    pub csi_driver: String,
+}
+
+fn default_driver() -> String {
+    crate::labels::EBS_CSI_DRIVER.to_owned()
+}
+
+/// Where the members land.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Slots {
+    /// Ordinals of one or several StatefulSets, in this order.
+    StatefulSets(Vec<SetSlots>),
+    /// Claims named by a pattern, for operators that name them their own way; pods are left to the operator.
+    Claims(ClaimPattern),
+}
+
+/// The slots of one StatefulSet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SetSlots {
+    /// The set's name.
+    pub name: String,
+    /// Role -> volume claim template; roles not named here have a template of the role's name.
+    #[serde(default)]
+    pub claims: BTreeMap<RoleName, String>,
+    /// Member (name or instance id) -> ordinal; members not named here are placed by zone and name.
+    #[serde(default)]
+    pub ordinals: BTreeMap<String, u32>,
+    /// The container the application runs in; the first one if not given.
+    #[serde(default)]
+    pub container: Option<String>,
+}
+
+/// Claims named by a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClaimPattern {
+    /// With `{role}` and `{ordinal}`: `server-data-dc1-rack1-sts-{ordinal}`.
+    pub pattern: String,
+    /// Storage class of the claims.
+    pub storage_class: String,
+    /// First ordinal.
+    #[serde(default)]
+    pub first_ordinal: u32,
+}
+
+/// How the volumes get there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// A base snapshot while serving, a small one after the stop, volumes made from it.
+    #[default]
+    Snapshot,
+}
+
+/// How service passes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cutover {
+    /// All members stop, all volumes are captured, the new side starts closed, is verified, is opened.
+    #[default]
+    Stop,
+}
+
+/// Limits of time, in seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// For a base snapshot to complete. Default: 24 h.
+    #[serde(default)]
+    pub base_snapshot_seconds: Option<u32>,
+    /// For a final snapshot to complete. Default: 2 h.
+    #[serde(default)]
+    pub final_snapshot_seconds: Option<u32>,
+    /// For the service of a member to stop. Default: 10 min.
+    #[serde(default)]
+    pub stop_seconds: Option<u32>,
+    /// For a member to be up and seen by all others. Default: 15 min.
+    #[serde(default)]
+    pub member_up_seconds: Option<u32>,
+}

@@ -1,0 +1,87 @@
+//! The names rehome gives to what it creates. All are functions of the migration, never of chance, so that a second
+//! attempt meets the first one's objects instead of making new ones.
+
+use crate::ids::{MemberName, RoleName, RunId, StepId};
+
+/// The longest client token that EC2 takes (CreateVolume, CopyVolumes).
+pub const CLIENT_TOKEN_MAX_CHARS: usize = 64;
+
+/// The claim the StatefulSet controller looks for: `<template>-<set>-<ordinal>`
+/// (kubernetes `pkg/controller/statefulset/stateful_set_utils.go`, getPersistentVolumeClaimName).
+pub fn claim(template: &str, set: &str, ordinal: u32) -> String {
+    format!("{template}-{set}-{ordinal}")
+}
+
+/// The pod of an ordinal: `<set>-<ordinal>`.
+pub fn pod(set: &str, ordinal: u32) -> String {
+    format!("{set}-{ordinal}")
+}
+
+/// The PersistentVolume that a parked claim names. It depends on the slot and not on the run, so that a later run
+/// finds the claims that an earlier one left parked.
+pub fn persistent_volume(namespace: &str, claim: &str) -> String {
+    let digest = blake3::hash(format!("{namespace}/{claim}").as_bytes()).to_hex();
+    let mut readable: String = format!("rehome-{claim}");
+    readable.truncate(52);
+    format!("{}-{}", readable.trim_end_matches('-'), &digest[..10])
+}
+
+/// The ConfigMap that holds the environment with which a set starts closed to clients.
+pub fn gate(set: &str) -> String {
+    format!("rehome-gate-{set}")
+}
+
+/// The header of the run record, and the Lease of its driver.
+pub fn record(migration: &str) -> String {
+    format!("rehome-run-{migration}")
+}
+
+/// A member's part of the run record.
+pub fn member_record(migration: &str, member: &MemberName) -> String {
+    let digest = blake3::hash(member.as_str().as_bytes()).to_hex();
+    format!("rehome-run-{migration}-{}", &digest[..10])
+}
+
+/// The plan, compressed, beside the run record.
+pub fn plan_record(migration: &str) -> String {
+    format!("rehome-plan-{migration}")
+}
+
+/// The n-th run of a plan. Two machines that start the same run give it the same name, and then the Lease decides.
+pub fn run(migration: &str, plan_hash: &str, generation: u32) -> RunId {
+    let digest = blake3::hash(format!("{migration}/{plan_hash}/{generation}").as_bytes()).to_hex();
+    RunId(format!("{migration}-{}", &digest[..8]))
+}
+
+/// The client token of one attempt of one step for one role: the same call again is the same volume.
+pub fn client_token(run: &RunId, step: &StepId, role: &RoleName, attempt: u32) -> String {
+    let digest = blake3::hash(format!("{run}/{step}/{role}/{attempt}").as_bytes()).to_hex();
+    let mut token = format!("rehome-{digest}");
+    token.truncate(CLIENT_TOKEN_MAX_CHARS);
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_has_the_name_the_statefulset_controller_looks_for() {
+        assert_eq!(claim("data", "cassandra", 2), "data-cassandra-2");
+    }
+
+    #[test]
+    fn persistent_volume_names_are_valid_and_differ_by_namespace() {
+        let long = "x".repeat(200);
+        assert!(persistent_volume("a", &long).len() <= 63);
+        assert_ne!(persistent_volume("a", "data-c-0"), persistent_volume("b", "data-c-0"));
+    }
+
+    #[test]
+    fn a_new_attempt_has_a_new_token_and_the_same_attempt_the_same() {
+        let (run, step, role) = (RunId::from("r"), StepId::from("s"), RoleName::from("data"));
+        assert_eq!(client_token(&run, &step, &role, 1), client_token(&run, &step, &role, 1));
+        assert_ne!(client_token(&run, &step, &role, 1), client_token(&run, &step, &role, 2));
+        assert!(client_token(&run, &step, &role, 1).len() <= CLIENT_TOKEN_MAX_CHARS);
+    }
+}

@@ -1,0 +1,276 @@
+//! The vocabulary of steps: every act rehome knows, with its inputs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::MemberIdentity;
+use crate::cloud::{Tags, VolumeSpec};
+use crate::ids::{InstanceId, MemberName, RoleName, SnapshotId, StepId, VolumeId, Zone};
+use crate::task::HostTask;
+
+/// An input that is known now, or will be after another step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input<T> {
+    /// Known now.
+    Literal(T),
+    /// The output of a step; shown as "(known after apply)".
+    Output {
+        /// The step.
+        step: StepId,
+        /// The output's name.
+        output: String,
+    },
+}
+
+/// When a snapshot is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotPhase {
+    /// While production serves; makes the final one small.
+    Base,
+    /// After the unmount; what the new volumes are made from.
+    Final,
+}
+
+/// A claim exactly as it will be created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimSpec {
+    /// Namespace.
+    pub namespace: String,
+    /// Name: `<template>-<set>-<ordinal>`.
+    pub name: String,
+    /// The PersistentVolume it names.
+    pub volume_name: String,
+    /// Class; empty for none.
+    pub storage_class: String,
+    /// Size in GiB: the EBS size exactly, else the resizer grows the volume.
+    pub size_gib: u32,
+    /// Access modes.
+    pub access_modes: Vec<String>,
+    /// Labels: those of the template and the set's selector. The record's own are added.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodTarget {
+    /// The member that lives there.
+    pub member: MemberName,
+    /// Pod.
+    pub pod: String,
+    /// Container.
+    pub container: String,
+    /// Claims the pod must have, by name.
+    pub claims: Vec<String>,
+    /// Who must live there.
+    pub identity: MemberIdentity,
+}
+
+/// What a step does. Each is idempotent: it looks first, acts only if needed, and looks again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Action {
+    /// Create a claim that names a PersistentVolume which does not exist: nothing can be provisioned, no pod can start.
+    ParkClaim {
+        /// The claim.
+        claim: ClaimSpec,
+    },
+    /// Take PersistentVolume and bound claim away and park the claim anew. Needs the pod gone.
+    UnreleaseVolume {
+        /// The claim.
+        claim: ClaimSpec,
+        /// The pod that must be gone first.
+        pod: Option<String>,
+    },
+    /// Write the ConfigMap with which the set starts closed to clients.
+    CloseSet {
+        /// ConfigMap.
+        config_map: String,
+        /// Its data.
+        data: BTreeMap<String, String>,
+    },
+    /// Write the ConfigMap with which pods that start from now on are open.
+    UncloseSet {
+        /// ConfigMap.
+        config_map: String,
+        /// Its data.
+        data: BTreeMap<String, String>,
+    },
+    /// Delete the gate's ConfigMap.
+    RemoveGate {
+        /// ConfigMap.
+        config_map: String,
+    },
+    /// Switch off DeleteOnTermination, protect the instance from termination, take it out of its Auto Scaling group's care.
+    ProtectInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// Device -> what DeleteOnTermination was.
+        delete_on_termination: BTreeMap<String, bool>,
+        /// Its group, if it is in one and in service.
+        auto_scaling_group: Option<String>,
+    },
+    /// Put back what ProtectInstance changed.
+    UnprotectInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// Device -> what DeleteOnTermination was.
+        delete_on_termination: BTreeMap<String, bool>,
+        /// Its group, if it was in service in one.
+        auto_scaling_group: Option<String>,
+    },
+    /// Snapshot a member's volumes in one call, at one instant. Outputs: `snapshot/<role>`.
+    SnapshotInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// Its volumes that are captured, by role; all others are excluded.
+        volumes: BTreeMap<RoleName, VolumeId>,
+        /// Attached volumes that are not captured.
+        excluded: Vec<VolumeId>,
+        /// Base or final.
+        phase: SnapshotPhase,
+        /// Tags by role.
+        tags: BTreeMap<RoleName, Tags>,
+    },
+    /// Wait until snapshots are completed.
+    AwaitSnapshots {
+        /// By role.
+        snapshots: BTreeMap<RoleName, Input<SnapshotId>>,
+    },
+    /// Delete what SnapshotInstance made, found by tag.
+    DeleteSnapshots {
+        /// The step that made them.
+        made_by: StepId,
+    },
+    /// Make a volume from a snapshot. Output: `volume`.
+    CreateVolume {
+        /// The role.
+        role: RoleName,
+        /// The snapshot.
+        snapshot: Input<SnapshotId>,
+        /// The zone.
+        zone: Zone,
+        /// Type, size, performance.
+        spec: VolumeSpec,
+        /// Tags.
+        tags: Tags,
+    },
+    /// Delete what CreateVolume made, found by tag, once it is detached.
+    DeleteVolumes {
+        /// The step that made them.
+        made_by: StepId,
+    },
+    /// Run an idempotent task on the host.
+    Host {
+        /// The instance.
+        instance: InstanceId,
+        /// The task.
+        host_task: HostTask,
+    },
+    /// Read the stopped member's identity from its disk and compare.
+    InspectDisk {
+        /// The instance.
+        instance: InstanceId,
+        /// Who must be found there.
+        identity: MemberIdentity,
+    },
+    /// Stop the instance: from here it cannot serve, whatever starts its service.
+    StopInstance {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Start the instance.
+    StartInstance {
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Gate: all legacy members are stopped and none of their volumes is attached elsewhere.
+    AwaitLegacyFenced {
+        /// Instances, with the volumes that must stay theirs.
+        instances: BTreeMap<InstanceId, Vec<VolumeId>>,
+    },
+    /// Create the PersistentVolume: the single act that lets the slot's pod start. Checks first that the volume is
+    /// available, in its zone, and made from the final snapshot of the right legacy volume; then sees the claim bound.
+    ReleaseVolume {
+        /// The claim.
+        claim: ClaimSpec,
+        /// The member and role it is for.
+        member: MemberName,
+        /// See `member`.
+        role: RoleName,
+        /// The new volume.
+        volume: Input<VolumeId>,
+        /// The snapshot it must be made from.
+        snapshot: Input<SnapshotId>,
+        /// The legacy volume that snapshot must have captured.
+        legacy_volume: VolumeId,
+        /// Zone.
+        zone: Zone,
+        /// File system.
+        fs_type: String,
+        /// CSI driver.
+        driver: String,
+    },
+    /// Set the replicas of a set through its scale subresource.
+    ScaleSet {
+        /// The set.
+        set: String,
+        /// Wanted replicas.
+        replicas: u32,
+        /// Pods that must be gone at the end, when scaling down.
+        gone: Vec<String>,
+    },
+    /// Gate: every pod runs, with its claims and no others.
+    AwaitPods {
+        /// The pods.
+        pods: Vec<PodTarget>,
+        /// The claims by pod -> PersistentVolume names, for the proof that slot and volume belong together.
+        volumes: BTreeMap<String, Vec<String>>,
+    },
+    /// Gate: asked inside, every pod is who it must be, sees all others up at pods' addresses, and is closed (or open).
+    AwaitMembers {
+        /// The pods.
+        pods: Vec<PodTarget>,
+        /// Addresses no member may be seen at.
+        legacy_addresses: Vec<String>,
+        /// Whether clients must be able to connect.
+        open: bool,
+    },
+    /// Open every pod to clients. The opening: from here only the user rolls back.
+    Open {
+        /// The pods.
+        pods: Vec<PodTarget>,
+    },
+    /// Close every pod to clients.
+    Close {
+        /// The pods.
+        pods: Vec<PodTarget>,
+    },
+    /// Gate: on every legacy host the member is up in every other's view and open to clients.
+    AwaitLegacyMembers {
+        /// Member -> instance and identity.
+        members: BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
+    },
+    /// Find snapshots and volumes that this run made twice (a reply was lost) and delete the surplus.
+    Sweep {
+        /// Outputs that are kept: `step/output`.
+        keep: Vec<Input<String>>,
+    },
+}
+
+impl Action {
+    /// Whether it only looks.
+    pub fn is_gate(&self) -> bool {
+        matches!(
+            self,
+            Self::AwaitSnapshots { .. }
+                | Self::AwaitLegacyFenced { .. }
+                | Self::AwaitPods { .. }
+                | Self::AwaitMembers { .. }
+                | Self::AwaitLegacyMembers { .. }
+                | Self::InspectDisk { .. }
+        )
+    }
+}

@@ -1,0 +1,103 @@
+//! The run record: what an execution has done, kept in the target cluster, readable from any machine that reaches it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::Format;
+use crate::ids::{RunId, StepId};
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Before the first member is quiesced: production serves.
+    Preparing,
+    /// From the first quiesced member to the opening: downtime.
+    Cutover,
+    /// The new side serves; the old one is kept.
+    Completed,
+    /// A failure before the opening, or the user, is being undone.
+    Undoing,
+    /// The legacy side serves on its original volumes.
+    RolledBack,
+    /// Needs a person.
+    Stuck,
+}
+
+impl Phase {
+    /// Whether a driver may take the run up in this phase by `apply`.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack)
+    }
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// An act may have been sent: its effect is to be looked for.
+    Intended,
+    /// Its postcondition was seen to hold.
+    Done,
+    /// It is being undone.
+    Undoing,
+    /// Its undo's postcondition was seen to hold.
+    Undone,
+    /// It failed, and what is left is unknown or cannot be undone.
+    Stuck,
+}
+
+/// A step's line in the record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Where it stands.
+    pub state: StepState,
+    /// Attempts so far; part of client tokens.
+    pub attempt: u32,
+    /// Declared outputs, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// The last error, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// When the state was written, in ms since 1970.
+    pub at_ms: u64,
+}
+
+/// The header of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunHeader {
+    /// Format of the record.
+    pub format: Format,
+    /// The run.
+    pub run: RunId,
+    /// The migration's name.
+    pub migration: String,
+    /// Hash of the plan that is carried out.
+    pub plan_hash: String,
+    /// Counts the runs of this migration, from 1.
+    pub generation: u32,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Why it is being undone or stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the first driver took it up, in ms since 1970.
+    pub started_at_ms: u64,
+    /// When the first member left service, in ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover_at_ms: Option<u64>,
+    /// When the new side was verified open, in ms since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at_ms: Option<u64>,
+}
+
+/// A whole run record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// The header.
+    pub header: RunHeader,
+    /// All steps that were begun.
+    pub steps: BTreeMap<StepId, StepRecord>,
+}

@@ -1,0 +1,44 @@
+//! The survey: everything observed at one time. Immutable.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::{CallerIdentity, Instance, InstanceType, Volume};
+use crate::cluster::ClusterReport;
+use crate::host::HostReport;
+use crate::ids::{InstanceId, MemberName, VolumeId};
+
+/// Cloud, hosts and cluster at one time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Survey {
+    /// When it was made, in ms since 1970.
+    pub at_ms: u64,
+    /// Who asks the cloud, and where.
+    pub caller: CallerIdentity,
+    /// The legacy members, in the order of their names.
+    pub members: Vec<MemberSurvey>,
+    /// The volumes attached to them.
+    pub volumes: BTreeMap<VolumeId, Volume>,
+    /// The instance types of members and nodes, as far as EC2 describes them.
+    pub instance_types: BTreeMap<String, InstanceType>,
+    /// The target cluster.
+    pub cluster: ClusterReport,
+    /// Instance ids the migration names that EC2 does not know.
+    pub missing_instances: Vec<InstanceId>,
+    /// Cloud permissions that a dry run found missing, as EC2 actions.
+    pub denied_cloud_actions: Vec<String>,
+}
+
+/// A legacy member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberSurvey {
+    /// Its name in the plan.
+    pub name: MemberName,
+    /// Its instance.
+    pub instance: Instance,
+    /// What the host shows; none if it could not be asked.
+    pub host: Option<HostReport>,
+    /// Why `host` is none.
+    pub host_error: Option<String>,
+}

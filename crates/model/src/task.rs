@@ -1,0 +1,92 @@
+//! What rehome asks of a member's inside. A task is data; a profile renders it as a script and reads the answer.
+
+use serde::{Deserialize, Serialize};
+
+/// A task on a legacy instance. All are idempotent: asked again, they find their work done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case")]
+pub enum HostTask {
+    /// Look around, read-only. Answers [`HostAnswer::Report`].
+    Survey,
+    /// Bring memory to disk while the member serves, so that little remains for the stop.
+    Flush,
+    /// Leave service for good: drain, stop, mask the unit. Ends only when no process of the unit is left.
+    StopService,
+    /// Read the identity files of the stopped member, a part at a time. Answers [`HostAnswer::IdentityPart`].
+    ReadIdentity {
+        /// Number of the part, from 0.
+        part: u32,
+    },
+    /// Sync and unmount the file systems, and see that nothing has them mounted.
+    Unmount {
+        /// Mount points, deepest last; unmounted in reverse order.
+        mount_points: Vec<String>,
+    },
+    /// Mount them again, as fstab says.
+    Mount {
+        /// Mount points, deepest last.
+        mount_points: Vec<String>,
+    },
+    /// Unmask and start the unit.
+    StartService,
+    /// How the member sees its cluster. Answers [`HostAnswer::View`].
+    View,
+}
+
+impl HostTask {
+    /// A short name for logs and script headers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Survey => "survey",
+            Self::Flush => "flush",
+            Self::StopService => "stop-service",
+            Self::ReadIdentity { .. } => "read-identity",
+            Self::Unmount { .. } => "unmount",
+            Self::Mount { .. } => "mount",
+            Self::StartService => "start-service",
+            Self::View => "view",
+        }
+    }
+}
+
+/// What a host task answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum HostAnswer {
+    /// The task's work is done (also if it was done before).
+    Done,
+    /// Answer to [`HostTask::Survey`].
+    Report(Box<crate::host::HostReport>),
+    /// Answer to [`HostTask::View`].
+    View(Box<crate::answer::MemberView>),
+    /// Answer to [`HostTask::ReadIdentity`]: part of a base64 text.
+    IdentityPart {
+        /// This part of the text.
+        text: String,
+        /// Length of the whole text.
+        total_chars: usize,
+    },
+}
+
+/// A task in a pod of the new side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "task", rename_all = "kebab-case")]
+pub enum PodTask {
+    /// How the member sees its cluster. Answers with a [`crate::answer::MemberView`].
+    View,
+    /// Let clients in.
+    Open,
+    /// Shut clients out.
+    Close,
+}
+
+impl PodTask {
+    /// A short name for logs and script headers.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Open => "open",
+            Self::Close => "close",
+        }
+    }
+}

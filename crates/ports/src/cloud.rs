@@ -1,0 +1,165 @@
+//! The cloud: EC2, EBS and Auto Scaling in rehome's own terms.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec};
+use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
+
+use crate::error::CloudError;
+
+/// Which instances to describe. Terminated instances are shown while EC2 shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InstanceFilter {
+    /// By id. Unknown ids are an `InvalidInstanceID.NotFound` that names them.
+    Ids(Vec<InstanceId>),
+    /// By tags, all of which must match.
+    Tags(Tags),
+    /// Members of an Auto Scaling group.
+    AutoScalingGroup(String),
+}
+
+/// Which volumes to describe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumeFilter {
+    /// By id. Ids that EC2 does not show (yet, or any more) are left out of the answer: no error.
+    Ids(Vec<VolumeId>),
+    /// By tags, all of which must match.
+    Tags(Tags),
+}
+
+/// Which of the account's own snapshots to describe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotFilter {
+    /// By id. Ids that EC2 does not show are left out of the answer: no error.
+    Ids(Vec<SnapshotId>),
+    /// By tags, all of which must match.
+    Tags(Tags),
+}
+
+/// CreateSnapshots of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateSnapshots {
+    /// The instance.
+    pub instance: InstanceId,
+    /// Attached data volumes to leave out; the root volume is always left out unless `include_root`.
+    pub exclude: Vec<VolumeId>,
+    /// Whether the root volume is captured too.
+    pub include_root: bool,
+    /// Description.
+    pub description: String,
+    /// Tags set with the creation, on every snapshot.
+    pub tags: Tags,
+}
+
+/// CreateVolume from a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateVolume {
+    /// The snapshot; must be completed.
+    pub snapshot: SnapshotId,
+    /// The zone.
+    pub zone: Zone,
+    /// Type, size, performance. The key is taken from the snapshot.
+    pub spec: VolumeSpec,
+    /// Tags set with the creation.
+    pub tags: Tags,
+    /// Client token, at most 64 characters.
+    pub token: String,
+}
+
+/// A protection of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceProtection {
+    /// DisableApiTermination.
+    Termination,
+    /// DisableApiStop.
+    Stop,
+}
+
+/// Anything that can be tagged.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the ids say it")]
+pub enum ResourceId {
+    Instance(InstanceId),
+    Volume(VolumeId),
+    Snapshot(SnapshotId),
+}
+
+/// The cloud.
+///
+/// All methods: an error of class `Retry` says nothing of the effect. Describes are eventually consistent: right after
+/// a change they may show the older state or nothing, for seconds (EC2 "Eventual consistency"); a negative describe by
+/// tag right after a create proves nothing. Implementations page, and batch where EC2 allows it; they do not retry
+/// anything but throttled or failed *reads*.
+#[async_trait]
+pub trait Cloud: Send + Sync {
+    /// Who calls, and where.
+    async fn caller(&self) -> Result<CallerIdentity, CloudError>;
+
+    /// Instances, with their volumes and their Auto Scaling membership, in the order of ids.
+    async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError>;
+
+    /// What instance types allow; unknown ones are left out.
+    async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError>;
+
+    /// Volumes in the order of ids. Deleted ones are gone or `Deleted`.
+    async fn describe_volumes(&self, filter: &VolumeFilter) -> Result<Vec<Volume>, CloudError>;
+
+    /// Own snapshots in the order of ids.
+    async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError>;
+
+    /// One snapshot per captured volume, all at one instant, tagged. **Not idempotent, no token**: after an error of
+    /// class `Retry` look for the tags (and wait out staleness) before a second call.
+    async fn create_snapshots(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError>;
+
+    /// A volume from a snapshot. Idempotent by token: the same token and parameters answer the same volume. The volume
+    /// may yet fail (`Error`, or it vanishes) after this answered; then its token is burned.
+    async fn create_volume(&self, request: &CreateVolume) -> Result<Volume, CloudError>;
+
+    /// Deletes a volume. A volume that is gone is `Ok`. `VolumeInUse` while attached.
+    async fn delete_volume(&self, volume: &VolumeId) -> Result<(), CloudError>;
+
+    /// Deletes a snapshot. A snapshot that is gone is `Ok`.
+    async fn delete_snapshot(&self, snapshot: &SnapshotId) -> Result<(), CloudError>;
+
+    /// Attaches a volume. Attached there already is `Ok`; attached elsewhere is `VolumeInUse`.
+    async fn attach_volume(&self, volume: &VolumeId, instance: &InstanceId, device: &str) -> Result<(), CloudError>;
+
+    /// Begins to detach a volume. Detached already is `Ok`. Never forced.
+    async fn detach_volume(&self, volume: &VolumeId, instance: &InstanceId) -> Result<(), CloudError>;
+
+    /// Begins to stop an instance, by a clean shutdown. Stopped or stopping already is `Ok`.
+    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError>;
+
+    /// Begins to start an instance. Running or pending already is `Ok`; `IncorrectInstanceState` while it is stopping.
+    async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError>;
+
+    /// Switches a protection. Idempotent.
+    async fn protect_instance(
+        &self,
+        instance: &InstanceId,
+        protection: InstanceProtection,
+        on: bool,
+    ) -> Result<(), CloudError>;
+
+    /// Whether a protection is on.
+    async fn is_protected(&self, instance: &InstanceId, protection: InstanceProtection) -> Result<bool, CloudError>;
+
+    /// Sets DeleteOnTermination by device name. Idempotent.
+    async fn set_delete_on_termination(
+        &self,
+        instance: &InstanceId,
+        devices: &BTreeMap<String, bool>,
+    ) -> Result<(), CloudError>;
+
+    /// Takes an instance out of its Auto Scaling group's care (EnterStandby, desired capacity lowered) or gives it back
+    /// (ExitStandby). Already so is `Ok`. The change takes time: see the instance's lifecycle state.
+    async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), CloudError>;
+
+    /// Adds or overwrites tags. Idempotent.
+    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError>;
+
+    /// Of the actions this crate performs, those the caller is denied by a dry run on the given resources
+    /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success.
+    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError>;
+}

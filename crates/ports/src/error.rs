@@ -1,0 +1,137 @@
+//! Errors of the ports, classed by what the caller should do.
+
+use thiserror::Error;
+
+/// What an error asks of the caller (facts: EC2's codes by what they mean for a driver).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Throttled, unavailable, timed out: the same call may be sent again soon. **Its effect may have happened.**
+    Retry,
+    /// Something else must end first (pending snapshots, a detach): again after a longer wait. No effect happened.
+    Wait,
+    /// The caller must look and decide: token burned, limit met, already so.
+    Decide,
+    /// Not found: soon after a create this may be staleness, later it is the truth.
+    NotFound,
+    /// Will not go away by itself: permission, bad parameter, quota.
+    Stop,
+}
+
+/// An error of the cloud, in EC2's own code and message.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{operation}: {code}: {message}")]
+pub struct CloudError {
+    /// The EC2 operation, `CreateVolume`.
+    pub operation: &'static str,
+    /// EC2's code; `Timeout` or `Transport` if no reply came.
+    pub code: String,
+    /// EC2's message.
+    pub message: String,
+}
+
+impl CloudError {
+    /// An error in EC2's terms.
+    pub fn new(operation: &'static str, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { operation, code: code.into(), message: message.into() }
+    }
+
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        classify(&self.code)
+    }
+}
+
+/// The class of an EC2 error code. Unknown codes stop: a driver that retries what it does not understand does harm.
+pub fn classify(code: &str) -> ErrorClass {
+    match code {
+        "RequestLimitExceeded"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "EC2ThrottledException"
+        | "InternalError"
+        | "InternalFailure"
+        | "Unavailable"
+        | "ServiceUnavailable"
+        | "RequestTimeout"
+        | "RequestExpired"
+        | "Timeout"
+        | "Transport" => ErrorClass::Retry,
+        "SnapshotCreationPerVolumeRateExceeded"
+        | "ConcurrentSnapshotLimitExceeded"
+        | "PendingSnapshotLimitExceeded"
+        | "ConcurrentCopyVolumeLimitExceeded"
+        | "IncorrectState"
+        | "IncorrectInstanceState"
+        | "IncorrectModificationState"
+        | "VolumeInUse"
+        | "InvalidSnapshot.InUse"
+        | "VolumeModificationRateExceeded"
+        | "InsufficientVolumeCapacity"
+        | "ScalingActivityInProgress" => ErrorClass::Wait,
+        "IdempotentParameterMismatch" | "VolumeLimitExceeded" | "InvalidAttachment.NotFound" | "DryRunOperation" => {
+            ErrorClass::Decide
+        }
+        code if code.ends_with(".NotFound") || code == "InvocationDoesNotExist" => ErrorClass::NotFound,
+        _ => ErrorClass::Stop,
+    }
+}
+
+/// A script that could not be run, or whose end is not known.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ScriptError {
+    /// The host or pod cannot be reached. The script did not start.
+    #[error("{target} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which host or pod.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+    /// No end was seen in time. **The script may still run**: run it again, it finds what was done.
+    #[error("{target}: the script {task} did not end within {limit_s} s")]
+    TimedOut {
+        /// Which host or pod.
+        target: String,
+        /// Task's name.
+        task: String,
+        /// The limit in seconds.
+        limit_s: u32,
+    },
+    /// Refused for good: permission, unknown target.
+    #[error("{target}: {reason}")]
+    Refused {
+        /// Which host or pod.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ScriptError {
+    /// What to do about it.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } => ErrorClass::Retry,
+            Self::Refused { .. } => ErrorClass::Stop,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_that_nobody_knows_stop() {
+        assert_eq!(classify("SomethingNew"), ErrorClass::Stop);
+        assert_eq!(classify("UnauthorizedOperation"), ErrorClass::Stop);
+    }
+
+    #[test]
+    fn not_found_is_its_own_class_but_for_attachments() {
+        assert_eq!(classify("InvalidVolume.NotFound"), ErrorClass::NotFound);
+        assert_eq!(classify("InvalidAttachment.NotFound"), ErrorClass::Decide);
+    }
+}
