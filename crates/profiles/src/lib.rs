@@ -1,1 +1,9 @@
-//! What rehome knows of each application: scripts, identity on disk, hazards.
+//! What rehome knows of each application: its scripts, its answers, its identity on disk.
+//!
+//! In: tasks, and text or bytes that members gave. Out: scripts, and the model's values. Pure: nothing is run here.
+
+mod profile;
+mod reference;
+
+pub use profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, find, names};
+pub use reference::Reference;

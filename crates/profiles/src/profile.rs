@@ -1,0 +1,122 @@
+//! What rehome asks of an application's profile.
+
+use std::collections::BTreeMap;
+
+use rehome_model::answer::{MemberIdentity, MemberView};
+use rehome_model::cluster::{ContainerReport, StatefulSetReport};
+use rehome_model::ids::{RunId, StepId};
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+
+/// Who asks, for the header that marks a script on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScriptContext<'a> {
+    /// The run; none for a survey.
+    pub run: Option<&'a RunId>,
+    /// The step; none for a survey.
+    pub step: Option<&'a StepId>,
+    /// The migration's settings for the profile.
+    pub settings: &'a BTreeMap<String, String>,
+    /// Mount paths of the volumes that move.
+    pub mount_paths: &'a [String],
+}
+
+/// How a set starts closed to clients: a ConfigMap key that its pods read as an environment variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Environment variable, and key of the ConfigMap.
+    pub variable: &'static str,
+    /// Its value while the set must stay closed.
+    pub closed: &'static str,
+    /// Its value once the set is open.
+    pub open: &'static str,
+}
+
+/// Limits of time of an application's own doing, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileLimits {
+    /// For a flush.
+    pub flush_s: u32,
+    /// For drain and stop.
+    pub stop_s: u32,
+    /// For a started member to be up in every other's view.
+    pub member_up_s: u32,
+}
+
+/// What the set's configuration says of the application it will start, as far as it says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetConfiguration {
+    /// The container the application runs in.
+    pub container: String,
+    /// Values by the names of [`MemberIdentity::attributes`], and `cluster`; compared with every member's.
+    pub attributes: BTreeMap<String, String>,
+    /// The application's version, from the image's tag.
+    pub version: Option<String>,
+    /// The uid it runs as, where image or set say it.
+    pub uid: Option<u32>,
+    /// Whether the container takes the gate's variable from the gate's ConfigMap.
+    pub gated: bool,
+    /// Whether the readiness probe can only pass once clients are let in.
+    pub readiness_needs_clients: bool,
+    /// Literal addresses of the configuration (seeds).
+    pub addresses: Vec<String>,
+}
+
+/// An application's answer that could not be understood.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{what} of {profile} was not understood: {reason}")]
+pub struct AnswerError {
+    /// The profile.
+    pub profile: &'static str,
+    /// What was read: `nodetool status`, `system.local`.
+    pub what: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// An application, as data and pure functions. Scripts go out as text, answers come back as text; nothing here runs.
+pub trait Profile: Send + Sync {
+    /// Its name in a migration.
+    fn name(&self) -> &'static str;
+
+    /// The shell script for a task on a legacy host. Idempotent, run as root.
+    fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String;
+
+    /// Reads what the script of `task` printed.
+    fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError>;
+
+    /// The shell script for a task in a pod.
+    fn pod_script(&self, task: &PodTask) -> String;
+
+    /// Reads what the script of [`PodTask::View`] printed.
+    fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError>;
+
+    /// The identity in the archive that [`HostTask::ReadIdentity`] brought (decoded from base64).
+    fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError>;
+
+    /// How its sets start closed.
+    fn gate(&self) -> Gate;
+
+    /// Its limits of time.
+    fn limits(&self) -> ProfileLimits;
+
+    /// Whether a member keeps its identity when its address changes.
+    fn survives_address_change(&self) -> bool;
+
+    /// Whether a full stop needs all pods to start together.
+    fn needs_parallel_start(&self) -> bool;
+
+    /// Reads a set's configuration.
+    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration;
+}
+
+/// The profile of a name.
+pub fn find(name: &str) -> Option<&'static dyn Profile> {
+    ALL.iter().copied().find(|profile| profile.name() == name)
+}
+
+/// The names of all profiles.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|profile| profile.name()).collect()
+}
+
+const ALL: &[&dyn Profile] = &[&crate::reference::Reference];

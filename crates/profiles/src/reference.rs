@@ -1,0 +1,93 @@
+//! The reference application: a replicated database that exists only in the simulated world.
+//!
+//! Its answers are the model's own values as JSON, so that simulations exercise rehome and not a text format.
+//! Its identity on disk is the file `identity.json` on the data volume.
+
+use rehome_model::answer::{MemberIdentity, MemberView};
+use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+
+use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference;
+
+const NAME: &str = "reference";
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &[u8]) -> Result<T, AnswerError> {
+    serde_json::from_slice(text).map_err(|error| AnswerError {
+        profile: NAME,
+        what: what.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+impl Profile for Reference {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
+        let step = context.step.map_or("survey", |step| step.as_str());
+        format!("refdb-host {} --step {step}", task.name())
+    }
+
+    fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError> {
+        parse(task.name(), stdout.as_bytes())
+    }
+
+    fn pod_script(&self, task: &PodTask) -> String {
+        format!("refdb {}", task.name())
+    }
+
+    fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError> {
+        parse("view", stdout.as_bytes())
+    }
+
+    fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError> {
+        parse("identity.json", archive)
+    }
+
+    fn gate(&self) -> Gate {
+        Gate { variable: "REFDB_CLIENTS", closed: "closed", open: "open" }
+    }
+
+    fn limits(&self) -> ProfileLimits {
+        ProfileLimits { flush_s: 300, stop_s: 600, member_up_s: 900 }
+    }
+
+    fn survives_address_change(&self) -> bool {
+        true
+    }
+
+    fn needs_parallel_start(&self) -> bool {
+        true
+    }
+
+    fn set_configuration(&self, _set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
+        let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
+        let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
+        for (variable, attribute) in [
+            ("REFDB_CLUSTER", "cluster"),
+            ("REFDB_DATA_CENTER", "data_center"),
+            ("REFDB_RACK", "rack"),
+            ("REFDB_TOKENS", "token_count"),
+        ] {
+            if let Some(value) = known(variable) {
+                configuration.attributes.insert(attribute.to_owned(), value);
+            }
+        }
+        configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+        configuration.uid = container.run_as_user;
+        configuration.gated = matches!(
+            container.env.get(self.gate().variable),
+            Some(EnvValue::ConfigMap { optional: true, .. })
+        );
+        configuration.readiness_needs_clients =
+            container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
+        configuration.addresses =
+            known("REFDB_SEEDS").map(|seeds| seeds.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        configuration
+    }
+}
