@@ -1,1 +1,25 @@
 //! The engine: carries out a plan, step by step, resumable at any instant.
+//!
+//! In: a [`rehome_model::plan::Plan`] and the ports. Out: [`rehome_model::event::Event`]s and the run record, which
+//! lives in the target cluster. It chooses nothing: what is done, in which order, and what takes it back, stands in
+//! the plan. Every step looks, acts only if needed, and looks again; so a kill at any instant is harmless.
+
+mod actions;
+mod clock;
+mod context;
+mod driver;
+mod error;
+mod kubernetes;
+mod lease;
+mod limits;
+mod schedule;
+mod store;
+mod undo;
+
+pub use clock::Clock;
+pub use driver::{Command, Driver, EngineError, Outcome, Ports, status};
+pub use error::{StepError, StepErrorKind};
+pub use kubernetes::{Kube, KubeError};
+pub use limits::*;
+pub use store::{RecordStore, StoreError};
+pub use undo::rollback_plan;

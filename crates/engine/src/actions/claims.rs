@@ -1,0 +1,154 @@
+//! Parked claims, and the way back to them (invariant I5).
+
+use rehome_model::labels;
+use rehome_model::plan::ClaimSpec;
+use rehome_model::quantity;
+use serde_json::{Map, Value, json};
+
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+use crate::kubernetes::{label, paths, text, uid};
+
+/// Creates a claim that names a PersistentVolume which does not exist yet.
+pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
+    let path = paths::claim(&claim.namespace, &claim.name);
+    if context.kube().get(&path).await?.is_none() {
+        context.may_act()?;
+        match context.kube().create(&paths::claims(&claim.namespace), &object(context, claim)).await {
+            // A claim that appeared meanwhile is looked at below, like any other.
+            Err(error) if !error.is_conflict() => return Err(error.into()),
+            _ => {}
+        }
+    }
+    let found = context.kube().get(&path).await?.ok_or_else(|| {
+        StepError::again("NotFound", format!("claim {} is not there after it was created", claim.name))
+    })?;
+    check_ours(context, claim, &found)?;
+    Ok(Outputs::new())
+}
+
+/// Refuses a claim that is not this migration's, or that names another volume.
+pub(super) fn check_ours(context: &StepContext, claim: &ClaimSpec, found: &Value) -> Result<(), StepError> {
+    if !found["metadata"]["deletionTimestamp"].is_null() {
+        return Err(StepError::again("Terminating", format!("claim {} is being deleted", claim.name)));
+    }
+    if label(found, labels::MIGRATION) != Some(&context.plan().migration) {
+        return Err(StepError::failed(
+            "Stranger",
+            format!(
+                "claim {}/{} exists and does not belong to this migration; nothing of it was changed",
+                claim.namespace, claim.name
+            ),
+        ));
+    }
+    let named = text(found, "/spec/volumeName");
+    if named != claim.volume_name {
+        return Err(StepError::failed(
+            "Stranger",
+            format!("claim {} names volume {named:?}, not {}", claim.name, claim.volume_name),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes claim and PersistentVolume away and parks the claim anew. Retain keeps the volume itself.
+pub(super) async fn unrelease(
+    context: &StepContext,
+    claim: &ClaimSpec,
+    pod: Option<&str>,
+) -> Result<Outputs, StepError> {
+    if let Some(pod) = pod {
+        pod_gone(context, &claim.namespace, pod).await?;
+    }
+    let volume_path = paths::volume(&claim.volume_name);
+    let claim_path = paths::claim(&claim.namespace, &claim.name);
+    if let Some(volume) = context.kube().get(&volume_path).await? {
+        if label(&volume, labels::MIGRATION) != Some(&context.plan().migration) {
+            return Err(StepError::failed(
+                "Stranger",
+                format!("PersistentVolume {} does not belong to this migration", claim.volume_name),
+            ));
+        }
+        // While the volume goes, the claim must go too (it is bound); it comes back parked right after.
+        if let Some(found) = context.kube().get(&claim_path).await?
+            && label(&found, labels::MIGRATION) == Some(&context.plan().migration)
+        {
+            context.may_act()?;
+            context.kube().delete(&claim_path, uid(&found)).await?;
+        }
+        context.may_act()?;
+        context.kube().delete(&volume_path, uid(&volume)).await?;
+        let gone = uid(&volume).to_owned();
+        park_when_gone(context, claim).await?;
+        context
+            .wait(async || match context.kube().get(&volume_path).await? {
+                Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
+                _ => Ok(Ok(())),
+            })
+            .await?;
+    }
+    park_when_gone(context, claim).await
+}
+
+/// Parks the claim as soon as its name is free. A claim that the set's controller made in between, because somebody
+/// scaled the set up at this instant, is blank and unbound: it is taken away again before a pod can use it.
+async fn park_when_gone(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
+    let path = paths::claim(&claim.namespace, &claim.name);
+    context
+        .wait(async || {
+            let Some(found) = context.kube().get(&path).await? else {
+                return Ok(Ok(()));
+            };
+            if !found["metadata"]["deletionTimestamp"].is_null() {
+                return Ok(Err(format!("claim {} goes", claim.name)));
+            }
+            let blank = text(&found, "/spec/volumeName").is_empty() && text(&found, "/status/phase") != "Bound";
+            if label(&found, labels::MIGRATION).is_none() && blank {
+                context.may_act()?;
+                context.kube().delete(&path, uid(&found)).await?;
+                return Ok(Err(format!("claim {} was made anew by the set and is taken away", claim.name)));
+            }
+            Ok(Ok(()))
+        })
+        .await?;
+    park(context, claim).await
+}
+
+/// Waits until a pod is gone.
+pub(super) async fn pod_gone(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
+    let path = paths::pod(namespace, pod);
+    context
+        .wait(async || {
+            Ok(match context.kube().get(&path).await? {
+                None => Ok(()),
+                Some(_) => Err(format!("pod {pod} ends")),
+            })
+        })
+        .await
+}
+
+/// The claim as it is created.
+pub(crate) fn object(context: &StepContext, claim: &ClaimSpec) -> Value {
+    let mut labels_of: Map<String, Value> =
+        claim.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
+    labels_of.insert(labels::MIGRATION.to_owned(), json!(context.plan().migration));
+    labels_of.insert(labels::RUN.to_owned(), json!(context.run()));
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": claim.name, "namespace": claim.namespace, "labels": labels_of,
+            "annotations": {
+                labels::STEP: context.step.id,
+                labels::ARGO_SYNC_OPTIONS.0: labels::ARGO_SYNC_OPTIONS.1,
+                labels::HELM_KEEP.0: labels::HELM_KEEP.1,
+            },
+        },
+        "spec": {
+            "accessModes": claim.access_modes,
+            "resources": {"requests": {"storage": quantity::from_gib(claim.size_gib)}},
+            "storageClassName": claim.storage_class,
+            "volumeMode": "Filesystem",
+            "volumeName": claim.volume_name,
+        },
+    })
+}

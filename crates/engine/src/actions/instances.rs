@@ -1,0 +1,174 @@
+//! The legacy instances: protection, stop, start, and the proof that all are stopped.
+
+use std::collections::BTreeMap;
+
+use rehome_model::cloud::{Instance, InstanceState};
+use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_ports::{CloudError, InstanceFilter, InstanceProtection, VolumeFilter};
+
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+
+/// Auto Scaling's word for a member it leaves alone.
+const STANDBY: &str = "Standby";
+const IN_SERVICE: &str = "InService";
+
+async fn describe(context: &StepContext, instance: &InstanceId) -> Result<Instance, StepError> {
+    let found = context.cloud().describe_instances(&InstanceFilter::Ids(vec![instance.clone()])).await?;
+    found.into_iter().find(|found| found.id == *instance).ok_or_else(|| {
+        let missing =
+            CloudError::new("DescribeInstances", "InvalidInstanceID.NotFound", format!("{instance} is not shown"));
+        missing.into()
+    })
+}
+
+/// Nothing but the user takes this instance or its volumes away.
+pub(super) async fn protect(
+    context: &StepContext,
+    instance: &InstanceId,
+    delete_on_termination: &BTreeMap<String, bool>,
+    group: Option<&str>,
+) -> Result<Outputs, StepError> {
+    if !context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
+        context.may_act()?;
+        context.cloud().protect_instance(instance, InstanceProtection::Termination, true).await?;
+    }
+    let off: BTreeMap<String, bool> = delete_on_termination.keys().map(|device| (device.clone(), false)).collect();
+    set_delete_on_termination(context, instance, &off).await?;
+    set_standby(context, instance, group, true).await?;
+    Ok(Outputs::new())
+}
+
+/// Puts back what `protect` changed.
+pub(super) async fn unprotect(
+    context: &StepContext,
+    instance: &InstanceId,
+    delete_on_termination: &BTreeMap<String, bool>,
+    group: Option<&str>,
+) -> Result<Outputs, StepError> {
+    set_standby(context, instance, group, false).await?;
+    set_delete_on_termination(context, instance, delete_on_termination).await?;
+    if context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
+        context.may_act()?;
+        context.cloud().protect_instance(instance, InstanceProtection::Termination, false).await?;
+    }
+    Ok(Outputs::new())
+}
+
+async fn set_delete_on_termination(
+    context: &StepContext,
+    instance: &InstanceId,
+    wanted: &BTreeMap<String, bool>,
+) -> Result<(), StepError> {
+    let differs = |found: &Instance| {
+        found
+            .block_devices
+            .iter()
+            .any(|device| wanted.get(&device.device).is_some_and(|wanted| *wanted != device.delete_on_termination))
+    };
+    if differs(&describe(context, instance).await?) {
+        context.may_act()?;
+        context.cloud().set_delete_on_termination(instance, wanted).await?;
+    }
+    context
+        .wait(async || {
+            let found = describe(context, instance).await?;
+            Ok(if differs(&found) { Err(format!("DeleteOnTermination of {instance} changes")) } else { Ok(()) })
+        })
+        .await
+}
+
+async fn set_standby(
+    context: &StepContext,
+    instance: &InstanceId,
+    group: Option<&str>,
+    standby: bool,
+) -> Result<(), StepError> {
+    let Some(group) = group else { return Ok(()) };
+    let wanted = if standby { STANDBY } else { IN_SERVICE };
+    let state = |found: &Instance| found.auto_scaling.as_ref().map(|member| member.lifecycle_state.clone());
+    if state(&describe(context, instance).await?).as_deref() != Some(wanted) {
+        context.may_act()?;
+        context.cloud().set_standby(group, instance, standby).await?;
+    }
+    context
+        .wait(async || {
+            let now = state(&describe(context, instance).await?).unwrap_or_default();
+            Ok(if now == wanted { Ok(()) } else { Err(format!("{instance} is {now} in Auto Scaling group {group}")) })
+        })
+        .await
+}
+
+/// Stops an instance by a clean shutdown.
+pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    match describe(context, instance).await?.state {
+        InstanceState::Stopped | InstanceState::Stopping => {}
+        InstanceState::Terminated | InstanceState::ShuttingDown => {
+            return Err(StepError::failed("Terminated", format!("{instance} is terminated")));
+        }
+        InstanceState::Pending | InstanceState::Running => {
+            context.may_act()?;
+            context.cloud().stop_instance(instance).await?;
+        }
+    }
+    reach(context, instance, InstanceState::Stopped).await
+}
+
+/// Starts an instance.
+pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    context
+        .wait(async || {
+            Ok(match describe(context, instance).await?.state {
+                InstanceState::Stopping => Err(format!("{instance} is still stopping")),
+                _ => Ok(()),
+            })
+        })
+        .await?;
+    if describe(context, instance).await?.state == InstanceState::Stopped {
+        context.may_act()?;
+        context.cloud().start_instance(instance).await?;
+    }
+    reach(context, instance, InstanceState::Running).await
+}
+
+async fn reach(context: &StepContext, instance: &InstanceId, wanted: InstanceState) -> Result<Outputs, StepError> {
+    context
+        .wait(async || {
+            let state = describe(context, instance).await?.state;
+            Ok(if state == wanted { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
+        })
+        .await?;
+    Ok(Outputs::new())
+}
+
+/// All legacy members are stopped, and their volumes are attached to nothing else: no pod can meet a live original.
+pub(super) async fn fenced(
+    context: &StepContext,
+    instances: &BTreeMap<InstanceId, Vec<VolumeId>>,
+) -> Result<Outputs, StepError> {
+    let ids: Vec<InstanceId> = instances.keys().cloned().collect();
+    context
+        .wait(async || {
+            let found = context.cloud().describe_instances(&InstanceFilter::Ids(ids.clone())).await?;
+            let running: Vec<String> = instances
+                .keys()
+                .filter(|id| !found.iter().any(|i| i.id == **id && i.state == InstanceState::Stopped))
+                .map(ToString::to_string)
+                .collect();
+            Ok(if running.is_empty() { Ok(()) } else { Err(format!("not stopped: {}", running.join(", "))) })
+        })
+        .await?;
+    let volumes: Vec<VolumeId> = instances.values().flatten().cloned().collect();
+    for volume in context.cloud().describe_volumes(&VolumeFilter::Ids(volumes)).await? {
+        for attachment in &volume.attachments {
+            let owner = instances.get(&attachment.instance);
+            if !owner.is_some_and(|volumes| volumes.contains(&volume.id)) {
+                return Err(StepError::failed(
+                    "LegacyVolumeMoved",
+                    format!("legacy volume {} is attached to {}", volume.id, attachment.instance),
+                ));
+            }
+        }
+    }
+    Ok(Outputs::new())
+}

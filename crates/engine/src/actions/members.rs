@@ -1,0 +1,121 @@
+//! Asking the members themselves, in pods and on hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::answer::{MemberIdentity, MemberView};
+use rehome_model::ids::{InstanceId, MemberName};
+use rehome_model::plan::PodTarget;
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+
+use crate::context::{Outputs, StepContext};
+use crate::error::{StepError, StepErrorKind};
+
+/// Lets clients in, or shuts them out, pod by pod.
+pub(super) async fn switch(context: &StepContext, pods: &[PodTarget], open: bool) -> Result<Outputs, StepError> {
+    context.may_act()?;
+    let all = pods.iter().map(|pod| context.pod(pod, if open { PodTask::Open } else { PodTask::Close }));
+    futures::future::try_join_all(all).await?;
+    Ok(Outputs::new())
+}
+
+/// Every pod is who it must be, sees all members up at pods' addresses, agrees on one schema, and is open or closed.
+pub(super) async fn in_pods(
+    context: &StepContext,
+    pods: &[PodTarget],
+    legacy_addresses: &[String],
+    open: bool,
+) -> Result<Outputs, StepError> {
+    let ids: BTreeSet<&str> = pods.iter().map(|pod| pod.identity.id.as_str()).collect();
+    let views = context
+        .wait(async || {
+            let all = pods.iter().map(async |pod| {
+                let output = context.pod(pod, PodTask::View).await?;
+                context
+                    .profile()
+                    .read_pod_view(&output.stdout)
+                    .map_err(|error| StepError::again("Answer", format!("pod {}: {error}", pod.pod)))
+            });
+            let mut views = Vec::new();
+            for (pod, view) in pods.iter().zip(futures::future::join_all(all).await) {
+                match view {
+                    Ok(view) => views.push(view),
+                    // A member that still starts cannot answer: that is what is waited for.
+                    Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
+                    Err(error) => return Err(error),
+                }
+                let view = &views[views.len() - 1];
+                check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
+                if let Some(reason) = not_whole(&format!("pod {}", pod.pod), view, &ids, Some(legacy_addresses), open) {
+                    return Ok(Err(reason));
+                }
+            }
+            Ok(Ok(views))
+        })
+        .await?;
+    let outputs = pods.iter().zip(views).map(|(pod, view)| (format!("address/{}", pod.member), view.address));
+    Ok(outputs.collect())
+}
+
+/// On every legacy host all members are up and open to clients.
+pub(super) async fn on_hosts(
+    context: &StepContext,
+    members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
+) -> Result<Outputs, StepError> {
+    let ids: BTreeSet<&str> = members.values().map(|(_, identity)| identity.id.as_str()).collect();
+    context
+        .wait(async || {
+            let all = members.values().map(|(instance, _)| context.host(instance, &HostTask::View));
+            for ((name, (instance, identity)), answer) in members.iter().zip(futures::future::join_all(all).await) {
+                let view = match answer {
+                    Ok(HostAnswer::View(view)) => view,
+                    Ok(other) => {
+                        return Err(StepError::failed("Answer", format!("view on {instance} answered {other:?}")));
+                    }
+                    Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
+                    Err(error) => return Err(error),
+                };
+                let who = format!("member {name}");
+                check_identity(&who, identity, &view)?;
+                if let Some(reason) = not_whole(&who, &view, &ids, None, true) {
+                    return Ok(Err(reason));
+                }
+            }
+            Ok(Ok(()))
+        })
+        .await?;
+    Ok(Outputs::new())
+}
+
+fn check_identity(who: &str, expected: &MemberIdentity, view: &MemberView) -> Result<(), StepError> {
+    let differences = expected.differences(&view.identity);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(StepError::failed("WrongIdentity", format!("{who} is not the expected member: {}", differences.join("; "))))
+}
+
+/// Why a view is not that of a whole cluster; none if it is.
+fn not_whole(
+    who: &str,
+    view: &MemberView,
+    ids: &BTreeSet<&str>,
+    legacy_addresses: Option<&[String]>,
+    open: bool,
+) -> Option<String> {
+    let seen: BTreeSet<&str> = view.members.iter().map(|member| member.id.as_str()).collect();
+    if seen != *ids {
+        return Some(format!("{who} sees {} of {} members", seen.intersection(ids).count(), ids.len()));
+    }
+    for member in &view.members {
+        if !member.up {
+            return Some(format!("{who} sees {} as {}", member.address, member.state));
+        }
+        if legacy_addresses.is_some_and(|legacy| legacy.contains(&member.address)) {
+            return Some(format!("{who} still sees a member at the legacy address {}", member.address));
+        }
+    }
+    if view.schema_versions.len() > 1 {
+        return Some(format!("{who} sees {} schema versions", view.schema_versions.len()));
+    }
+    (view.clients_open != open).then(|| format!("{who} is {} to clients", if open { "not open" } else { "not closed" }))
+}

@@ -1,0 +1,55 @@
+//! The actions: each looks first, acts only if needed, and looks again. One file a topic.
+
+mod claims;
+mod config;
+mod hosts;
+mod instances;
+mod members;
+mod release;
+mod sets;
+mod snapshots;
+mod sweep;
+mod volumes;
+
+use rehome_model::plan::Action;
+
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+
+/// Carries out one action, once, from wherever an earlier attempt left it.
+pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
+    match action {
+        Action::ParkClaim { claim } => claims::park(context, claim).await,
+        Action::UnreleaseVolume { claim, pod } => claims::unrelease(context, claim, pod.as_deref()).await,
+        Action::CloseSet { config_map, data } | Action::UncloseSet { config_map, data } => {
+            config::write(context, config_map, data).await
+        }
+        Action::RemoveGate { config_map } => config::remove(context, config_map).await,
+        Action::ProtectInstance { instance, delete_on_termination, auto_scaling_group } => {
+            instances::protect(context, instance, delete_on_termination, auto_scaling_group.as_deref()).await
+        }
+        Action::UnprotectInstance { instance, delete_on_termination, auto_scaling_group } => {
+            instances::unprotect(context, instance, delete_on_termination, auto_scaling_group.as_deref()).await
+        }
+        Action::SnapshotInstance { .. } => snapshots::create(context, action).await,
+        Action::AwaitSnapshots { snapshots } => snapshots::completed(context, snapshots).await,
+        Action::DeleteSnapshots { made_by } => snapshots::delete(context, made_by).await,
+        Action::CreateVolume { .. } => volumes::create(context, action).await,
+        Action::DeleteVolumes { made_by } => volumes::delete(context, made_by).await,
+        Action::Host { instance, host_task } => hosts::task(context, instance, host_task).await,
+        Action::InspectDisk { instance, identity } => hosts::inspect(context, instance, identity).await,
+        Action::StopInstance { instance } => instances::stop(context, instance).await,
+        Action::StartInstance { instance } => instances::start(context, instance).await,
+        Action::AwaitLegacyFenced { instances } => instances::fenced(context, instances).await,
+        Action::ReleaseVolume { .. } => release::release(context, action).await,
+        Action::ScaleSet { set, replicas, gone } => sets::scale(context, set, *replicas, gone).await,
+        Action::AwaitPods { pods, volumes } => sets::pods_run(context, pods, volumes).await,
+        Action::AwaitMembers { pods, legacy_addresses, open } => {
+            members::in_pods(context, pods, legacy_addresses, *open).await
+        }
+        Action::Open { pods } => members::switch(context, pods, true).await,
+        Action::Close { pods } => members::switch(context, pods, false).await,
+        Action::AwaitLegacyMembers { members } => members::on_hosts(context, members).await,
+        Action::Sweep { keep } => sweep::sweep(context, keep).await,
+    }
+}

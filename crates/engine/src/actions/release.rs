@@ -1,0 +1,183 @@
+//! Releasing a volume: the single act that lets a slot's pod start (invariants I4, I5, I6).
+
+use rehome_model::cloud::{Volume, VolumeState};
+use rehome_model::ids::{MemberName, RoleName, SnapshotId, VolumeId, Zone};
+use rehome_model::plan::{Action, ClaimSpec};
+use rehome_model::{labels, quantity};
+use rehome_ports::{SnapshotFilter, VolumeFilter};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::claims;
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+use crate::kubernetes::{label, paths, text, uid};
+use crate::lease::micro_time;
+use crate::limits::NUDGE_EVERY;
+
+/// What is released, with its inputs known.
+struct Release<'a> {
+    claim: &'a ClaimSpec,
+    member: &'a MemberName,
+    role: &'a RoleName,
+    volume: VolumeId,
+    snapshot: SnapshotId,
+    legacy_volume: &'a VolumeId,
+    zone: &'a Zone,
+    fs_type: &'a str,
+    driver: &'a str,
+}
+
+pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
+    let Action::ReleaseVolume { claim, member, role, volume, snapshot, legacy_volume, zone, fs_type, driver } = action
+    else {
+        return Err(StepError::failed("Plan", "not a release"));
+    };
+    let volume = context.input(volume)?;
+    let snapshot = context.input(snapshot)?;
+    let release = Release { claim, member, role, volume, snapshot, legacy_volume, zone, fs_type, driver };
+    // The claim first: a volume without its parked claim would be anybody's.
+    let claim_path = paths::claim(&claim.namespace, &claim.name);
+    let found =
+        context.kube().get(&claim_path).await?.ok_or_else(|| {
+            StepError::failed("ClaimGone", format!("claim {} is gone; it was parked before", claim.name))
+        })?;
+    claims::check_ours(context, claim, &found)?;
+    let volume_path = paths::volume(&claim.volume_name);
+    match context.kube().get(&volume_path).await? {
+        Some(existing) => check_volume(context, &release, &existing)?,
+        None => {
+            check_lineage(context, &release).await?;
+            context.may_act()?;
+            context.kube().create(paths::VOLUMES, &object(context, &release)).await?;
+        }
+    }
+    bind(context, &release, &volume_path, &claim_path).await?;
+    Ok(Outputs::new())
+}
+
+/// The EBS volume is what the plan says: the right member's, captured by this run, in the right zone, held by nobody.
+async fn check_lineage(context: &StepContext, release: &Release<'_>) -> Result<(), StepError> {
+    let id = &release.volume;
+    let wrong = |what: String| StepError::failed("WrongVolume", format!("{id} for {}: {what}", release.claim.name));
+    let volumes = context.cloud().describe_volumes(&VolumeFilter::Ids(vec![id.clone()])).await?;
+    let volume: &Volume =
+        volumes.first().ok_or_else(|| StepError::again("InvalidVolume.NotFound", format!("{id} is not shown")))?;
+    if volume.state != VolumeState::Available || !volume.attachments.is_empty() {
+        return Err(StepError::again("IncorrectState", format!("{id} is {:?}, not available", volume.state)));
+    }
+    if volume.zone != *release.zone {
+        return Err(wrong(format!("it is in {}, not in {}", volume.zone, release.zone)));
+    }
+    if volume.spec.size_gib != release.claim.size_gib {
+        return Err(wrong(format!("it has {} GiB, not {}", volume.spec.size_gib, release.claim.size_gib)));
+    }
+    if volume.snapshot.as_ref() != Some(&release.snapshot) {
+        return Err(wrong(format!("it was not made from {}", release.snapshot)));
+    }
+    let snapshots = context.cloud().describe_snapshots(&SnapshotFilter::Ids(vec![release.snapshot.clone()])).await?;
+    let captured = snapshots.first().map(|snapshot| &snapshot.volume);
+    if captured != Some(release.legacy_volume) {
+        return Err(wrong(format!("{} captured {captured:?}, not {}", release.snapshot, release.legacy_volume)));
+    }
+    for (key, wanted) in [(labels::MEMBER, release.member.as_str()), (labels::ROLE, release.role.as_str())] {
+        if volume.tags.get(key).map(String::as_str) != Some(wanted) {
+            return Err(wrong(format!("its tag {key} is not {wanted}")));
+        }
+    }
+    Ok(())
+}
+
+/// A PersistentVolume of this name is ours and for this very volume.
+fn check_volume(context: &StepContext, release: &Release<'_>, existing: &Value) -> Result<(), StepError> {
+    let name = &release.claim.volume_name;
+    if label(existing, labels::MIGRATION) != Some(&context.plan().migration) {
+        return Err(StepError::failed(
+            "Stranger",
+            format!("PersistentVolume {name} exists and does not belong to this migration"),
+        ));
+    }
+    let handle = text(existing, "/spec/csi/volumeHandle");
+    if handle != release.volume.as_str() {
+        return Err(StepError::failed(
+            "WrongVolume",
+            format!("PersistentVolume {name} is for {handle}, not {}", release.volume),
+        ));
+    }
+    if !existing["metadata"]["deletionTimestamp"].is_null() {
+        return Err(StepError::again("Terminating", format!("PersistentVolume {name} is being deleted")));
+    }
+    Ok(())
+}
+
+/// Sees claim and volume bound to each other. The binder is woken by a touch of the claim once the volume shows as
+/// available; otherwise it waits for its resync (facts: 0.9 s against 22 s).
+async fn bind(
+    context: &StepContext,
+    release: &Release<'_>,
+    volume_path: &str,
+    claim_path: &str,
+) -> Result<(), StepError> {
+    let mut nudged: Option<Instant> = None;
+    let (claim_name, volume_name) = (&release.claim.name, &release.claim.volume_name);
+    context
+        .wait(async || {
+            let volume = context.kube().get(volume_path).await?;
+            let claim = context.kube().get(claim_path).await?;
+            let (Some(volume), Some(claim)) = (volume, claim) else {
+                return Err(StepError::failed("ClaimGone", format!("claim {claim_name} or its volume is gone")));
+            };
+            let phase = text(&volume, "/status/phase");
+            let bound = phase == "Bound"
+                && text(&claim, "/status/phase") == "Bound"
+                && text(&volume, "/spec/claimRef/uid") == uid(&claim);
+            if bound {
+                return Ok(Ok(()));
+            }
+            if phase == "Released" || phase == "Failed" {
+                return Err(StepError::failed("NotBound", format!("PersistentVolume {volume_name} is {phase}")));
+            }
+            let due = nudged.is_none_or(|at| at.elapsed() >= NUDGE_EVERY);
+            if phase == "Available" && due {
+                context.may_act()?;
+                let patch = json!({"metadata": {"annotations": {labels::NUDGE: micro_time(context.now_ms())}}});
+                context.kube().merge_patch(claim_path, &patch).await?;
+                nudged = Some(Instant::now());
+            }
+            Ok(Err(format!("claim {claim_name} is {}", text(&claim, "/status/phase"))))
+        })
+        .await
+}
+
+/// The PersistentVolume as it is created. claimRef has no uid: a wrong one would mark the volume Released at once.
+fn object(context: &StepContext, release: &Release<'_>) -> Value {
+    let claim = release.claim;
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": claim.volume_name,
+            "labels": {
+                labels::MIGRATION: context.plan().migration,
+                labels::RUN: context.run(),
+                labels::MEMBER: release.member,
+                labels::ROLE: release.role,
+            },
+            "annotations": {labels::STEP: context.step.id, labels::LEGACY_VOLUME: release.legacy_volume},
+        },
+        "spec": {
+            "capacity": {"storage": quantity::from_gib(claim.size_gib)},
+            "accessModes": claim.access_modes,
+            "volumeMode": "Filesystem",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": claim.storage_class,
+            "claimRef": {
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "namespace": claim.namespace, "name": claim.name,
+            },
+            "csi": {"driver": release.driver, "volumeHandle": release.volume, "fsType": release.fs_type},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                {"key": labels::TOPOLOGY_ZONE, "operator": "In", "values": [release.zone]},
+            ]}]}},
+        },
+    })
+}

@@ -1,0 +1,117 @@
+//! The set: its replicas, and its pods on their volumes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::plan::PodTarget;
+use serde_json::{Value, json};
+
+use super::claims::pod_gone;
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+use crate::kubernetes::{paths, text};
+
+/// Sets the replicas through the scale subresource, against the version that was seen.
+pub(super) async fn scale(
+    context: &StepContext,
+    set: &str,
+    replicas: u32,
+    gone: &[String],
+) -> Result<Outputs, StepError> {
+    let namespace = &context.plan().namespace;
+    let path = paths::scale(namespace, set);
+    let scale = context
+        .kube()
+        .get(&path)
+        .await?
+        .ok_or_else(|| StepError::failed("NotFound", format!("StatefulSet {namespace}/{set} is gone")))?;
+    if scale["spec"]["replicas"].as_u64().unwrap_or(0) != u64::from(replicas) {
+        let wanted = json!({
+            "apiVersion": "autoscaling/v1", "kind": "Scale",
+            "metadata": {
+                "name": set, "namespace": namespace,
+                "resourceVersion": scale["metadata"]["resourceVersion"], "uid": scale["metadata"]["uid"],
+            },
+            "spec": {"replicas": replicas},
+        });
+        context.may_act()?;
+        context.kube().replace(&path, &wanted).await?;
+    }
+    for pod in gone {
+        pod_gone(context, namespace, pod).await?;
+    }
+    Ok(Outputs::new())
+}
+
+/// Every pod runs, on the claims of its slot, each bound to the volume made for it.
+pub(super) async fn pods_run(
+    context: &StepContext,
+    pods: &[PodTarget],
+    volumes: &BTreeMap<String, Vec<String>>,
+) -> Result<Outputs, StepError> {
+    let namespace = &context.plan().namespace;
+    context
+        .wait(async || {
+            for target in pods {
+                let Some(pod) = context.kube().get(&paths::pod(namespace, &target.pod)).await? else {
+                    return Ok(Err(format!("pod {} is not there yet", target.pod)));
+                };
+                if let Some(reason) = not_running(&pod, &target.container) {
+                    return Ok(Err(format!("pod {}: {reason}", target.pod)));
+                }
+                check_volumes(context, namespace, target, &pod, volumes).await?;
+            }
+            Ok(Ok(()))
+        })
+        .await?;
+    Ok(Outputs::new())
+}
+
+fn not_running(pod: &Value, container: &str) -> Option<String> {
+    let empty = Vec::new();
+    let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array).unwrap_or(&empty);
+    if let Some(status) = statuses.iter().find(|status| status["name"] == container) {
+        if status["state"]["running"].is_object() {
+            return None;
+        }
+        for state in ["waiting", "terminated"] {
+            if let Some(reason) = status["state"][state]["reason"].as_str() {
+                return Some(format!("container {container} is {state}: {reason}"));
+            }
+        }
+    }
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).unwrap_or(&empty);
+    let unscheduled = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
+    Some(unscheduled.map_or_else(
+        || format!("it is {}", text(pod, "/status/phase")),
+        |condition| text(condition, "/message").to_owned(),
+    ))
+}
+
+async fn check_volumes(
+    context: &StepContext,
+    namespace: &str,
+    target: &PodTarget,
+    pod: &Value,
+    volumes: &BTreeMap<String, Vec<String>>,
+) -> Result<(), StepError> {
+    let empty = Vec::new();
+    let used: BTreeSet<&str> = pod
+        .pointer("/spec/volumes")
+        .and_then(Value::as_array)
+        .unwrap_or(&empty)
+        .iter()
+        .filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str))
+        .collect();
+    let wrong = |what: String| StepError::failed("WrongVolume", format!("pod {}: {what}", target.pod));
+    for (claim, expected) in target.claims.iter().zip(volumes.get(&target.pod).into_iter().flatten()) {
+        if !used.contains(claim.as_str()) {
+            return Err(wrong(format!("it does not use claim {claim}")));
+        }
+        let found = context.kube().get(&paths::claim(namespace, claim)).await?;
+        let bound = found.as_ref().map(|found| text(found, "/spec/volumeName"));
+        if bound != Some(expected.as_str()) {
+            return Err(wrong(format!("claim {claim} is bound to {bound:?}, not {expected}")));
+        }
+    }
+    Ok(())
+}

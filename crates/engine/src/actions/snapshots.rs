@@ -1,0 +1,157 @@
+//! Snapshots. EC2 has no client token for them: what was made is found by tag, and made twice it is collected (I7, I8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::cloud::{Snapshot, SnapshotState, Tags};
+use rehome_model::ids::{RoleName, SnapshotId, StepId, VolumeId};
+use rehome_model::labels;
+use rehome_model::plan::{Action, Input};
+use rehome_model::record::StepState;
+use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId, SnapshotFilter};
+use tokio::time::Instant;
+
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+use crate::limits::{NOT_FOUND_GRACE, SETTLE};
+
+/// The tags by which a step's work is found again.
+pub(super) fn made_by(context: &StepContext, step: &StepId) -> Tags {
+    Tags::from([
+        (labels::MIGRATION.to_owned(), context.plan().migration.clone()),
+        (labels::RUN.to_owned(), context.run().to_string()),
+        (labels::STEP.to_owned(), context.made_by(step)),
+    ])
+}
+
+/// One snapshot a volume, all at one instant; adopts the oldest complete set if there is one.
+pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
+    let Action::SnapshotInstance { instance, volumes, excluded, phase: _, tags } = action else {
+        return Err(StepError::failed("Plan", "not a snapshot"));
+    };
+    let by_step = made_by(context, &context.step.id);
+    let sets = look(context, &by_step, volumes).await?;
+    let set = match sets {
+        Some(set) => set,
+        None => {
+            let mut common = by_step.clone();
+            if let Some(member) = &context.step.member {
+                common.insert(labels::MEMBER.to_owned(), member.to_string());
+            }
+            let request = CreateSnapshots {
+                instance: instance.clone(),
+                exclude: excluded.clone(),
+                include_root: false,
+                description: format!("rehome {}: {}", context.plan().migration, context.step.title),
+                tags: common,
+            };
+            let attempt = context.record().map_or(1, |record| record.attempt + 1);
+            context.record_attempt(attempt).await?;
+            context.may_act()?;
+            let made = context.cloud().create_snapshots(&request).await?;
+            complete_set(&made, volumes).ok_or_else(|| {
+                StepError::failed("IncompleteSnapshot", format!("CreateSnapshots of {instance} left volumes out"))
+            })?
+        }
+    };
+    for (role, snapshot) in &set {
+        if let Some(wanted) = tags.get(role)
+            && wanted.iter().any(|(key, value)| snapshot.tags.get(key) != Some(value))
+        {
+            context.may_act()?;
+            context.cloud().tag(&ResourceId::Snapshot(snapshot.id.clone()), wanted).await?;
+        }
+    }
+    Ok(set.into_iter().map(|(role, snapshot)| (format!("snapshot/{role}"), snapshot.id.to_string())).collect())
+}
+
+/// The oldest complete set that this step made, if any. If an earlier attempt may have made one that is not shown yet,
+/// looks for as long as describes may lag before it answers none.
+async fn look(
+    context: &StepContext,
+    tags: &Tags,
+    volumes: &BTreeMap<RoleName, VolumeId>,
+) -> Result<Option<BTreeMap<RoleName, Snapshot>>, StepError> {
+    let uncertain = context.record().is_some_and(|record| record.state == StepState::Intended && record.attempt > 1);
+    let until = Instant::now() + if uncertain { SETTLE } else { std::time::Duration::ZERO };
+    context
+        .wait(async || {
+            let found = context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags.clone())).await?;
+            let mut by_instant: BTreeMap<u64, Vec<Snapshot>> = BTreeMap::new();
+            for snapshot in found.into_iter().filter(|snapshot| snapshot.state != SnapshotState::Error) {
+                by_instant.entry(snapshot.started_at_ms).or_default().push(snapshot);
+            }
+            let oldest = by_instant.values().find_map(|set| complete_set(set, volumes));
+            Ok(match oldest {
+                Some(set) => Ok(Some(set)),
+                None if Instant::now() >= until => Ok(None),
+                None => Err("looking for snapshots of an attempt whose reply was lost".to_owned()),
+            })
+        })
+        .await
+}
+
+fn complete_set(found: &[Snapshot], volumes: &BTreeMap<RoleName, VolumeId>) -> Option<BTreeMap<RoleName, Snapshot>> {
+    volumes
+        .iter()
+        .map(|(role, volume)| {
+            found.iter().find(|snapshot| snapshot.volume == *volume).map(|found| (role.clone(), found.clone()))
+        })
+        .collect()
+}
+
+/// Waits until the snapshots can be used.
+pub(super) async fn completed(
+    context: &StepContext,
+    snapshots: &BTreeMap<RoleName, Input<SnapshotId>>,
+) -> Result<Outputs, StepError> {
+    let ids: BTreeSet<SnapshotId> = snapshots.values().map(|input| context.input(input)).collect::<Result<_, _>>()?;
+    let started = Instant::now();
+    context
+        .wait(async || {
+            let filter = SnapshotFilter::Ids(ids.iter().cloned().collect());
+            let found = context.cloud().describe_snapshots(&filter).await?;
+            let mut progress = Vec::new();
+            for id in &ids {
+                let Some(snapshot) = found.iter().find(|snapshot| snapshot.id == *id) else {
+                    if started.elapsed() > NOT_FOUND_GRACE {
+                        return Err(StepError::failed("InvalidSnapshot.NotFound", format!("snapshot {id} is gone")));
+                    }
+                    progress.push(format!("{id} not shown yet"));
+                    continue;
+                };
+                match snapshot.state {
+                    SnapshotState::Completed => {}
+                    SnapshotState::Error => {
+                        return Err(StepError::failed("SnapshotError", format!("snapshot {id} failed in EC2")));
+                    }
+                    _ => progress.push(format!("{id} at {} %", snapshot.progress_percent)),
+                }
+            }
+            Ok(if progress.is_empty() { Ok(()) } else { Err(progress.join(", ")) })
+        })
+        .await?;
+    Ok(Outputs::new())
+}
+
+/// Deletes what a step of this run made, and nothing else.
+pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
+    let tags = made_by(context, step);
+    context
+        .wait(async || {
+            let found = context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags.clone())).await?;
+            if found.is_empty() {
+                return Ok(Ok(()));
+            }
+            for snapshot in &found {
+                context.may_act()?;
+                match context.cloud().delete_snapshot(&snapshot.id).await {
+                    // A volume is still being made from it: its deletion comes first and takes a moment.
+                    Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
+                    other => other?,
+                }
+            }
+            Ok(Err(format!("{} snapshots go", found.len())))
+        })
+        .await?;
+    Ok(Outputs::new())
+}

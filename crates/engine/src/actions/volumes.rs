@@ -1,0 +1,123 @@
+//! The new volumes.
+
+use rehome_model::cloud::{Volume, VolumeState};
+use rehome_model::ids::{StepId, VolumeId};
+use rehome_model::plan::Action;
+use rehome_ports::{CreateVolume, ErrorClass, VolumeFilter};
+use tokio::time::Instant;
+
+use super::snapshots::made_by;
+use crate::context::{Outputs, StepContext};
+use crate::error::StepError;
+use crate::limits::{NOT_FOUND_GRACE, VOLUME_ATTEMPTS};
+
+/// Makes a volume from a snapshot and sees it available. A volume that fails after EC2 accepted it burns its token:
+/// the next attempt, with a new one, begins only after describe has shown the old one dead.
+pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
+    let Action::CreateVolume { role, snapshot, zone, spec, tags } = action else {
+        return Err(StepError::failed("Plan", "not a volume"));
+    };
+    let snapshot = context.input(snapshot)?;
+    let by_step = made_by(context, &context.step.id);
+    let mut all_tags = by_step.clone();
+    all_tags.extend(tags.clone());
+    loop {
+        let attempt = context.record().map_or(1, |record| record.attempt.max(1));
+        let volume = match existing(context, &context.step.id).await? {
+            Some(volume) => volume,
+            None => {
+                let request = CreateVolume {
+                    snapshot: snapshot.clone(),
+                    zone: zone.clone(),
+                    spec: spec.clone(),
+                    tags: all_tags.clone(),
+                    token: rehome_model::names::client_token(context.run(), &context.step.id, role, attempt),
+                };
+                context.may_act()?;
+                match context.cloud().create_volume(&request).await {
+                    Ok(volume) => volume,
+                    Err(error) if error.code == "IdempotentParameterMismatch" => {
+                        next_attempt(context, attempt, &error.to_string()).await?;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        };
+        match available(context, &volume.id).await? {
+            Ok(()) => return Ok(Outputs::from([("volume".to_owned(), volume.id.to_string())])),
+            Err(dead) => next_attempt(context, attempt, &dead).await?,
+        }
+    }
+}
+
+async fn next_attempt(context: &StepContext, attempt: u32, why: &str) -> Result<(), StepError> {
+    if attempt >= VOLUME_ATTEMPTS {
+        return Err(StepError::failed("VolumeFailed", format!("{attempt} attempts failed; the last: {why}")));
+    }
+    context.note(format!("{}: attempt {attempt} failed ({why}); trying once more", context.step.id));
+    context.record_attempt(attempt + 1).await
+}
+
+/// The oldest live volume that a step of this run made.
+async fn existing(context: &StepContext, step: &StepId) -> Result<Option<Volume>, StepError> {
+    let found = context.cloud().describe_volumes(&VolumeFilter::Tags(made_by(context, step))).await?;
+    let alive = found
+        .into_iter()
+        .filter(|volume| matches!(volume.state, VolumeState::Creating | VolumeState::Available | VolumeState::InUse));
+    Ok(alive.min_by_key(|volume| (volume.created_at_ms, volume.id.clone())))
+}
+
+/// Waits until the volume is available; `Err` says why it is dead.
+async fn available(context: &StepContext, id: &VolumeId) -> Result<Result<(), String>, StepError> {
+    let started = Instant::now();
+    let mut seen = false;
+    context
+        .wait(async || {
+            let found = context.cloud().describe_volumes(&VolumeFilter::Ids(vec![id.clone()])).await?;
+            let Some(volume) = found.first() else {
+                let vanished = seen || started.elapsed() > NOT_FOUND_GRACE;
+                return Ok(if vanished {
+                    Ok(Err(format!("{id} vanished")))
+                } else {
+                    Err(format!("{id} not shown yet"))
+                });
+            };
+            seen = true;
+            Ok(match volume.state {
+                // In use: a pod has it already, from before a restart of this driver.
+                VolumeState::Available | VolumeState::InUse => Ok(Ok(())),
+                VolumeState::Creating => Err(format!("{id} is being created")),
+                VolumeState::Error | VolumeState::Deleting | VolumeState::Deleted => {
+                    Ok(Err(format!("{id} is {:?}", volume.state)))
+                }
+            })
+        })
+        .await
+}
+
+/// Deletes what a step of this run made, once nothing holds it.
+pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
+    let tags = made_by(context, step);
+    context
+        .wait(async || {
+            let found = context.cloud().describe_volumes(&VolumeFilter::Tags(tags.clone())).await?;
+            let left: Vec<&Volume> = found
+                .iter()
+                .filter(|volume| !matches!(volume.state, VolumeState::Deleted | VolumeState::Deleting))
+                .collect();
+            for volume in &left {
+                if let Some(attachment) = volume.attachments.first() {
+                    return Ok(Err(format!("{} is still attached to {}", volume.id, attachment.instance)));
+                }
+                context.may_act()?;
+                match context.cloud().delete_volume(&volume.id).await {
+                    Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
+                    other => other?,
+                }
+            }
+            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{} volumes go", left.len())) })
+        })
+        .await?;
+    Ok(Outputs::new())
+}

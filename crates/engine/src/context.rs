@@ -1,0 +1,181 @@
+//! What a step sees of the world while it runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rehome_model::event::EventKind;
+use rehome_model::ids::{InstanceId, RunId, StepId};
+use rehome_model::plan::{Input, Plan, PodTarget, Step};
+use rehome_model::record::{StepRecord, StepState};
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_ports::{Cloud, HostScript, PodScript, ScriptOutput};
+use rehome_profiles::{Profile, ScriptContext};
+use tokio::time::Instant;
+
+use crate::driver::Shared;
+use crate::error::StepError;
+use crate::kubernetes::Kube;
+use crate::limits::{POLL, POLL_MAX, SCRIPT_S, VIEW_SCRIPT_S};
+
+/// Outputs of a step.
+pub type Outputs = BTreeMap<String, String>;
+
+/// One step (or the undo of one) being carried out.
+pub struct StepContext {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) step: Step,
+    pub(crate) undo: bool,
+    pub(crate) deadline: Instant,
+}
+
+impl StepContext {
+    pub(crate) fn cloud(&self) -> &dyn Cloud {
+        self.shared.ports.cloud.as_ref()
+    }
+
+    pub(crate) fn kube(&self) -> &Kube {
+        &self.shared.kube
+    }
+
+    pub(crate) fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    pub(crate) fn run(&self) -> &RunId {
+        &self.shared.run
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.shared.clock.now_ms()
+    }
+
+    /// Whether an act may start now. Called right before every call that changes something.
+    pub(crate) fn may_act(&self) -> Result<(), StepError> {
+        self.shared.lease.check()
+    }
+
+    /// The value of an input.
+    pub(crate) fn input<T: From<String> + Clone>(&self, input: &Input<T>) -> Result<T, StepError> {
+        match input {
+            Input::Literal(value) => Ok(value.clone()),
+            Input::Output { step, output } => self.shared.output(step, output).map(T::from).ok_or_else(|| {
+                StepError::failed("MissingOutput", format!("step {step} has no output {output} in the run record"))
+            }),
+        }
+    }
+
+    /// The step's line in the record, if it was begun before.
+    pub(crate) fn record(&self) -> Option<StepRecord> {
+        self.shared.step_record(&self.step.id)
+    }
+
+    /// Writes down that an act of this attempt may be under way, before it is.
+    pub(crate) async fn record_attempt(&self, attempt: u32) -> Result<(), StepError> {
+        let mut record = self.record().unwrap_or(StepRecord {
+            state: StepState::Intended,
+            attempt,
+            outputs: Outputs::new(),
+            error: None,
+            at_ms: self.now_ms(),
+        });
+        record.attempt = attempt;
+        record.at_ms = self.now_ms();
+        self.shared.save_step(&self.step, record).await
+    }
+
+    /// Looks again and again, with growing pauses, until `look` answers something or the step's deadline passes.
+    /// `look` answers `Err` with the reason for waiting.
+    pub(crate) async fn wait<T, F>(&self, mut look: F) -> Result<T, StepError>
+    where
+        F: AsyncFnMut() -> Result<Result<T, String>, StepError>,
+    {
+        let mut pause = POLL;
+        loop {
+            let reason = match look().await? {
+                Ok(found) => return Ok(found),
+                Err(reason) => reason,
+            };
+            self.shared.event(EventKind::StepWaiting { step: self.step.id.clone(), reason: reason.clone() });
+            self.pause(pause, &reason).await?;
+            pause = (pause * 2).min(POLL_MAX);
+        }
+    }
+
+    /// Sleeps, unless the driver is to stop or the deadline passes.
+    pub(crate) async fn pause(&self, pause: Duration, reason: &str) -> Result<(), StepError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(StepError::failed(
+                "DeadlineExceeded",
+                format!("not done within {} s: {reason}", self.step.deadline_s),
+            ));
+        }
+        let mut stop = self.shared.stop.clone();
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(left)) => Ok(()),
+            // An error means that nobody can ask for a stop any more.
+            Ok(_) = stop.wait_for(|stop| *stop) => Err(StepError::interrupted("stopped on request")),
+        }
+    }
+
+    /// Runs a task on a host. A script that fails is tried again until the deadline: what it waits for may come.
+    pub(crate) async fn host(&self, instance: &InstanceId, task: &HostTask) -> Result<HostAnswer, StepError> {
+        let profile = self.profile();
+        let mount_paths: Vec<String> = self
+            .plan()
+            .members
+            .iter()
+            .filter(|member| member.instance == *instance)
+            .flat_map(|member| member.volumes.iter().map(|volume| volume.mount_path.clone()))
+            .collect();
+        let context = ScriptContext {
+            run: Some(self.run()),
+            step: Some(&self.step.id),
+            settings: &self.plan().settings,
+            mount_paths: &mount_paths,
+        };
+        let limit_s = match task {
+            HostTask::View | HostTask::Survey => VIEW_SCRIPT_S,
+            _ => SCRIPT_S,
+        };
+        let script = HostScript { task: task.clone(), text: profile.host_script(task, &context), limit_s };
+        let output = self.shared.ports.hosts.run(instance, &script).await?;
+        succeeded(&format!("{} on {instance}", task.name()), &output)?;
+        profile.read_host_answer(task, &output.stdout).map_err(|error| StepError::again("Answer", error.to_string()))
+    }
+
+    /// Runs a task in a pod.
+    pub(crate) async fn pod(&self, target: &PodTarget, task: PodTask) -> Result<ScriptOutput, StepError> {
+        let limit_s = if task == PodTask::View { VIEW_SCRIPT_S } else { SCRIPT_S };
+        let script = PodScript { text: self.profile().pod_script(&task), task, limit_s };
+        let namespace = &self.plan().namespace;
+        let output = self.shared.ports.pods.run(namespace, &target.pod, &target.container, &script).await?;
+        succeeded(&format!("{} in pod {}", script.task.name(), target.pod), &output)?;
+        Ok(output)
+    }
+
+    pub(crate) fn profile(&self) -> &'static dyn Profile {
+        self.shared.profile
+    }
+
+    /// Tells the world something that changes nothing.
+    pub(crate) fn note(&self, text: String) {
+        self.shared.event(EventKind::Note { text });
+    }
+
+    /// The step that made something, for undo steps that look for it by tag.
+    pub(crate) fn made_by(&self, step: &StepId) -> String {
+        step.to_string()
+    }
+}
+
+fn succeeded(what: &str, output: &ScriptOutput) -> Result<(), StepError> {
+    if output.exit_code == 0 {
+        return Ok(());
+    }
+    let said = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
+    let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    Err(StepError::again("Script", format!("{what} ended with exit code {}: {}", output.exit_code, last.join(" | "))))
+}

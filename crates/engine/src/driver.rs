@@ -1,0 +1,395 @@
+//! The driver: takes a run up, from wherever it stands, and brings it to an end.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rehome_model::event::{Event, EventKind};
+use rehome_model::format::{self, Format};
+use rehome_model::ids::{MemberName, RunId, StepId};
+use rehome_model::names;
+use rehome_model::plan::{Plan, Step};
+use rehome_model::record::{Phase, RunHeader, RunRecord, StepRecord, StepState};
+use rehome_ports::{Cloud, Hosts, Pods};
+use rehome_profiles::Profile;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::error::StepError;
+use crate::kubernetes::Kube;
+use crate::lease::{Lease, LeaseError};
+use crate::schedule::{self, Ending};
+use crate::store::{RecordStore, StoreError};
+use crate::undo;
+
+/// What the engine works with.
+#[derive(Clone)]
+pub struct Ports {
+    /// The cloud.
+    pub cloud: Arc<dyn Cloud>,
+    /// The legacy hosts.
+    pub hosts: Arc<dyn Hosts>,
+    /// The pods.
+    pub pods: Arc<dyn Pods>,
+    /// The target cluster.
+    pub kube: kube::Client,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Carry out this plan, or go on with the run of it.
+    Apply(Box<Plan>),
+    /// Take the recorded run back; writes made on the new side are discarded.
+    RollbackDiscardWrites,
+}
+
+/// How a run stands when the driver lets it go.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Its phase.
+    pub phase: Phase,
+    /// Whether the driver was stopped before the end; `apply` goes on.
+    pub interrupted: bool,
+    /// What failed, if something did.
+    pub failure: Option<String>,
+    /// The record.
+    pub record: RunRecord,
+}
+
+/// Why a run could not be taken up.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The record.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The lease.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Another plan's run is under way.
+    #[error(
+        "run {run} of another plan is {phase:?}; go on with `rehome apply` without a new plan, or roll it back first"
+    )]
+    OtherPlan {
+        /// The run.
+        run: RunId,
+        /// Its phase.
+        phase: Phase,
+    },
+    /// The migration is done.
+    #[error("run {run} is completed; there is nothing to apply")]
+    AlreadyCompleted {
+        /// The run.
+        run: RunId,
+    },
+    /// The run is being taken back.
+    #[error("run {run} is being rolled back; go on with `rehome rollback --discard-writes`")]
+    BeingUndone {
+        /// The run.
+        run: RunId,
+    },
+    /// There is no run.
+    #[error("no run of migration {migration} is recorded in namespace {namespace}")]
+    NoRun {
+        /// The migration.
+        migration: String,
+        /// Where it was looked for.
+        namespace: String,
+    },
+    /// A step's driver failed in a way that no step explains.
+    #[error("the driver stopped: {0}")]
+    Driver(String),
+}
+
+/// Everything the steps of a run share.
+pub(crate) struct Shared {
+    pub(crate) ports: Ports,
+    pub(crate) kube: Kube,
+    pub(crate) profile: &'static dyn Profile,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) run: RunId,
+    pub(crate) clock: Clock,
+    pub(crate) lease: Lease,
+    pub(crate) stop: watch::Receiver<bool>,
+    store: RecordStore,
+    header: Mutex<RunHeader>,
+    steps: Mutex<BTreeMap<StepId, StepRecord>>,
+    /// One writer at a time for each document of the record.
+    writers: BTreeMap<Option<MemberName>, tokio::sync::Mutex<()>>,
+    header_writer: tokio::sync::Mutex<()>,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A poisoned lock means that a step panicked; what it guards is written whole, so it is still good.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn event(&self, kind: EventKind) {
+        // Nobody may be listening any more; the record is what counts.
+        let _ = self.events.send(Event { at_ms: self.clock.now_ms(), kind });
+    }
+
+    pub(crate) fn output(&self, step: &StepId, output: &str) -> Option<String> {
+        locked(&self.steps).get(step).and_then(|record| record.outputs.get(output).cloned())
+    }
+
+    pub(crate) fn step_record(&self, step: &StepId) -> Option<StepRecord> {
+        locked(&self.steps).get(step).cloned()
+    }
+
+    pub(crate) fn steps(&self) -> BTreeMap<StepId, StepRecord> {
+        locked(&self.steps).clone()
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        locked(&self.header).phase
+    }
+
+    /// Writes a step's line, and with it the newest lines of all steps in the same document.
+    pub(crate) async fn save_step(&self, step: &Step, record: StepRecord) -> Result<(), StepError> {
+        locked(&self.steps).insert(step.id.clone(), record);
+        let Some(writer) = self.writers.get(&step.member) else {
+            return Err(StepError::failed("Plan", format!("step {} belongs to no member of the plan", step.id)));
+        };
+        let _turn = writer.lock().await;
+        self.lease.check()?;
+        let of_member: BTreeMap<StepId, StepRecord> = {
+            let steps = locked(&self.steps);
+            let belongs = |id: &StepId| self.plan.step(id).is_some_and(|other| other.member == step.member);
+            steps.iter().filter(|(id, _)| belongs(id)).map(|(id, record)| (id.clone(), record.clone())).collect()
+        };
+        self.store
+            .save_steps(self.run.as_str(), step.member.as_ref(), &of_member)
+            .await
+            .map_err(|error| StepError::again("Record", format!("the run record was not written: {error}")))
+    }
+
+    /// Changes the header and writes it.
+    pub(crate) async fn change_header(&self, change: impl FnOnce(&mut RunHeader) + Send) -> Result<(), StepError> {
+        let _turn = self.header_writer.lock().await;
+        self.lease.check()?;
+        let (before, header) = {
+            let mut header = locked(&self.header);
+            let before = header.phase;
+            change(&mut header);
+            (before, header.clone())
+        };
+        if before != header.phase {
+            self.event(EventKind::PhaseChanged { phase: header.phase });
+        }
+        self.store
+            .save_header(&header)
+            .await
+            .map_err(|error| StepError::again("Record", format!("the run record was not written: {error}")))
+    }
+
+    fn record(&self) -> RunRecord {
+        RunRecord { header: locked(&self.header).clone(), steps: self.steps() }
+    }
+}
+
+/// A driver of one migration's runs.
+pub struct Driver {
+    /// What it works with.
+    pub ports: Ports,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its own name: unique among all drivers that may ever run at the same time.
+    pub holder: String,
+    /// Where its events go.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// Becomes true when it is to stop between acts.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Driver {
+    /// Carries out a command to its end, or until stopped.
+    pub async fn drive(
+        &self,
+        namespace: &str,
+        migration: &str,
+        profile: &'static dyn Profile,
+        command: Command,
+    ) -> Result<Outcome, EngineError> {
+        let kube = Kube::new(self.ports.kube.clone());
+        let store = RecordStore::new(kube.clone(), namespace, migration);
+        // Looked at before the lease too, so that a refusal changes nothing at all.
+        self.choose(&store, namespace, migration, &command).await?;
+        let lease = Lease::new(kube.clone(), namespace, migration, &self.holder, self.clock);
+        lease.acquire().await?;
+        let begun = match self.choose(&store, namespace, migration, &command).await {
+            Ok(begun) => begun,
+            Err(error) => {
+                lease.release().await;
+                return Err(error);
+            }
+        };
+        let shared = self.shared(kube, store, lease, profile, begun);
+        let outcome = tokio::select! {
+            outcome = self.carry_out(&shared, &command) => outcome,
+            () = async { shared.lease.keep().await; std::future::pending::<()>().await } => unreachable!("pending"),
+        };
+        shared.event(EventKind::RunEnded { phase: shared.phase() });
+        shared.lease.release().await;
+        outcome
+    }
+
+    /// Which run the command means: the recorded one, or a new one.
+    async fn choose(
+        &self,
+        store: &RecordStore,
+        namespace: &str,
+        migration: &str,
+        command: &Command,
+    ) -> Result<Begun, EngineError> {
+        let recorded = store.load().await;
+        let recorded = match (recorded, command) {
+            // A crash between header and plan: the run did nothing yet, and the plan is at hand.
+            (Err(StoreError::Damaged { .. }), Command::Apply(plan)) => store
+                .load_header()
+                .await?
+                .filter(|header| header.plan_hash == plan.hash())
+                .map(|header| (RunRecord { header, steps: BTreeMap::new() }, plan.as_ref().clone())),
+            (recorded, _) => recorded?,
+        };
+        match (recorded, command) {
+            (None, Command::RollbackDiscardWrites) => {
+                Err(EngineError::NoRun { migration: migration.to_owned(), namespace: namespace.to_owned() })
+            }
+            (Some((record, plan)), Command::RollbackDiscardWrites) => Ok(Begun { record, plan, new: false }),
+            (Some((record, recorded_plan)), Command::Apply(plan)) => {
+                let run = record.header.run.clone();
+                let same = record.header.plan_hash == plan.hash();
+                match record.header.phase {
+                    Phase::RolledBack => Ok(self.begin(migration, plan, record.header.generation + 1)),
+                    Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false }),
+                    Phase::Completed => Err(EngineError::AlreadyCompleted { run }),
+                    Phase::Undoing => Err(EngineError::BeingUndone { run }),
+                    Phase::Stuck if record.steps.values().any(|step| step.state == StepState::Undoing) => {
+                        Err(EngineError::BeingUndone { run })
+                    }
+                    phase if !same => Err(EngineError::OtherPlan { run, phase }),
+                    _ => Ok(Begun { record, plan: recorded_plan, new: false }),
+                }
+            }
+            (None, Command::Apply(plan)) => Ok(self.begin(migration, plan, 1)),
+        }
+    }
+
+    fn begin(&self, migration: &str, plan: &Plan, generation: u32) -> Begun {
+        let plan_hash = plan.hash();
+        let header = RunHeader {
+            format: Format::current(format::RUN),
+            run: names::run(migration, &plan_hash, generation),
+            migration: migration.to_owned(),
+            plan_hash,
+            generation,
+            phase: Phase::Preparing,
+            reason: None,
+            started_at_ms: self.clock.now_ms(),
+            cutover_at_ms: None,
+            opened_at_ms: None,
+        };
+        Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true }
+    }
+
+    fn shared(
+        &self,
+        kube: Kube,
+        store: RecordStore,
+        lease: Lease,
+        profile: &'static dyn Profile,
+        begun: Begun,
+    ) -> Arc<Shared> {
+        let mut writers = BTreeMap::from([(None, tokio::sync::Mutex::new(()))]);
+        writers.extend(begun.plan.members.iter().map(|m| (Some(m.name.clone()), tokio::sync::Mutex::new(()))));
+        let shared = Shared {
+            ports: self.ports.clone(),
+            kube,
+            profile,
+            run: begun.record.header.run.clone(),
+            clock: self.clock,
+            lease,
+            stop: self.stop.clone(),
+            store,
+            header: Mutex::new(begun.record.header),
+            steps: Mutex::new(begun.record.steps),
+            writers,
+            header_writer: tokio::sync::Mutex::new(()),
+            events: self.events.clone(),
+            plan: Arc::new(begun.plan),
+        };
+        shared.event(EventKind::RunStarted {
+            run: shared.run.clone(),
+            resumed: !begun.new,
+            steps: shared.plan.steps.len(),
+            steps_done: shared.steps().values().filter(|step| step.state == StepState::Done).count(),
+        });
+        Arc::new(shared)
+    }
+
+    async fn carry_out(&self, shared: &Arc<Shared>, command: &Command) -> Result<Outcome, EngineError> {
+        let stopped = |error: &StepError| EngineError::Driver(error.to_string());
+        // The header first, then the plan: a crash between them leaves a run that did nothing (see `choose`).
+        if shared.phase() == Phase::Preparing {
+            shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
+            shared.store.save_plan(shared.run.as_str(), &shared.plan).await?;
+        }
+        let undoing = matches!(command, Command::RollbackDiscardWrites) && shared.phase() != Phase::RolledBack;
+        if undoing {
+            let reason = "rolled back by the user, new writes discarded".to_owned();
+            shared
+                .change_header(|header| {
+                    header.phase = Phase::Undoing;
+                    header.reason.get_or_insert(reason);
+                })
+                .await
+                .map_err(|error| stopped(&error))?;
+        } else if shared.phase().is_final() {
+            return Ok(self.outcome(shared, Ending::Done));
+        } else {
+            match schedule::run_plan(shared).await {
+                Ending::Failed { step, error } if !undo::committed(shared, &step) => {
+                    let reason = format!("{step}: {error}");
+                    shared
+                        .change_header(|header| {
+                            header.phase = Phase::Undoing;
+                            header.reason = Some(reason);
+                        })
+                        .await
+                        .map_err(|error| stopped(&error))?;
+                }
+                ending => return Ok(self.outcome(shared, ending)),
+            }
+        }
+        let ending = undo::run_undo(shared).await;
+        Ok(self.outcome(shared, ending))
+    }
+
+    fn outcome(&self, shared: &Shared, ending: Ending) -> Outcome {
+        let record = shared.record();
+        let failure = match &ending {
+            Ending::Failed { step, error } => Some(format!("{step}: {error}")),
+            _ => record.header.reason.clone(),
+        };
+        Outcome { phase: record.header.phase, interrupted: matches!(ending, Ending::Interrupted(_)), failure, record }
+    }
+}
+
+/// A run as it is taken up.
+struct Begun {
+    record: RunRecord,
+    plan: Plan,
+    new: bool,
+}
+
+/// The record of a migration's run and its plan, from any machine that reaches the cluster; none if none was begun.
+pub async fn status(
+    kube: kube::Client,
+    namespace: &str,
+    migration: &str,
+) -> Result<Option<(RunRecord, Plan)>, StoreError> {
+    RecordStore::new(Kube::new(kube), namespace, migration).load().await
+}

@@ -1,0 +1,72 @@
+//! Why a step did not end well.
+
+use rehome_ports::{CloudError, ErrorClass, ScriptError};
+use thiserror::Error;
+
+use crate::kubernetes::KubeError;
+
+/// What the driver does about a step's error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepErrorKind {
+    /// Look and try again until the step's deadline.
+    Again,
+    /// The step has failed.
+    Failed,
+    /// The driver must stop at once: lease lost, or asked to.
+    Interrupted,
+}
+
+/// An error of a step.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{message}")]
+pub struct StepError {
+    /// What the driver does about it.
+    pub kind: StepErrorKind,
+    /// A code that alternatives are chosen by: EC2's own, or ours.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+}
+
+impl StepError {
+    /// An error that may pass.
+    pub fn again(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: StepErrorKind::Again, code: code.into(), message: message.into() }
+    }
+
+    /// An error that will not pass.
+    pub fn failed(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: StepErrorKind::Failed, code: code.into(), message: message.into() }
+    }
+
+    /// The driver is to stop.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self { kind: StepErrorKind::Interrupted, code: "Interrupted".to_owned(), message: message.into() }
+    }
+}
+
+fn kind(class: ErrorClass) -> StepErrorKind {
+    match class {
+        ErrorClass::Retry | ErrorClass::Wait | ErrorClass::Decide | ErrorClass::NotFound => StepErrorKind::Again,
+        ErrorClass::Stop => StepErrorKind::Failed,
+    }
+}
+
+impl From<CloudError> for StepError {
+    fn from(error: CloudError) -> Self {
+        Self { kind: kind(error.class()), code: error.code.clone(), message: error.to_string() }
+    }
+}
+
+impl From<ScriptError> for StepError {
+    fn from(error: ScriptError) -> Self {
+        Self { kind: kind(error.class()), code: "Script".to_owned(), message: error.to_string() }
+    }
+}
+
+impl From<KubeError> for StepError {
+    fn from(error: KubeError) -> Self {
+        let kind = if error.is_final() { StepErrorKind::Failed } else { StepErrorKind::Again };
+        Self { kind, code: error.reason().to_owned(), message: error.to_string() }
+    }
+}

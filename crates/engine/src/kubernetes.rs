@@ -1,0 +1,193 @@
+//! Kubernetes as rehome uses it: JSON in and out, so that fields this build does not know are never lost.
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+/// An error of the cluster.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum KubeError {
+    /// The apiserver answered with an error.
+    #[error("{verb} {path}: {message}")]
+    Api {
+        /// HTTP verb.
+        verb: &'static str,
+        /// Path.
+        path: String,
+        /// HTTP status.
+        status: u16,
+        /// Kubernetes' reason: `Conflict`, `AlreadyExists`, `Forbidden`.
+        reason: String,
+        /// Kubernetes' message.
+        message: String,
+    },
+    /// No answer came. The effect may have happened.
+    #[error("{verb} {path}: the cluster did not answer: {message}")]
+    Transport {
+        /// HTTP verb.
+        verb: &'static str,
+        /// Path.
+        path: String,
+        /// What went wrong.
+        message: String,
+    },
+}
+
+impl KubeError {
+    /// Kubernetes' reason, or `Transport`.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Api { reason, .. } => reason,
+            Self::Transport { .. } => "Transport",
+        }
+    }
+
+    /// Whether the same request will fail the same way again.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Api { status, reason, .. } => {
+                matches!(status, 400 | 401 | 403 | 405 | 413 | 415 | 422) && reason != "Conflict"
+            }
+            Self::Transport { .. } => false,
+        }
+    }
+
+    /// Whether the object was not as expected: changed meanwhile, or there already.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { status: 409, .. })
+    }
+
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Api { status: 404, .. })
+    }
+}
+
+/// A client that speaks JSON.
+#[derive(Clone)]
+pub struct Kube {
+    client: kube::Client,
+}
+
+impl Kube {
+    /// Wraps a client.
+    pub fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    async fn send(
+        &self,
+        verb: &'static str,
+        path: &str,
+        content: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, KubeError> {
+        let transport = |message: String| KubeError::Transport { verb, path: path.to_owned(), message };
+        let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+        let request = http::Request::builder()
+            .method(verb)
+            .uri(path)
+            .header(http::header::CONTENT_TYPE, content)
+            .header(http::header::ACCEPT, "application/json")
+            .body(bytes)
+            .map_err(|error| transport(error.to_string()))?;
+        self.client.request::<Value>(request).await.map_err(|error| match error {
+            kube::Error::Api(status) => KubeError::Api {
+                verb,
+                path: path.to_owned(),
+                status: status.code,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+            },
+            other => transport(other.to_string()),
+        })
+    }
+
+    /// An object, or none if it does not exist.
+    pub async fn get(&self, path: &str) -> Result<Option<Value>, KubeError> {
+        match self.send("GET", path, "application/json", None).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates an object. `AlreadyExists` is an error.
+    pub async fn create(&self, collection: &str, object: &Value) -> Result<Value, KubeError> {
+        self.send("POST", collection, "application/json", Some(object)).await
+    }
+
+    /// Replaces an object; its resourceVersion makes it fail if it changed meanwhile.
+    pub async fn replace(&self, path: &str, object: &Value) -> Result<Value, KubeError> {
+        self.send("PUT", path, "application/json", Some(object)).await
+    }
+
+    /// Applies a JSON merge patch.
+    pub async fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, KubeError> {
+        self.send("PATCH", path, "application/merge-patch+json", Some(patch)).await
+    }
+
+    /// Deletes the object with this uid, and no other of its name. Gone already is fine.
+    pub async fn delete(&self, path: &str, uid: &str) -> Result<(), KubeError> {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+        match self.send("DELETE", path, "application/json", Some(&options)).await {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Paths of the objects rehome touches.
+pub mod paths {
+    /// Claims of a namespace.
+    pub fn claims(namespace: &str) -> String {
+        format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims")
+    }
+    /// A claim.
+    pub fn claim(namespace: &str, name: &str) -> String {
+        format!("{}/{name}", claims(namespace))
+    }
+    /// PersistentVolumes.
+    pub const VOLUMES: &str = "/api/v1/persistentvolumes";
+    /// A PersistentVolume.
+    pub fn volume(name: &str) -> String {
+        format!("{VOLUMES}/{name}")
+    }
+    /// A pod.
+    pub fn pod(namespace: &str, name: &str) -> String {
+        format!("/api/v1/namespaces/{namespace}/pods/{name}")
+    }
+    /// ConfigMaps of a namespace.
+    pub fn config_maps(namespace: &str) -> String {
+        format!("/api/v1/namespaces/{namespace}/configmaps")
+    }
+    /// A ConfigMap.
+    pub fn config_map(namespace: &str, name: &str) -> String {
+        format!("{}/{name}", config_maps(namespace))
+    }
+    /// The scale of a StatefulSet.
+    pub fn scale(namespace: &str, set: &str) -> String {
+        format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{set}/scale")
+    }
+    /// Leases of a namespace.
+    pub fn leases(namespace: &str) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases")
+    }
+    /// A Lease.
+    pub fn lease(namespace: &str, name: &str) -> String {
+        format!("{}/{name}", leases(namespace))
+    }
+}
+
+/// A string inside an object, by JSON pointer; empty if absent.
+pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A label of an object.
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+/// An object's uid.
+pub fn uid(object: &Value) -> &str {
+    text(object, "/metadata/uid")
+}

@@ -1,0 +1,177 @@
+//! One driver: the Lease (invariant I10).
+
+use std::sync::Mutex;
+
+use rehome_model::{labels, names};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::error::StepError;
+use crate::kubernetes::{Kube, KubeError, paths, text};
+use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW};
+
+/// The lease of one driver.
+pub struct Lease {
+    kube: Kube,
+    namespace: String,
+    name: String,
+    migration: String,
+    holder: String,
+    clock: Clock,
+    /// When the last renewal that succeeded was *sent*; none once it is given up.
+    held_since: Mutex<Option<Instant>>,
+}
+
+/// Why the lease is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Another driver renews it.
+    #[error("{holder} is driving this run (lease renewed {renewed})")]
+    Held {
+        /// Who.
+        holder: String,
+        /// When it was last renewed.
+        renewed: String,
+    },
+    /// The cluster.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+}
+
+impl Lease {
+    /// A lease not held yet. `holder` names this driver and nobody else.
+    pub fn new(kube: Kube, namespace: &str, migration: &str, holder: &str, clock: Clock) -> Self {
+        Self {
+            kube,
+            namespace: namespace.to_owned(),
+            name: names::record(migration),
+            migration: migration.to_owned(),
+            holder: holder.to_owned(),
+            clock,
+            held_since: Mutex::new(None),
+        }
+    }
+
+    /// Takes the lease. If another holds it, watches for one lease time whether that one still renews it: clocks of
+    /// two machines are never compared, only whether the object changes.
+    pub async fn acquire(&self) -> Result<(), LeaseError> {
+        let path = paths::lease(&self.namespace, &self.name);
+        let first_look = Instant::now();
+        let mut first_seen: Option<Value> = None;
+        loop {
+            let sent = Instant::now();
+            let Some(object) = self.kube.get(&path).await? else {
+                match self.kube.create(&paths::leases(&self.namespace), &self.object(None, 0)).await {
+                    Ok(_) => return Ok(self.holds_since(sent)),
+                    Err(error) if error.is_conflict() => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            let holder = text(&object, "/spec/holderIdentity").to_owned();
+            let renewed = object["spec"]["renewTime"].clone();
+            let free = holder.is_empty() || holder == self.holder;
+            let first = first_seen.get_or_insert_with(|| renewed.clone());
+            let expired = *first == renewed && first_look.elapsed() >= LEASE;
+            if free || expired {
+                let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0) + 1;
+                let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
+                match self.kube.replace(&path, &wanted).await {
+                    Ok(_) => return Ok(self.holds_since(sent)),
+                    Err(error) if error.is_conflict() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            } else if *first != renewed {
+                return Err(LeaseError::Held { holder, renewed: renewed.as_str().unwrap_or_default().to_owned() });
+            }
+            tokio::time::sleep(LEASE_RENEW / 4).await;
+        }
+    }
+
+    /// Renews until the lease is lost or the future is dropped.
+    pub async fn keep(&self) {
+        loop {
+            tokio::time::sleep(LEASE_RENEW).await;
+            let sent = Instant::now();
+            match self.renew().await {
+                Ok(true) => self.holds_since(sent),
+                Ok(false) => {
+                    self.give_up();
+                    return;
+                }
+                // The cluster may come back in time; if not, `check` stops the acts.
+                Err(error) => tracing::warn!(%error, "lease not renewed"),
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<bool, KubeError> {
+        let path = paths::lease(&self.namespace, &self.name);
+        let Some(object) = self.kube.get(&path).await? else { return Ok(false) };
+        if text(&object, "/spec/holderIdentity") != self.holder {
+            return Ok(false);
+        }
+        let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0);
+        let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
+        match self.kube.replace(&path, &wanted).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_conflict() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether an act may start now: the lease is ours for long enough by the monotonic clock.
+    pub fn check(&self) -> Result<(), StepError> {
+        let held = *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match held {
+            Some(since) if since.elapsed() + LEASE_MARGIN < LEASE => Ok(()),
+            Some(_) => Err(StepError::interrupted("the lease could not be renewed in time; nothing more was started")),
+            None => Err(StepError::interrupted("another driver took the lease; nothing more was started")),
+        }
+    }
+
+    /// Gives the lease back, so that the next driver need not wait.
+    pub async fn release(&self) {
+        let path = paths::lease(&self.namespace, &self.name);
+        self.give_up();
+        if let Ok(Some(mut object)) = self.kube.get(&path).await
+            && text(&object, "/spec/holderIdentity") == self.holder
+        {
+            object["spec"]["holderIdentity"] = json!("");
+            // If this fails the lease runs out by itself.
+            if let Err(error) = self.kube.replace(&path, &object).await {
+                tracing::warn!(%error, "lease not given back");
+            }
+        }
+    }
+
+    fn holds_since(&self, sent: Instant) {
+        *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sent);
+    }
+
+    fn give_up(&self) {
+        *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    fn object(&self, resource_version: Option<&str>, transitions: u64) -> Value {
+        let now = micro_time(self.clock.now_ms());
+        let mut object = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": self.name, "namespace": self.namespace, "labels": {labels::MIGRATION: self.migration}},
+            "spec": {
+                "holderIdentity": self.holder, "leaseDurationSeconds": LEASE.as_secs(),
+                "acquireTime": now, "renewTime": now, "leaseTransitions": transitions,
+            },
+        });
+        if let Some(version) = resource_version {
+            object["metadata"]["resourceVersion"] = json!(version);
+        }
+        object
+    }
+}
+
+/// Kubernetes' MicroTime.
+pub fn micro_time(ms: u64) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or_default();
+    format!("{timestamp:.6}")
+}

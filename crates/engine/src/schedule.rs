@@ -1,0 +1,256 @@
+//! Which step runs when: all whose predecessors are done, at once, under a limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::LocalBoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use rehome_model::event::EventKind;
+use rehome_model::ids::StepId;
+use rehome_model::plan::{Action, Step};
+use rehome_model::record::{Phase, StepRecord, StepState};
+use tokio::time::Instant;
+
+use crate::actions;
+use crate::context::{Outputs, StepContext};
+use crate::driver::Shared;
+use crate::error::{StepError, StepErrorKind};
+use crate::limits::{RETRY, RETRY_MAX, STEPS_AT_ONCE};
+
+/// How a set of steps ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All are done.
+    Done,
+    /// The driver was stopped; nothing failed.
+    Interrupted(String),
+    /// A step failed. Those that ran beside it were seen to their end.
+    Failed {
+        /// The step.
+        step: StepId,
+        /// Its error.
+        error: StepError,
+    },
+}
+
+/// One thing to run: a step forwards, or its undo.
+#[derive(Clone)]
+pub(crate) struct Work {
+    /// The step.
+    pub step: Step,
+    /// What is carried out; none if there is nothing to do but to keep the order.
+    pub action: Option<Action>,
+    /// What must be done before.
+    pub after: Vec<StepId>,
+    /// Whether this is the undo.
+    pub undo: bool,
+}
+
+/// Runs all steps of the plan that are not done yet.
+pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
+    let done: BTreeSet<StepId> =
+        shared.steps().into_iter().filter(|(_, record)| record.state == StepState::Done).map(|(id, _)| id).collect();
+    let work: Vec<Work> = shared
+        .plan
+        .steps
+        .iter()
+        .filter(|step| !done.contains(&step.id))
+        .map(|step| Work {
+            step: step.clone(),
+            action: Some(step.action.clone()),
+            after: step.after.clone(),
+            undo: false,
+        })
+        .collect();
+    let ending = run_all(shared, work, done).await;
+    if ending == Ending::Done
+        && let Err(error) = shared.change_header(|header| header.phase = Phase::Completed).await
+    {
+        return Ending::Interrupted(error.to_string());
+    }
+    ending
+}
+
+/// Runs `work` in the order of its `after`, as many at once as the limit allows. After a failure nothing new starts.
+pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, mut done: BTreeSet<StepId>) -> Ending {
+    let mut waiting: BTreeMap<StepId, Work> = BTreeMap::new();
+    let order: Vec<StepId> = work.iter().map(|work| work.step.id.clone()).collect();
+    for item in work {
+        waiting.insert(item.step.id.clone(), item);
+    }
+    // One task for all of them: dropping the driver's future ends every step at its current await, as a kill would.
+    let mut running: FuturesUnordered<LocalBoxFuture<'_, (StepId, Result<(), StepError>)>> = FuturesUnordered::new();
+    let mut ending: Option<Ending> = None;
+    loop {
+        if ending.is_none() && *shared.stop.borrow() {
+            ending = Some(Ending::Interrupted("stopped on request".to_owned()));
+        }
+        if ending.is_none() {
+            for id in &order {
+                if running.len() >= STEPS_AT_ONCE {
+                    break;
+                }
+                let ready = waiting.get(id).is_some_and(|work| work.after.iter().all(|step| done.contains(step)));
+                if ready && let Some(work) = waiting.remove(id) {
+                    let shared = Arc::clone(shared);
+                    running.push(Box::pin(async move { (work.step.id.clone(), run_one(shared, work).await) }));
+                }
+            }
+        }
+        let Some((id, result)) = running.next().await else { break };
+        match result {
+            Ok(()) => {
+                done.insert(id);
+            }
+            Err(error) if error.kind == StepErrorKind::Interrupted => {
+                ending.get_or_insert(Ending::Interrupted(error.message));
+            }
+            // A failure outweighs an interruption: it must be acted on.
+            Err(error) if !matches!(ending, Some(Ending::Failed { .. })) => {
+                ending = Some(Ending::Failed { step: id, error });
+            }
+            Err(_) => {}
+        }
+    }
+    match ending {
+        Some(ending) => ending,
+        None if waiting.is_empty() => Ending::Done,
+        None => {
+            let left: Vec<&str> = waiting.keys().map(StepId::as_str).collect();
+            let error = StepError::failed("Plan", format!("these steps wait for each other: {}", left.join(", ")));
+            Ending::Failed { step: waiting.into_keys().next().unwrap_or(StepId::from("plan")), error }
+        }
+    }
+}
+
+async fn run_one(shared: Arc<Shared>, work: Work) -> Result<(), StepError> {
+    let deadline = Instant::now() + Duration::from_secs(u64::from(work.step.deadline_s));
+    let started = shared.clock.now_ms();
+    let title = if work.undo { format!("undo: {}", work.step.title) } else { work.step.title.clone() };
+    let context = StepContext { shared: Arc::clone(&shared), step: work.step, undo: work.undo, deadline };
+    let step = context.step.id.clone();
+    shared.event(EventKind::StepStarted { step: step.clone(), title: title.clone(), undo: work.undo });
+    let mut actions = vec![work.action.clone()];
+    if !work.undo {
+        actions.extend(context.step.alternatives.iter().map(|alternative| Some(alternative.action.clone())));
+    }
+    let mut last = Err(StepError::failed("Plan", "the step has no action"));
+    for (index, action) in actions.iter().enumerate() {
+        if index > 0 && !selected(&context.step, index - 1, &last) {
+            break;
+        }
+        last = with_retries(&context, action.as_ref()).await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    match last {
+        Ok(()) => {
+            let state = if work.undo { StepState::Undone } else { StepState::Done };
+            let took_ms = shared.clock.now_ms().saturating_sub(started);
+            shared.event(EventKind::StepEnded { step, title, state, took_ms, already: false, undo: work.undo });
+            Ok(())
+        }
+        Err(error) => {
+            if error.kind != StepErrorKind::Interrupted {
+                shared.event(EventKind::StepFailed { step, title, error: error.message.clone() });
+                let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
+                record.error = Some(error.message.clone());
+                if let Err(unwritten) = shared.save_step(&context.step, record).await {
+                    tracing::warn!(%unwritten, "a step's failure was not recorded");
+                }
+            }
+            Err(error)
+        }
+    }
+}
+
+fn selected(step: &Step, alternative: usize, last: &Result<(), StepError>) -> bool {
+    match last {
+        Err(error) => step.alternatives[alternative].on_errors.iter().any(|code| *code == error.code),
+        Ok(()) => false,
+    }
+}
+
+fn blank(at_ms: u64) -> StepRecord {
+    StepRecord { state: StepState::Intended, attempt: 1, outputs: Outputs::new(), error: None, at_ms }
+}
+
+/// Tries until done, failed for good, or the deadline passes.
+async fn with_retries(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
+    let mut pause = RETRY;
+    let mut attempt = 1;
+    loop {
+        let error = match attempt_once(context, action).await {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind != StepErrorKind::Again => return Err(error),
+            Err(error) => error,
+        };
+        context.shared.event(EventKind::StepRetried {
+            step: context.step.id.clone(),
+            error: error.message.clone(),
+            attempt,
+        });
+        attempt += 1;
+        match context.pause(pause, &error.message).await {
+            Ok(()) => pause = (pause * 2).min(RETRY_MAX),
+            Err(late) if late.code == "DeadlineExceeded" => {
+                return Err(StepError { code: error.code, ..late });
+            }
+            Err(other) => return Err(other),
+        }
+    }
+}
+
+/// Intent before, result after. A gate writes only its result: it changes nothing that would have to be looked for.
+async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
+    let shared = &context.shared;
+    let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
+    let intended = if context.undo { StepState::Undoing } else { StepState::Intended };
+    let acts = action.is_some_and(|action| !action.is_gate());
+    let known = context.record().is_some_and(|record| record.state == intended);
+    if acts && !known {
+        enter_cutover(context).await?;
+        record.state = intended;
+        record.at_ms = shared.clock.now_ms();
+        shared.save_step(&context.step, record).await?;
+    }
+    let outputs = match action {
+        Some(action) => actions::perform(context, action).await?,
+        None => Outputs::new(),
+    };
+    let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
+    record.state = if context.undo { StepState::Undone } else { StepState::Done };
+    record.error = None;
+    record.at_ms = shared.clock.now_ms();
+    record.outputs.extend(outputs);
+    shared.save_step(&context.step, record).await?;
+    note_opening(context, action).await
+}
+
+/// The first act of a group begins the cutover: downtime counts from here.
+async fn enter_cutover(context: &StepContext) -> Result<(), StepError> {
+    let shared = &context.shared;
+    if context.undo || context.step.group.is_none() || shared.phase() != Phase::Preparing {
+        return Ok(());
+    }
+    let now = shared.clock.now_ms();
+    shared
+        .change_header(|header| {
+            if header.phase == Phase::Preparing {
+                header.phase = Phase::Cutover;
+                header.cutover_at_ms = Some(now);
+            }
+        })
+        .await
+}
+
+/// Once the opened members were verified, downtime is over.
+async fn note_opening(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
+    if context.undo || !matches!(action, Some(Action::AwaitMembers { open: true, .. })) {
+        return Ok(());
+    }
+    let now = context.shared.clock.now_ms();
+    context.shared.change_header(|header| header.opened_at_ms = header.opened_at_ms.or(Some(now))).await
+}

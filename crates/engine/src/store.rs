@@ -1,0 +1,204 @@
+//! The run record in the target cluster: a header, a ConfigMap per member, the plan beside them.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rehome_model::format::{self, FormatError};
+use rehome_model::ids::{MemberName, StepId};
+use rehome_model::plan::Plan;
+use rehome_model::record::{RunHeader, RunRecord, StepRecord};
+use rehome_model::{labels, names};
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::kubernetes::{Kube, KubeError, label, paths};
+
+/// The largest plan that is read back, uncompressed.
+const PLAN_MAX_BYTES: u64 = 64 << 20;
+/// Tries to write one document against changes by another hand.
+const WRITE_TRIES: u32 = 5;
+
+/// Why the record cannot be read or written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The cluster.
+    #[error(transparent)]
+    Kube(#[from] KubeError),
+    /// A newer rehome wrote it.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// It is not what rehome wrote.
+    #[error("ConfigMap {name} is not a run record of rehome: {reason}")]
+    Damaged {
+        /// ConfigMap.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An object of this name belongs to somebody else.
+    #[error("ConfigMap {name} exists and does not belong to migration {migration}; rename or remove it")]
+    Stranger {
+        /// ConfigMap.
+        name: String,
+        /// The migration.
+        migration: String,
+    },
+}
+
+/// Reads and writes the record of one migration.
+#[derive(Clone)]
+pub struct RecordStore {
+    kube: Kube,
+    namespace: String,
+    migration: String,
+}
+
+impl RecordStore {
+    /// The record of a migration in a namespace.
+    pub fn new(kube: Kube, namespace: &str, migration: &str) -> Self {
+        Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned() }
+    }
+
+    /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
+    pub async fn load(&self) -> Result<Option<(RunRecord, Plan)>, StoreError> {
+        let Some(header) = self.load_header().await? else { return Ok(None) };
+        let Some(plan) = self.load_plan().await? else {
+            return Err(StoreError::Damaged {
+                name: names::plan_record(&self.migration),
+                reason: "the plan of the recorded run is missing".to_owned(),
+            });
+        };
+        let mut steps = BTreeMap::new();
+        for document in self.step_documents(&plan) {
+            if let Some(object) = self.read(&document).await? {
+                let part: BTreeMap<StepId, StepRecord> = self.decode(&document, &object, "steps.json")?;
+                if label(&object, labels::RUN) == Some(header.run.as_str()) {
+                    steps.extend(part);
+                }
+            }
+        }
+        Ok(Some((RunRecord { header, steps }, plan)))
+    }
+
+    /// The header alone.
+    pub async fn load_header(&self) -> Result<Option<RunHeader>, StoreError> {
+        let name = names::record(&self.migration);
+        let Some(object) = self.read(&name).await? else { return Ok(None) };
+        let raw: Value = self.decode(&name, &object, "run.json")?;
+        let version: format::Format = serde_json::from_value(raw["format"].clone())
+            .map_err(|error| StoreError::Damaged { name: name.clone(), reason: format!("format: {error}") })?;
+        version.check(format::RUN)?;
+        serde_json::from_value(raw).map(Some).map_err(|error| StoreError::Damaged { name, reason: error.to_string() })
+    }
+
+    /// Writes the header, creating it if it is the first.
+    pub async fn save_header(&self, header: &RunHeader) -> Result<(), StoreError> {
+        let data = json!({"run.json": serde_json::to_string_pretty(header).unwrap_or_default()});
+        self.write(&names::record(&self.migration), header.run.as_str(), "data", data).await
+    }
+
+    /// Writes the plan of a run, compressed.
+    pub async fn save_plan(&self, run: &str, plan: &Plan) -> Result<(), StoreError> {
+        let name = names::plan_record(&self.migration);
+        let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        serde_json::to_writer(&mut encoder, plan).map_err(|error| damaged(error.to_string()))?;
+        encoder.flush().map_err(|error| damaged(error.to_string()))?;
+        let bytes = encoder.finish().map_err(|error| damaged(error.to_string()))?;
+        self.write(&name, run, "binaryData", json!({"plan.json.gz": STANDARD.encode(bytes)})).await
+    }
+
+    async fn load_plan(&self) -> Result<Option<Plan>, StoreError> {
+        let name = names::plan_record(&self.migration);
+        let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
+        let Some(object) = self.read(&name).await? else { return Ok(None) };
+        let text = object.pointer("/binaryData/plan.json.gz").and_then(Value::as_str).unwrap_or_default();
+        let bytes = STANDARD.decode(text).map_err(|error| damaged(error.to_string()))?;
+        let mut plain = Vec::new();
+        flate2::read::GzDecoder::new(bytes.as_slice())
+            .take(PLAN_MAX_BYTES)
+            .read_to_end(&mut plain)
+            .map_err(|error| damaged(error.to_string()))?;
+        let raw: Value = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
+        let version: format::Format =
+            serde_json::from_value(raw["format"].clone()).map_err(|error| damaged(error.to_string()))?;
+        version.check(format::PLAN)?;
+        serde_json::from_value(raw).map(Some).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Writes the steps of one member, or of the cluster.
+    pub async fn save_steps(
+        &self,
+        run: &str,
+        member: Option<&MemberName>,
+        steps: &BTreeMap<StepId, StepRecord>,
+    ) -> Result<(), StoreError> {
+        let data = json!({"steps.json": serde_json::to_string(steps).unwrap_or_default()});
+        self.write(&self.step_document(member), run, "data", data).await
+    }
+
+    fn step_document(&self, member: Option<&MemberName>) -> String {
+        // "cluster" cannot clash with a member: members' documents end in a digest of ten characters.
+        member.map_or_else(
+            || format!("{}-cluster", names::record(&self.migration)),
+            |member| names::member_record(&self.migration, member),
+        )
+    }
+
+    fn step_documents(&self, plan: &Plan) -> Vec<String> {
+        let mut documents = vec![self.step_document(None)];
+        documents.extend(plan.members.iter().map(|member| self.step_document(Some(&member.name))));
+        documents
+    }
+
+    async fn read(&self, name: &str) -> Result<Option<Value>, StoreError> {
+        let object = self.kube.get(&paths::config_map(&self.namespace, name)).await?;
+        match object {
+            Some(object) if label(&object, labels::MIGRATION) != Some(&self.migration) => {
+                Err(StoreError::Stranger { name: name.to_owned(), migration: self.migration.clone() })
+            }
+            other => Ok(other),
+        }
+    }
+
+    fn decode<T: serde::de::DeserializeOwned>(&self, name: &str, object: &Value, key: &str) -> Result<T, StoreError> {
+        let text = object.get("data").and_then(|data| data.get(key)).and_then(Value::as_str).unwrap_or_default();
+        serde_json::from_str(text)
+            .map_err(|error| StoreError::Damaged { name: name.to_owned(), reason: format!("{key}: {error}") })
+    }
+
+    /// Creates or replaces a document. The Lease keeps a second driver away; the resourceVersion keeps the write from
+    /// landing on something this driver has not seen.
+    async fn write(&self, name: &str, run: &str, field: &str, data: Value) -> Result<(), StoreError> {
+        let path = paths::config_map(&self.namespace, name);
+        let mut last = None;
+        for _ in 0..WRITE_TRIES {
+            let existing = self.read(name).await?;
+            let mut object = json!({
+                "apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {
+                    "name": name, "namespace": self.namespace,
+                    "labels": {labels::MIGRATION: self.migration, labels::RUN: run},
+                },
+            });
+            object[field] = data.clone();
+            let written = if let Some(existing) = existing {
+                object["metadata"]["resourceVersion"] = existing["metadata"]["resourceVersion"].clone();
+                self.kube.replace(&path, &object).await
+            } else {
+                self.kube.create(&paths::config_maps(&self.namespace), &object).await
+            };
+            match written {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_conflict() => last = Some(error),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(last.map_or_else(
+            || StoreError::Damaged { name: name.to_owned(), reason: "no write was tried".to_owned() },
+            StoreError::from,
+        ))
+    }
+}
