@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rehome_model::event::EventKind;
-use rehome_model::ids::{InstanceId, RunId, StepId};
+use rehome_model::ids::{InstanceId, RunId};
 use rehome_model::plan::{Input, Plan, PodTarget, Step};
 use rehome_model::record::{StepRecord, StepState};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_planner::manifests::Maker;
 use rehome_ports::{Cloud, HostScript, PodScript, ScriptOutput};
 use rehome_profiles::{Profile, ScriptContext};
 use tokio::time::Instant;
@@ -164,9 +165,9 @@ impl StepContext {
         self.shared.event(EventKind::Note { text });
     }
 
-    /// The step that made something, for undo steps that look for it by tag.
-    pub(crate) fn made_by(&self, step: &StepId) -> String {
-        step.to_string()
+    /// Whose name is on what the step creates.
+    pub(crate) fn maker(&self) -> Maker<'_> {
+        Maker { migration: &self.plan().migration, run: self.run(), step: &self.step.id }
     }
 }
 

@@ -348,7 +348,7 @@ impl Driver {
                 .await
                 .map_err(|error| stopped(&error))?;
         } else if shared.phase().is_final() {
-            return Ok(self.outcome(shared, Ending::Done));
+            return Ok(Self::outcome(shared, &Ending::Done));
         } else {
             match schedule::run_plan(shared).await {
                 Ending::Failed { step, error } if !undo::committed(shared, &step) => {
@@ -361,16 +361,16 @@ impl Driver {
                         .await
                         .map_err(|error| stopped(&error))?;
                 }
-                ending => return Ok(self.outcome(shared, ending)),
+                ending => return Ok(Self::outcome(shared, &ending)),
             }
         }
         let ending = undo::run_undo(shared).await;
-        Ok(self.outcome(shared, ending))
+        Ok(Self::outcome(shared, &ending))
     }
 
-    fn outcome(&self, shared: &Shared, ending: Ending) -> Outcome {
+    fn outcome(shared: &Shared, ending: &Ending) -> Outcome {
         let record = shared.record();
-        let failure = match &ending {
+        let failure = match ending {
             Ending::Failed { step, error } => Some(format!("{step}: {error}")),
             _ => record.header.reason.clone(),
         };

@@ -63,7 +63,12 @@ impl Lease {
             let sent = Instant::now();
             let Some(object) = self.kube.get(&path).await? else {
                 match self.kube.create(&paths::leases(&self.namespace), &self.object(None, 0)).await {
-                    Ok(_) => return Ok(self.holds_since(sent)),
+                    Ok(_) => {
+                        return {
+                            self.holds_since(sent);
+                            Ok(())
+                        };
+                    }
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => return Err(error.into()),
                 }
@@ -77,7 +82,12 @@ impl Lease {
                 let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0) + 1;
                 let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
                 match self.kube.replace(&path, &wanted).await {
-                    Ok(_) => return Ok(self.holds_since(sent)),
+                    Ok(_) => {
+                        return {
+                            self.holds_since(sent);
+                            Ok(())
+                        };
+                    }
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(error.into()),
                 }

@@ -14,7 +14,7 @@ pub const RETRY_MAX: Duration = Duration::from_secs(20);
 /// may lag behind its effects (facts: eventual consistency); a duplicate that shows later is collected by the sweep.
 pub const SETTLE: Duration = Duration::from_secs(30);
 /// How long EC2 may not know an id that it has just given out (facts: NotFound within 5 min of a create is staleness).
-pub const NOT_FOUND_GRACE: Duration = Duration::from_secs(300);
+pub const NOT_FOUND_GRACE: Duration = Duration::from_mins(5);
 /// Attempts to make a volume that fails after it was accepted (a key that cannot be used fails this way).
 pub const VOLUME_ATTEMPTS: u32 = 3;
 /// Between two touches of a claim that should be binding.

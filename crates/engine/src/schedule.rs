@@ -168,7 +168,7 @@ async fn run_one(shared: Arc<Shared>, work: Work) -> Result<(), StepError> {
 
 fn selected(step: &Step, alternative: usize, last: &Result<(), StepError>) -> bool {
     match last {
-        Err(error) => step.alternatives[alternative].on_errors.iter().any(|code| *code == error.code),
+        Err(error) => step.alternatives[alternative].on_errors.contains(&error.code),
         Ok(()) => false,
     }
 }

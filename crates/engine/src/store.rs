@@ -73,7 +73,7 @@ impl RecordStore {
         let mut steps = BTreeMap::new();
         for document in self.step_documents(&plan) {
             if let Some(object) = self.read(&document).await? {
-                let part: BTreeMap<StepId, StepRecord> = self.decode(&document, &object, "steps.json")?;
+                let part: BTreeMap<StepId, StepRecord> = Self::decode(&document, &object, "steps.json")?;
                 if label(&object, labels::RUN) == Some(header.run.as_str()) {
                     steps.extend(part);
                 }
@@ -86,7 +86,7 @@ impl RecordStore {
     pub async fn load_header(&self) -> Result<Option<RunHeader>, StoreError> {
         let name = names::record(&self.migration);
         let Some(object) = self.read(&name).await? else { return Ok(None) };
-        let raw: Value = self.decode(&name, &object, "run.json")?;
+        let raw: Value = Self::decode(&name, &object, "run.json")?;
         let version: format::Format = serde_json::from_value(raw["format"].clone())
             .map_err(|error| StoreError::Damaged { name: name.clone(), reason: format!("format: {error}") })?;
         version.check(format::RUN)?;
@@ -163,7 +163,7 @@ impl RecordStore {
         }
     }
 
-    fn decode<T: serde::de::DeserializeOwned>(&self, name: &str, object: &Value, key: &str) -> Result<T, StoreError> {
+    fn decode<T: serde::de::DeserializeOwned>(name: &str, object: &Value, key: &str) -> Result<T, StoreError> {
         let text = object.get("data").and_then(|data| data.get(key)).and_then(Value::as_str).unwrap_or_default();
         serde_json::from_str(text)
             .map_err(|error| StoreError::Damaged { name: name.to_owned(), reason: format!("{key}: {error}") })

@@ -1,1 +1,18 @@
-//! The pure planner: migration and survey in, plan out.
+//! The planner: a pure function from migration and survey to a plan.
+//!
+//! In: a [`rehome_model::migration::Migration`], a [`rehome_model::survey::Survey`], the application's profile, and the
+//! findings of the checks. Out: a [`rehome_model::plan::Plan`] in which nothing is left to choose. The same inputs give
+//! the same bytes.
+
+mod error;
+mod estimate;
+mod facts;
+pub mod manifests;
+mod mapping;
+mod planner;
+mod steps;
+
+pub use error::PlanError;
+pub use facts::{Difference, differences};
+pub use mapping::{Placement, place};
+pub use planner::plan;

@@ -2,8 +2,8 @@
 
 use rehome_model::labels;
 use rehome_model::plan::ClaimSpec;
-use rehome_model::quantity;
-use serde_json::{Map, Value, json};
+use rehome_planner::manifests;
+use serde_json::Value;
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -14,7 +14,7 @@ pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Out
     let path = paths::claim(&claim.namespace, &claim.name);
     if context.kube().get(&path).await?.is_none() {
         context.may_act()?;
-        match context.kube().create(&paths::claims(&claim.namespace), &object(context, claim)).await {
+        match context.kube().create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim)).await {
             // A claim that appeared meanwhile is looked at below, like any other.
             Err(error) if !error.is_conflict() => return Err(error.into()),
             _ => {}
@@ -125,30 +125,4 @@ pub(super) async fn pod_gone(context: &StepContext, namespace: &str, pod: &str) 
             })
         })
         .await
-}
-
-/// The claim as it is created.
-pub(crate) fn object(context: &StepContext, claim: &ClaimSpec) -> Value {
-    let mut labels_of: Map<String, Value> =
-        claim.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    labels_of.insert(labels::MIGRATION.to_owned(), json!(context.plan().migration));
-    labels_of.insert(labels::RUN.to_owned(), json!(context.run()));
-    json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-        "metadata": {
-            "name": claim.name, "namespace": claim.namespace, "labels": labels_of,
-            "annotations": {
-                labels::STEP: context.step.id,
-                labels::ARGO_SYNC_OPTIONS.0: labels::ARGO_SYNC_OPTIONS.1,
-                labels::HELM_KEEP.0: labels::HELM_KEEP.1,
-            },
-        },
-        "spec": {
-            "accessModes": claim.access_modes,
-            "resources": {"requests": {"storage": quantity::from_gib(claim.size_gib)}},
-            "storageClassName": claim.storage_class,
-            "volumeMode": "Filesystem",
-            "volumeName": claim.volume_name,
-        },
-    })
 }

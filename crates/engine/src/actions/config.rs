@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rehome_model::labels;
+use rehome_planner::manifests;
 use serde_json::json;
 
 use crate::context::{Outputs, StepContext};
@@ -23,15 +24,7 @@ pub(super) async fn write(
             return Ok(Outputs::new());
         }
     }
-    let mut object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": {
-            "name": name, "namespace": namespace,
-            "labels": {labels::MIGRATION: context.plan().migration, labels::RUN: context.run()},
-            "annotations": {labels::STEP: context.step.id},
-        },
-        "data": data,
-    });
+    let mut object = manifests::gate(context.maker(), namespace, name, data);
     context.may_act()?;
     if let Some(found) = found {
         object["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"].clone();

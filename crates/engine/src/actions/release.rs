@@ -2,8 +2,9 @@
 
 use rehome_model::cloud::{Volume, VolumeState};
 use rehome_model::ids::{MemberName, RoleName, SnapshotId, VolumeId, Zone};
+use rehome_model::labels;
 use rehome_model::plan::{Action, ClaimSpec};
-use rehome_model::{labels, quantity};
+use rehome_planner::manifests;
 use rehome_ports::{SnapshotFilter, VolumeFilter};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -28,6 +29,21 @@ struct Release<'a> {
     driver: &'a str,
 }
 
+impl Release<'_> {
+    fn manifest(&self) -> manifests::VolumeFor<'_> {
+        manifests::VolumeFor {
+            claim: self.claim,
+            member: self.member,
+            role: self.role,
+            volume: &self.volume,
+            legacy_volume: self.legacy_volume,
+            zone: self.zone,
+            fs_type: self.fs_type,
+            driver: self.driver,
+        }
+    }
+}
+
 pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
     let Action::ReleaseVolume { claim, member, role, volume, snapshot, legacy_volume, zone, fs_type, driver } = action
     else {
@@ -44,13 +60,12 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
         })?;
     claims::check_ours(context, claim, &found)?;
     let volume_path = paths::volume(&claim.volume_name);
-    match context.kube().get(&volume_path).await? {
-        Some(existing) => check_volume(context, &release, &existing)?,
-        None => {
-            check_lineage(context, &release).await?;
-            context.may_act()?;
-            context.kube().create(paths::VOLUMES, &object(context, &release)).await?;
-        }
+    if let Some(existing) = context.kube().get(&volume_path).await? {
+        check_volume(context, &release, &existing)?
+    } else {
+        check_lineage(context, &release).await?;
+        context.may_act()?;
+        context.kube().create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest())).await?;
     }
     bind(context, &release, &volume_path, &claim_path).await?;
     Ok(Outputs::new())
@@ -147,37 +162,4 @@ async fn bind(
             Ok(Err(format!("claim {claim_name} is {}", text(&claim, "/status/phase"))))
         })
         .await
-}
-
-/// The PersistentVolume as it is created. claimRef has no uid: a wrong one would mark the volume Released at once.
-fn object(context: &StepContext, release: &Release<'_>) -> Value {
-    let claim = release.claim;
-    json!({
-        "apiVersion": "v1", "kind": "PersistentVolume",
-        "metadata": {
-            "name": claim.volume_name,
-            "labels": {
-                labels::MIGRATION: context.plan().migration,
-                labels::RUN: context.run(),
-                labels::MEMBER: release.member,
-                labels::ROLE: release.role,
-            },
-            "annotations": {labels::STEP: context.step.id, labels::LEGACY_VOLUME: release.legacy_volume},
-        },
-        "spec": {
-            "capacity": {"storage": quantity::from_gib(claim.size_gib)},
-            "accessModes": claim.access_modes,
-            "volumeMode": "Filesystem",
-            "persistentVolumeReclaimPolicy": "Retain",
-            "storageClassName": claim.storage_class,
-            "claimRef": {
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                "namespace": claim.namespace, "name": claim.name,
-            },
-            "csi": {"driver": release.driver, "volumeHandle": release.volume, "fsType": release.fs_type},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-                {"key": labels::TOPOLOGY_ZONE, "operator": "In", "values": [release.zone]},
-            ]}]}},
-        },
-    })
 }

@@ -19,7 +19,7 @@ pub(super) fn made_by(context: &StepContext, step: &StepId) -> Tags {
     Tags::from([
         (labels::MIGRATION.to_owned(), context.plan().migration.clone()),
         (labels::RUN.to_owned(), context.run().to_string()),
-        (labels::STEP.to_owned(), context.made_by(step)),
+        (labels::STEP.to_owned(), step.to_string()),
     ])
 }
 
@@ -30,28 +30,27 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
     };
     let by_step = made_by(context, &context.step.id);
     let sets = look(context, &by_step, volumes).await?;
-    let set = match sets {
-        Some(set) => set,
-        None => {
-            let mut common = by_step.clone();
-            if let Some(member) = &context.step.member {
-                common.insert(labels::MEMBER.to_owned(), member.to_string());
-            }
-            let request = CreateSnapshots {
-                instance: instance.clone(),
-                exclude: excluded.clone(),
-                include_root: false,
-                description: format!("rehome {}: {}", context.plan().migration, context.step.title),
-                tags: common,
-            };
-            let attempt = context.record().map_or(1, |record| record.attempt + 1);
-            context.record_attempt(attempt).await?;
-            context.may_act()?;
-            let made = context.cloud().create_snapshots(&request).await?;
-            complete_set(&made, volumes).ok_or_else(|| {
-                StepError::failed("IncompleteSnapshot", format!("CreateSnapshots of {instance} left volumes out"))
-            })?
+    let set = if let Some(set) = sets {
+        set
+    } else {
+        let mut common = by_step.clone();
+        if let Some(member) = &context.step.member {
+            common.insert(labels::MEMBER.to_owned(), member.to_string());
         }
+        let request = CreateSnapshots {
+            instance: instance.clone(),
+            exclude: excluded.clone(),
+            include_root: false,
+            description: format!("rehome {}: {}", context.plan().migration, context.step.title),
+            tags: common,
+        };
+        let attempt = context.record().map_or(1, |record| record.attempt + 1);
+        context.record_attempt(attempt).await?;
+        context.may_act()?;
+        let made = context.cloud().create_snapshots(&request).await?;
+        complete_set(&made, volumes).ok_or_else(|| {
+            StepError::failed("IncompleteSnapshot", format!("CreateSnapshots of {instance} left volumes out"))
+        })?
     };
     for (role, snapshot) in &set {
         if let Some(wanted) = tags.get(role)

@@ -23,25 +23,24 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
     all_tags.extend(tags.clone());
     loop {
         let attempt = context.record().map_or(1, |record| record.attempt.max(1));
-        let volume = match existing(context, &context.step.id).await? {
-            Some(volume) => volume,
-            None => {
-                let request = CreateVolume {
-                    snapshot: snapshot.clone(),
-                    zone: zone.clone(),
-                    spec: spec.clone(),
-                    tags: all_tags.clone(),
-                    token: rehome_model::names::client_token(context.run(), &context.step.id, role, attempt),
-                };
-                context.may_act()?;
-                match context.cloud().create_volume(&request).await {
-                    Ok(volume) => volume,
-                    Err(error) if error.code == "IdempotentParameterMismatch" => {
-                        next_attempt(context, attempt, &error.to_string()).await?;
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
+        let volume = if let Some(volume) = existing(context, &context.step.id).await? {
+            volume
+        } else {
+            let request = CreateVolume {
+                snapshot: snapshot.clone(),
+                zone: zone.clone(),
+                spec: spec.clone(),
+                tags: all_tags.clone(),
+                token: rehome_model::names::client_token(context.run(), &context.step.id, role, attempt),
+            };
+            context.may_act()?;
+            match context.cloud().create_volume(&request).await {
+                Ok(volume) => volume,
+                Err(error) if error.code == "IdempotentParameterMismatch" => {
+                    next_attempt(context, attempt, &error.to_string()).await?;
+                    continue;
                 }
+                Err(error) => return Err(error.into()),
             }
         };
         match available(context, &volume.id).await? {

@@ -1,0 +1,41 @@
+//! What a plan will take, with its assumptions said.
+
+use rehome_model::plan::{Estimate, MemberPlan};
+use rehome_profiles::ProfileLimits;
+
+/// EBS snapshots of a volume for the first time, MiB/s: slow and fast. EBS promises nothing; these bound what users report.
+const SNAPSHOT_MIB_S: (u64, u64) = (50, 250);
+/// Share of a volume that changes between base and final snapshot, percent: few and many.
+const CHANGED_PERCENT: (u64, u64) = (1, 10);
+/// Seconds to make and attach a volume, fast and slow (facts A2, A5: create 1.5 s, p99 4 s; attach 1 to 4 s).
+const VOLUME_S: (u64, u64) = (5, 30);
+/// Seconds for an application to drain, stop, and come up again: fast and slow (facts E: drain 14 s, boot 33 s).
+const APPLICATION_S: (u64, u64) = (30, 180);
+/// US cents a GiB and month, us-east-1: snapshot standard tier, gp3 storage.
+const SNAPSHOT_CENTS_GIB: u64 = 5;
+const VOLUME_CENTS_GIB: u64 = 8;
+
+pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimate {
+    let sizes: Vec<u64> =
+        members.iter().flat_map(|member| member.volumes.iter().map(|v| u64::from(v.spec.size_gib))).collect();
+    let largest_mib = sizes.iter().max().copied().unwrap_or(0) * 1024;
+    let total_gib: u64 = sizes.iter().sum();
+    let base = (largest_mib / SNAPSHOT_MIB_S.1, largest_mib / SNAPSHOT_MIB_S.0);
+    let last = (base.0 * CHANGED_PERCENT.0 / 100, base.1 * CHANGED_PERCENT.1 / 100);
+    let downtime = (APPLICATION_S.0 + last.0 + VOLUME_S.0, APPLICATION_S.1 + last.1 + VOLUME_S.1);
+    Estimate {
+        total_s: (base.0 + downtime.0, base.1 + downtime.1 + u64::from(limits.flush_s)),
+        downtime_s: downtime,
+        monthly_cost_cents: total_gib * (SNAPSHOT_CENTS_GIB + VOLUME_CENTS_GIB),
+        assumptions: vec![
+            format!("volumes are full; a first snapshot moves {} to {} MiB/s", SNAPSHOT_MIB_S.0, SNAPSHOT_MIB_S.1),
+            format!(
+                "{} to {} % of a volume changes between base and final snapshot",
+                CHANGED_PERCENT.0, CHANGED_PERCENT.1
+            ),
+            format!("the application stops and starts in {} to {} s", APPLICATION_S.0, APPLICATION_S.1),
+            "new volumes load their blocks from the snapshot on first use: reads are slower for a while".to_owned(),
+            "us-east-1 list prices: gp3 storage and standard snapshots, both sides kept until finalize".to_owned(),
+        ],
+    }
+}

@@ -1,0 +1,156 @@
+//! What a plan relies on, and whether it still holds (invariant I9).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::ids::StepId;
+use rehome_model::plan::{Fact, MemberPlan, Plan};
+use rehome_model::survey::Survey;
+
+use crate::steps::ids;
+
+/// A fact that is not as planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The fact as planned.
+    pub fact: Fact,
+    /// What is seen now; none if it cannot be seen.
+    pub now: Option<String>,
+}
+
+/// A fact in the making: why it is needed, and which steps change it.
+struct Observed {
+    path: String,
+    value: String,
+    why: &'static str,
+    changed_by: Vec<StepId>,
+}
+
+/// The facts of a plan for these members.
+pub(crate) fn facts(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Fact> {
+    observe(members, namespace, survey)
+        .into_iter()
+        .map(|seen| Fact { path: seen.path, value: seen.value, why: seen.why.to_owned(), changed_by: seen.changed_by })
+        .collect()
+}
+
+/// The facts of `plan` that a new survey shows otherwise. Facts that a step of the run has changed, because it was
+/// begun, are not compared.
+pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Vec<Difference> {
+    let now: BTreeMap<String, String> =
+        observe(&plan.members, &plan.namespace, survey).into_iter().map(|seen| (seen.path, seen.value)).collect();
+    plan.facts
+        .iter()
+        .filter(|fact| !fact.changed_by.iter().any(|step| begun.contains(step)))
+        .filter(|fact| now.get(&fact.path) != Some(&fact.value))
+        .map(|fact| Difference { fact: fact.clone(), now: now.get(&fact.path).cloned() })
+        .collect()
+}
+
+fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Observed> {
+    let mut seen = vec![Observed {
+        path: "cloud/account".to_owned(),
+        value: format!("{} {}", survey.caller.account, survey.caller.region),
+        why: "ids are looked up in this account and region",
+        changed_by: Vec::new(),
+    }];
+    for member in members {
+        seen.extend(of_member(member, survey));
+        seen.extend(of_slot(member, namespace, survey));
+    }
+    for set in survey.cluster.sets.iter().filter(|s| members.iter().any(|m| m.slot.set.as_ref() == Some(&s.name))) {
+        let path = |what: &str| format!("set/{namespace}/{}/{what}", set.name);
+        seen.push(Observed {
+            path: path("uid"),
+            value: set.uid.clone(),
+            why: "the slots are this very set's",
+            changed_by: Vec::new(),
+        });
+        let templates: Vec<String> = set
+            .templates
+            .iter()
+            .map(|t| format!("{}:{}", t.name, t.storage_class.as_deref().unwrap_or("(default)")))
+            .collect();
+        seen.push(Observed {
+            path: path("templates"),
+            value: templates.join(" "),
+            why: "claims are named and classed after its templates",
+            changed_by: Vec::new(),
+        });
+        seen.push(Observed {
+            path: path("first-ordinal"),
+            value: set.first_ordinal.to_string(),
+            why: "ordinals name the claims",
+            changed_by: Vec::new(),
+        });
+    }
+    seen
+}
+
+fn of_member(member: &MemberPlan, survey: &Survey) -> Vec<Observed> {
+    let Some(found) = survey.members.iter().find(|found| found.instance.id == member.instance) else {
+        return Vec::new();
+    };
+    let path = |what: &str| format!("member/{}/{what}", member.name);
+    let stopped_by =
+        vec![ids::stop_service(&member.name), ids::unmount(&member.name), ids::stop_instance(&member.name)];
+    let mut seen = vec![Observed {
+        path: path("instance-state"),
+        value: format!("{:?}", found.instance.state).to_lowercase(),
+        why: "it serves until the cutover",
+        changed_by: vec![ids::stop_instance(&member.name)],
+    }];
+    if let Some(view) = found.host.as_ref().and_then(|host| host.view.as_ref()) {
+        seen.push(Observed {
+            path: path("identity"),
+            value: view.identity.id.clone(),
+            why: "the pod must come up as this member",
+            changed_by: stopped_by,
+        });
+    }
+    for volume in &member.volumes {
+        let attached = survey.volumes.get(&volume.legacy_volume).map(|seen| {
+            let at: Vec<String> = seen.attachments.iter().map(|a| format!("{} {}", a.instance, a.device)).collect();
+            format!("{} {} {} GiB at {}", seen.zone, seen.spec.volume_type, seen.spec.size_gib, at.join(", "))
+        });
+        if let Some(value) = attached {
+            seen.push(Observed {
+                path: path(&format!("volume/{}", volume.role)),
+                value,
+                why: "the new volume has its size, type and zone",
+                changed_by: Vec::new(),
+            });
+        }
+    }
+    seen
+}
+
+fn of_slot(member: &MemberPlan, namespace: &str, survey: &Survey) -> Vec<Observed> {
+    let mut seen = Vec::new();
+    for volume in &member.volumes {
+        let claim = survey.cluster.claims.iter().find(|claim| claim.name == volume.claim.name);
+        let state = match claim {
+            None => "absent".to_owned(),
+            Some(claim)
+                if claim.volume_name.as_ref() == Some(&volume.claim.volume_name) && claim.phase == "Pending" =>
+            {
+                // Parked by an earlier run: as good as absent, since the step finds its work done.
+                "absent".to_owned()
+            }
+            Some(claim) => format!("{} on {}", claim.phase, claim.volume_name.as_deref().unwrap_or("(nothing)")),
+        };
+        seen.push(Observed {
+            path: format!("claim/{namespace}/{}", volume.claim.name),
+            value: state,
+            why: "it is created parked, and nothing else may hold the name",
+            changed_by: vec![ids::park(&member.name, &volume.role)],
+        });
+        let taken = survey.cluster.volumes.iter().any(|seen| seen.name == volume.claim.volume_name);
+        seen.push(Observed {
+            path: format!("persistentvolume/{}", volume.claim.volume_name),
+            value: if taken { "present" } else { "absent" }.to_owned(),
+            why: "while it does not exist no pod can start",
+            changed_by: vec![ids::release(&member.name, &volume.role)],
+        });
+    }
+    seen
+}
