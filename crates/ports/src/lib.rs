@@ -8,6 +8,7 @@ mod cloud;
 mod error;
 mod hosts;
 mod pods;
+mod tap;
 
 pub use cloud::{
     Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter, VolumeFilter,
@@ -15,3 +16,4 @@ pub use cloud::{
 pub use error::{CloudError, ErrorClass, ScriptError};
 pub use hosts::{HostScript, Hosts, ScriptOutput};
 pub use pods::{PodScript, Pods};
+pub use tap::Tap;
