@@ -1,1 +1,2 @@
 //! The simulated world: Kubernetes, hosts, a replicated database, faults and checkers.
+pub mod kubernetes;

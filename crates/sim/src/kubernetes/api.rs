@@ -1,0 +1,325 @@
+//! The API: verbs on JSON objects.
+
+use rehome_model::quantity;
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::objects::{Failure, Key, RESOURCES, Resource, text, time};
+
+/// What a path means.
+struct Target {
+    resource: &'static Resource,
+    namespace: String,
+    name: Option<String>,
+    subresource: Option<String>,
+}
+
+impl Cluster {
+    /// Answers a request: HTTP status and body.
+    pub fn handle(
+        &mut self,
+        now: u64,
+        verb: &str,
+        path: &str,
+        query: &str,
+        content: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
+        match self.route(now, verb, path, query, content, body) {
+            Ok(object) => (if verb == "POST" { 201 } else { 200 }, object),
+            Err(failure) => (failure.code, failure.body()),
+        }
+    }
+
+    fn route(
+        &mut self,
+        now: u64,
+        verb: &str,
+        path: &str,
+        query: &str,
+        content: &str,
+        body: &[u8],
+    ) -> Result<Value, Failure> {
+        if path == "/version" {
+            return Ok(json!({"major": "1", "minor": "34", "gitVersion": "v1.34.1"}));
+        }
+        let sent: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).map_err(|error| Failure::new(400, "BadRequest", error.to_string()))?
+        };
+        if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
+            return Ok(self.review(sent));
+        }
+        let target = parse(path)?;
+        let (verb, call) = (verb, format!("{verb} {}", target.resource.plural));
+        *self.calls.entry(call).or_default() += 1;
+        self.authorize(verb, &target)?;
+        let key = Key::new(target.resource.plural, &target.namespace, target.name.as_deref().unwrap_or_default());
+        match (verb, target.name.is_some(), target.subresource.as_deref()) {
+            ("GET", true, None) => self.get(&key).cloned().ok_or_else(|| Failure::not_found(&key)),
+            ("GET", false, None) => Ok(self.list(&target, query)),
+            ("GET", true, Some("scale")) => self.scale(&key),
+            ("POST", false, None) => self.create(now, &target, sent),
+            ("PUT", true, None) => self.replace(&key, sent),
+            ("PUT", true, Some("scale")) => self.set_scale(&key, &sent),
+            ("PATCH", true, None) if content.starts_with("application/merge-patch+json") => self.patch(&key, &sent),
+            ("DELETE", true, None) => self.delete(now, &key, &sent),
+            _ => Err(Failure::new(405, "MethodNotAllowed", format!("{verb} {path} is not simulated"))),
+        }
+    }
+
+    fn authorize(&self, verb: &str, target: &Target) -> Result<(), Failure> {
+        let kubernetes_verb = match (verb, target.name.is_some()) {
+            ("GET", true) => "get",
+            ("GET", false) => "list",
+            ("POST", _) => "create",
+            ("PUT", _) => "update",
+            ("PATCH", _) => "patch",
+            _ => "delete",
+        };
+        let plural = target.resource.plural;
+        if self.denied.contains(&format!("{kubernetes_verb} {plural}")) {
+            return Err(Failure::new(
+                403,
+                "Forbidden",
+                format!("{plural} is forbidden: User \"rehome\" cannot {kubernetes_verb} resource \"{plural}\""),
+            ));
+        }
+        Ok(())
+    }
+
+    fn review(&self, mut sent: Value) -> Value {
+        let attributes = &sent["spec"]["resourceAttributes"];
+        let (verb, resource) = (text(attributes, "/verb"), text(attributes, "/resource"));
+        let allowed = !self.denied.contains(&format!("{verb} {resource}"));
+        sent["status"] = json!({"allowed": allowed});
+        sent
+    }
+
+    fn list(&self, target: &Target, query: &str) -> Value {
+        let selectors: Vec<(String, String)> = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("labelSelector="))
+            .flat_map(|selector| {
+                selector
+                    .replace("%3D", "=")
+                    .replace("%2F", "/")
+                    .replace("%2C", ",")
+                    .split(',')
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .filter_map(|one| one.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
+            .collect();
+        let matches = |object: &Value| {
+            selectors
+                .iter()
+                .all(|(key, value)| object["metadata"]["labels"].get(key).and_then(Value::as_str) == Some(value))
+        };
+        let items: Vec<&Value> = self
+            .objects
+            .iter()
+            .filter(|(key, object)| {
+                key.plural == target.resource.plural
+                    && (target.namespace.is_empty() || key.namespace == target.namespace)
+                    && matches(object)
+            })
+            .map(|(_, object)| object)
+            .collect();
+        json!({
+            "kind": format!("{}List", target.resource.kind), "apiVersion": target.resource.prefix.trim_start_matches("api/").trim_start_matches("apis/"),
+            "metadata": {"resourceVersion": self.version.to_string()}, "items": items,
+        })
+    }
+
+    fn create(&mut self, now: u64, target: &Target, mut object: Value) -> Result<Value, Failure> {
+        let key = Key::new(target.resource.plural, &target.namespace, text(&object, "/metadata/name"));
+        let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+        if key.name.is_empty() || key.name.len() > 253 || !key.name.chars().all(valid) {
+            return Err(Failure::invalid(&key, "metadata.name: a lowercase RFC 1123 subdomain is required"));
+        }
+        if target.resource.namespaced && self.get(&Key::new("namespaces", "", &key.namespace)).is_none() {
+            return Err(Failure::not_found(&Key::new("namespaces", "", &key.namespace)));
+        }
+        match key.plural {
+            "persistentvolumeclaims" => self.admit_claim(&key, &mut object)?,
+            "persistentvolumes" => check_volume(&key, &object)?,
+            _ => {}
+        }
+        self.put_new(now, &key, object)
+    }
+
+    /// What admission and validation do with a new claim: the default class is put in if none is named.
+    fn admit_claim(&self, key: &Key, object: &mut Value) -> Result<(), Failure> {
+        if quantity::bytes(text(object, "/spec/resources/requests/storage")).is_err() {
+            return Err(Failure::invalid(key, "spec.resources[storage]: Required value"));
+        }
+        if object["spec"]["storageClassName"].is_null() {
+            let default = self.all("storageclasses").into_iter().find(|class| {
+                class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+            });
+            if let Some(class) = default {
+                object["spec"]["storageClassName"] = class["metadata"]["name"].clone();
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, key: &Key, mut object: Value) -> Result<Value, Failure> {
+        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
+        check_version(key, &found, &object)?;
+        check_immutable(key, &found, &object)?;
+        for field in ["uid", "creationTimestamp", "deletionTimestamp", "finalizers"] {
+            if !found["metadata"][field].is_null() {
+                object["metadata"][field] = found["metadata"][field].clone();
+            }
+        }
+        if !found["status"].is_null() {
+            object["status"] = found["status"].clone();
+        }
+        self.objects.insert(key.clone(), object);
+        self.changed(key)
+    }
+
+    fn patch(&mut self, key: &Key, patch: &Value) -> Result<Value, Failure> {
+        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
+        let mut object = found.clone();
+        merge(&mut object, patch);
+        check_version(key, &found, &object)?;
+        check_immutable(key, &found, &object)?;
+        self.objects.insert(key.clone(), object);
+        self.changed(key)
+    }
+
+    fn delete(&mut self, now: u64, key: &Key, options: &Value) -> Result<Value, Failure> {
+        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?;
+        let wanted = text(options, "/preconditions/uid");
+        if !wanted.is_empty() && wanted != text(found, "/metadata/uid") {
+            return Err(Failure::conflict(key, "the UID in the precondition does not match the UID in record"));
+        }
+        if !super::objects::is_going(found)
+            && let Some(object) = self.objects.get_mut(key)
+        {
+            object["metadata"]["deletionTimestamp"] = json!(time(now));
+            return self.changed(key);
+        }
+        self.get(key).cloned().ok_or_else(|| Failure::not_found(key))
+    }
+
+    fn scale(&self, key: &Key) -> Result<Value, Failure> {
+        let set = self.get(key).ok_or_else(|| Failure::not_found(key))?;
+        Ok(json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1",
+            "metadata": {
+                "name": key.name, "namespace": key.namespace,
+                "uid": set["metadata"]["uid"], "resourceVersion": set["metadata"]["resourceVersion"],
+            },
+            "spec": {"replicas": set["spec"]["replicas"]},
+            "status": {"replicas": set["status"]["replicas"].as_u64().unwrap_or(0)},
+        }))
+    }
+
+    fn set_scale(&mut self, key: &Key, sent: &Value) -> Result<Value, Failure> {
+        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
+        check_version(key, &found, sent)?;
+        if let Some(object) = self.objects.get_mut(key) {
+            object["spec"]["replicas"] = sent["spec"]["replicas"].clone();
+        }
+        self.changed(key)?;
+        self.scale(key)
+    }
+}
+
+fn parse(path: &str) -> Result<Target, Failure> {
+    let unknown = || Failure::new(404, "NotFound", "the server could not find the requested resource");
+    let trimmed = path.trim_start_matches('/');
+    let prefix = RESOURCES
+        .iter()
+        .map(|resource| resource.prefix)
+        .find(|prefix| trimmed.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')))
+        .ok_or_else(unknown)?;
+    let segments: Vec<&str> = trimmed[prefix.len() + 1..].split('/').collect();
+    let (namespace, rest) = match segments.as_slice() {
+        ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
+        rest => ("", rest),
+    };
+    let [plural, rest @ ..] = rest else { return Err(unknown()) };
+    let resource = RESOURCES
+        .iter()
+        .find(|resource| resource.prefix == prefix && resource.plural == *plural)
+        .ok_or_else(unknown)?;
+    if !namespace.is_empty() && !resource.namespaced {
+        return Err(unknown());
+    }
+    Ok(Target {
+        resource,
+        namespace: namespace.to_owned(),
+        name: rest.first().map(|name| (*name).to_owned()),
+        subresource: rest.get(1).map(|sub| (*sub).to_owned()),
+    })
+}
+
+fn check_version(key: &Key, found: &Value, sent: &Value) -> Result<(), Failure> {
+    let version = text(sent, "/metadata/resourceVersion");
+    if !version.is_empty() && version != text(found, "/metadata/resourceVersion") {
+        return Err(Failure::conflict(
+            key,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ));
+    }
+    let uid = text(sent, "/metadata/uid");
+    if !uid.is_empty() && uid != text(found, "/metadata/uid") {
+        return Err(Failure::conflict(key, "Precondition failed: UID in precondition does not match"));
+    }
+    Ok(())
+}
+
+/// facts B2: a claim's spec but for its request, a volume's source and affinity, a set's templates never change.
+fn check_immutable(key: &Key, found: &Value, sent: &Value) -> Result<(), Failure> {
+    let fields: &[&str] = match key.plural {
+        "persistentvolumeclaims" => &["/spec/volumeName", "/spec/storageClassName", "/spec/accessModes"],
+        "persistentvolumes" => &["/spec/csi", "/spec/nodeAffinity"],
+        "statefulsets" => {
+            &["/spec/volumeClaimTemplates", "/spec/serviceName", "/spec/podManagementPolicy", "/spec/selector"]
+        }
+        _ => &[],
+    };
+    for field in fields {
+        let before = found.pointer(field);
+        if before.is_some() && before != sent.pointer(field) {
+            return Err(Failure::invalid(key, &format!("{field}: Forbidden: field is immutable after creation")));
+        }
+    }
+    Ok(())
+}
+
+fn check_volume(key: &Key, object: &Value) -> Result<(), Failure> {
+    if text(object, "/spec/csi/volumeHandle").is_empty() {
+        return Err(Failure::invalid(key, "spec.csi.volumeHandle: Required value"));
+    }
+    if quantity::bytes(text(object, "/spec/capacity/storage")).is_err() {
+        return Err(Failure::invalid(key, "spec.capacity: Required value"));
+    }
+    Ok(())
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Some(fields) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (field, value) in fields {
+        if value.is_null() {
+            if let Some(object) = target.as_object_mut() {
+                object.remove(field);
+            }
+        } else {
+            merge(&mut target[field], value);
+        }
+    }
+}

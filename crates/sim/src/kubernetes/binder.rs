@@ -1,0 +1,148 @@
+//! Claims and volumes find each other (facts B2; kubernetes `pkg/controller/volume/persistentvolume`).
+
+use rehome_model::quantity;
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, Machines};
+use super::objects::{Key, is_going, text};
+
+impl Cluster {
+    pub(crate) fn bind(&mut self, now: u64, machines: &mut dyn Machines) {
+        self.show_volumes();
+        let resync = now % self.timing.binder_resync_ms < self.timing.tick_ms;
+        for key in self.keys("persistentvolumeclaims") {
+            let woken = self.woken.remove(&(key.namespace.clone(), key.name.clone()));
+            if resync || woken {
+                self.bind_claim(&key);
+            }
+            self.provision_blank(now, machines, &key);
+        }
+    }
+
+    /// A new volume becomes Available a moment after its creation; one whose claim is gone, or another, Released.
+    fn show_volumes(&mut self) {
+        for key in self.keys("persistentvolumes") {
+            let Some(volume) = self.get(&key) else { continue };
+            let phase = text(volume, "/status/phase").to_owned();
+            let claim = Key::new(
+                "persistentvolumeclaims",
+                text(volume, "/spec/claimRef/namespace"),
+                text(volume, "/spec/claimRef/name"),
+            );
+            let reserved_for = text(volume, "/spec/claimRef/uid").to_owned();
+            let claim_uid = self.get(&claim).map(|claim| text(claim, "/metadata/uid").to_owned());
+            let next = if reserved_for.is_empty() {
+                "Available"
+            } else if claim_uid.as_deref() == Some(&reserved_for) {
+                continue;
+            } else {
+                "Released"
+            };
+            if phase != next {
+                self.set_status(&key, json!({"phase": next}));
+            }
+        }
+    }
+
+    fn set_status(&mut self, key: &Key, status: Value) {
+        if let Some(object) = self.objects.get_mut(key) {
+            object["status"] = status;
+        }
+        // A status change wakes nobody: the real binder sees the claim again at its resync only.
+        self.version += 1;
+        let version = self.version;
+        if let Some(object) = self.objects.get_mut(key) {
+            object["metadata"]["resourceVersion"] = json!(version.to_string());
+        }
+    }
+
+    fn bind_claim(&mut self, key: &Key) {
+        let Some(claim) = self.get(key) else { return };
+        if is_going(claim) || text(claim, "/status/phase") == "Bound" {
+            return;
+        }
+        let uid = text(claim, "/metadata/uid").to_owned();
+        let named = text(claim, "/spec/volumeName").to_owned();
+        let mode = claim["spec"]["accessModes"].clone();
+        let volume_key =
+            if named.is_empty() { self.reserved_volume(key) } else { Some(Key::new("persistentvolumes", "", &named)) };
+        let Some(volume_key) = volume_key else { return };
+        let Some(volume) = self.get(&volume_key) else { return };
+        if text(volume, "/status/phase") != "Available" || is_going(volume) {
+            return;
+        }
+        let reserved = text(volume, "/spec/claimRef/namespace") == key.namespace
+            && text(volume, "/spec/claimRef/name") == key.name;
+        let free = volume["spec"]["claimRef"].is_null();
+        if !reserved && !(free && self.fits(key, &volume_key)) {
+            return;
+        }
+        let capacity = volume["spec"]["capacity"].clone();
+        if let Some(volume) = self.objects.get_mut(&volume_key) {
+            volume["spec"]["claimRef"] = json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "namespace": key.namespace, "name": key.name, "uid": uid,
+            });
+        }
+        self.set_status(&volume_key, json!({"phase": "Bound"}));
+        if let Some(claim) = self.objects.get_mut(key) {
+            claim["spec"]["volumeName"] = json!(volume_key.name);
+            claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = json!("yes");
+        }
+        self.set_status(key, json!({"phase": "Bound", "capacity": capacity, "accessModes": mode}));
+    }
+
+    /// Without claimRef class and size are compared; with both sides set they are not (facts B2).
+    fn fits(&self, claim: &Key, volume: &Key) -> bool {
+        let (Some(claim), Some(volume)) = (self.get(claim), self.get(volume)) else { return false };
+        let request = quantity::bytes(text(claim, "/spec/resources/requests/storage")).unwrap_or(u128::MAX);
+        let capacity = quantity::bytes(text(volume, "/spec/capacity/storage")).unwrap_or(0);
+        text(claim, "/spec/storageClassName") == text(volume, "/spec/storageClassName") && capacity >= request
+    }
+
+    fn reserved_volume(&self, claim: &Key) -> Option<Key> {
+        let found = self.objects.iter().find(|(key, volume)| {
+            key.plural == "persistentvolumes"
+                && text(volume, "/spec/claimRef/namespace") == claim.namespace
+                && text(volume, "/spec/claimRef/name") == claim.name
+        });
+        found.map(|(key, _)| key.clone())
+    }
+
+    /// A claim that names no volume and whose pod waits for a node gets a blank one: what parking prevents.
+    fn provision_blank(&mut self, now: u64, machines: &mut dyn Machines, key: &Key) {
+        let Some(claim) = self.get(key) else { return };
+        let class = Key::new("storageclasses", "", text(claim, "/spec/storageClassName"));
+        let provisioned = self.get(&class).is_some_and(|class| !text(class, "/provisioner").is_empty());
+        let unnamed = text(claim, "/spec/volumeName").is_empty() && text(claim, "/status/phase") != "Bound";
+        if !unnamed || !provisioned || is_going(claim) || self.reserved_volume(key).is_some() {
+            return;
+        }
+        let request = text(claim, "/spec/resources/requests/storage").to_owned();
+        let wanted = self.all("pods").iter().any(|pod| {
+            text(pod, "/metadata/namespace") == key.namespace && super::pods::claims(pod).contains(&key.name)
+        });
+        let Some(zone) = self.all("nodes").first().map(super::pods::zone) else { return };
+        if !wanted {
+            return;
+        }
+        let gib = quantity::bytes(&request).unwrap_or(0).div_ceil(quantity::GIB) as u32;
+        let handle = machines.provision(now, &zone, gib, &key.name);
+        let uid = self.get(key).map(|claim| text(claim, "/metadata/uid").to_owned()).unwrap_or_default();
+        let volume_key = Key::new("persistentvolumes", "", &format!("pvc-{uid}"));
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {},
+            "spec": {
+                "capacity": {"storage": request}, "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": class.name,
+                "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": handle, "fsType": "ext4"},
+                "claimRef": {"namespace": key.namespace, "name": key.name},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
+                    {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]}]}]}},
+            },
+        });
+        // The name is the claim's uid: it cannot be taken.
+        let _ = self.put_new(now, &volume_key, volume);
+        self.woken.insert((key.namespace.clone(), key.name.clone()));
+    }
+}

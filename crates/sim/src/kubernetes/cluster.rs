@@ -1,0 +1,187 @@
+//! The cluster's state, and how time passes in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::objects::{Failure, Key, time};
+
+/// The machines under the cluster: volumes, mounts, processes. The simulated world implements it.
+pub trait Machines {
+    /// Makes a blank volume for a claim that nobody adopted: the accident rehome must prevent. Answers its handle.
+    fn provision(&mut self, now: u64, zone: &str, size_gib: u32, claim: &str) -> String;
+    /// Begins or goes on to attach a volume to a node; true once attached.
+    fn attach(&mut self, now: u64, handle: &str, node: &str) -> Result<bool, String>;
+    /// Begins or goes on to detach; true once gone.
+    fn detach(&mut self, now: u64, handle: &str, node: &str) -> bool;
+    /// Mounts a volume on a node, formatting it if it is blank (as a CSI driver does).
+    fn mount(&mut self, now: u64, handle: &str, node: &str, fs_type: &str) -> Result<(), String>;
+    /// Unmounts it.
+    fn unmount(&mut self, now: u64, handle: &str, node: &str);
+    /// Starts the pod's container.
+    fn start(&mut self, now: u64, pod: &str, ip: &str, env: &BTreeMap<String, String>, volumes: &[String]);
+    /// Stops it.
+    fn stop(&mut self, now: u64, pod: &str);
+    /// Whether the pod's readiness probe passes.
+    fn is_ready(&self, now: u64, pod: &str) -> bool;
+}
+
+/// How long things take, in ms.
+#[derive(Clone, Debug)]
+pub struct KubeTiming {
+    /// Between two looks of the controllers.
+    pub tick_ms: u64,
+    /// The claim binder's resync (kube-controller-manager --pvclaimbinder-sync-period).
+    pub binder_resync_ms: u64,
+    /// Pulling the image.
+    pub pull_ms: u64,
+    /// A container's clean stop.
+    pub stop_ms: u64,
+}
+
+impl Default for KubeTiming {
+    fn default() -> Self {
+        Self { tick_ms: 250, binder_resync_ms: 15_000, pull_ms: 3_000, stop_ms: 2_000 }
+    }
+}
+
+/// What the kubelet knows of a pod beyond the object.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PodRun {
+    pub mounted: Vec<String>,
+    pub pull_until: Option<u64>,
+    pub started: bool,
+    pub stop_at: Option<u64>,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    pub(crate) objects: BTreeMap<Key, Value>,
+    pub(crate) version: u64,
+    pub(crate) uids: u64,
+    pub(crate) timing: KubeTiming,
+    pub(crate) ticked_at: u64,
+    /// Claims that the binder looks at before its next resync.
+    pub(crate) woken: BTreeSet<(String, String)>,
+    pub(crate) runs: BTreeMap<String, PodRun>,
+    pub(crate) addresses: u32,
+    /// Volumes attached to nodes: (handle, node).
+    pub(crate) attached: BTreeSet<(String, String)>,
+    /// What callers may not do: `verb plural`.
+    pub denied: BTreeSet<String>,
+    /// API calls by verb and plural.
+    pub calls: BTreeMap<String, u64>,
+}
+
+impl Cluster {
+    /// An empty cluster at a time.
+    pub fn new(now: u64) -> Self {
+        Self { ticked_at: now, ..Self::default() }
+    }
+
+    /// Lets the controllers work up to `now`.
+    pub fn advance(&mut self, now: u64, machines: &mut dyn Machines) {
+        while self.ticked_at + self.timing.tick_ms <= now {
+            self.ticked_at += self.timing.tick_ms;
+            let at = self.ticked_at;
+            self.bind(at, machines);
+            self.run_sets(at);
+            self.run_pods(at, machines);
+            self.collect(at);
+        }
+    }
+
+    /// An object.
+    pub fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
+    /// All objects of a plural.
+    pub fn all(&self, plural: &'static str) -> Vec<Value> {
+        self.objects.iter().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Keys of a plural.
+    pub(crate) fn keys(&self, plural: &'static str) -> Vec<Key> {
+        self.objects.keys().filter(|key| key.plural == plural).cloned().collect()
+    }
+
+    /// Puts an object there, as the apiserver stores it: with uid, version, time, finalizers and a first status.
+    pub fn put_new(&mut self, now: u64, key: &Key, mut object: Value) -> Result<Value, Failure> {
+        if self.objects.contains_key(key) {
+            return Err(Failure::exists(key));
+        }
+        self.uids += 1;
+        let metadata = &mut object["metadata"];
+        metadata["name"] = json!(key.name);
+        if !key.namespace.is_empty() {
+            metadata["namespace"] = json!(key.namespace);
+        }
+        metadata["uid"] = json!(format!("00000000-0000-4000-8000-{:012}", self.uids));
+        metadata["creationTimestamp"] = json!(time(now));
+        metadata["generation"] = json!(1);
+        if let Some(finalizer) = finalizer(key.plural) {
+            metadata["finalizers"] = json!([finalizer]);
+        }
+        if matches!(key.plural, "persistentvolumeclaims" | "persistentvolumes") {
+            object["status"] = json!({"phase": "Pending"});
+        }
+        self.objects.insert(key.clone(), object);
+        self.changed(key)
+    }
+
+    /// Gives an object a new version after a change, and wakes whom it concerns.
+    pub(crate) fn changed(&mut self, key: &Key) -> Result<Value, Failure> {
+        self.version += 1;
+        if key.plural == "persistentvolumeclaims" {
+            self.woken.insert((key.namespace.clone(), key.name.clone()));
+        }
+        let version = self.version;
+        let object = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
+        object["metadata"]["resourceVersion"] = json!(version.to_string());
+        Ok(object.clone())
+    }
+
+    /// Removes what is being deleted and nothing protects any more.
+    fn collect(&mut self, now: u64) {
+        let _ = now;
+        let going: Vec<Key> = self
+            .objects
+            .iter()
+            .filter(|(_, object)| super::objects::is_going(object))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in going {
+            let protected = match key.plural {
+                "persistentvolumeclaims" => self.claim_in_use(&key),
+                "persistentvolumes" => self.volume_in_use(&key),
+                // A pod goes when its kubelet has ended it.
+                "pods" => true,
+                _ => false,
+            };
+            if !protected {
+                self.objects.remove(&key);
+            }
+        }
+    }
+
+    fn claim_in_use(&self, claim: &Key) -> bool {
+        self.objects.iter().any(|(key, pod)| {
+            key.plural == "pods" && key.namespace == claim.namespace && super::pods::claims(pod).contains(&claim.name)
+        })
+    }
+
+    fn volume_in_use(&self, volume: &Key) -> bool {
+        let Some(object) = self.objects.get(volume) else { return false };
+        object["status"]["phase"] == "Bound"
+    }
+}
+
+fn finalizer(plural: &str) -> Option<&'static str> {
+    match plural {
+        "persistentvolumeclaims" => Some("kubernetes.io/pvc-protection"),
+        "persistentvolumes" => Some("kubernetes.io/pv-protection"),
+        _ => None,
+    }
+}

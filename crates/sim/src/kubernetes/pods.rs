@@ -1,0 +1,230 @@
+//! Scheduler, attacher and kubelet.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, Machines, PodRun};
+use super::objects::{Key, is_going, text};
+
+/// Names of the claims a pod uses.
+pub(crate) fn claims(pod: &Value) -> Vec<String> {
+    let empty = Vec::new();
+    pod["spec"]["volumes"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// A node's zone.
+pub(crate) fn zone(node: &Value) -> String {
+    node["metadata"]["labels"]["topology.kubernetes.io/zone"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether a pod's Ready condition is true.
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let empty = Vec::new();
+    let conditions = pod["status"]["conditions"].as_array().unwrap_or(&empty);
+    conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+impl Cluster {
+    pub(crate) fn run_pods(&mut self, now: u64, machines: &mut dyn Machines) {
+        for key in self.keys("pods") {
+            let Some(pod) = self.get(&key).cloned() else { continue };
+            if is_going(&pod) {
+                self.end_pod(now, machines, &key);
+            } else if text(&pod, "/spec/nodeName").is_empty() {
+                self.schedule(&key, &pod);
+            } else {
+                self.run_pod(now, machines, &key, &pod);
+            }
+        }
+        self.detach_unused(now, machines);
+    }
+
+    /// Handles and zones of a pod's volumes; the scheduler's words if a claim is not bound.
+    fn volumes_of(&self, key: &Key, pod: &Value) -> Result<Vec<(String, String, String)>, String> {
+        let mut volumes = Vec::new();
+        for name in claims(pod) {
+            let claim = self.get(&Key::new("persistentvolumeclaims", &key.namespace, &name));
+            let bound = claim.filter(|claim| text(claim, "/status/phase") == "Bound" && !is_going(claim));
+            let Some(claim) = bound else {
+                return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
+            };
+            let volume = self
+                .get(&Key::new("persistentvolumes", "", text(claim, "/spec/volumeName")))
+                .ok_or_else(|| format!("persistentvolume of {name} not found"))?;
+            let zone =
+                text(volume, "/spec/nodeAffinity/required/nodeSelectorTerms/0/matchExpressions/0/values/0").to_owned();
+            let handle = text(volume, "/spec/csi/volumeHandle").to_owned();
+            volumes.push((handle, zone, text(volume, "/spec/csi/fsType").to_owned()));
+        }
+        Ok(volumes)
+    }
+
+    fn schedule(&mut self, key: &Key, pod: &Value) {
+        let placed = self.volumes_of(key, pod).and_then(|volumes| {
+            let fits = |node: &Value| {
+                node["spec"]["unschedulable"] != true && volumes.iter().all(|(_, in_zone, _)| zone(node) == *in_zone)
+            };
+            let mut nodes: Vec<Value> = self.all("nodes").into_iter().filter(fits).collect();
+            // Spread by how many pods a node has, then by name.
+            nodes.sort_by_key(|node| {
+                let name = text(node, "/metadata/name").to_owned();
+                (self.all("pods").iter().filter(|pod| text(pod, "/spec/nodeName") == name).count(), name)
+            });
+            nodes.first().map(|node| text(node, "/metadata/name").to_owned()).ok_or_else(|| {
+                "0 nodes are available: node(s) didn't match PersistentVolume's node affinity".to_owned()
+            })
+        });
+        let Some(object) = self.objects.get_mut(key) else { return };
+        match placed {
+            Ok(node) => {
+                object["spec"]["nodeName"] = json!(node);
+                object["status"] = json!({"phase": "Pending"});
+            }
+            Err(message) => {
+                let condition = json!({
+                    "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+                });
+                if object["status"]["conditions"][0] == condition {
+                    return;
+                }
+                object["status"] = json!({"phase": "Pending", "conditions": [condition]});
+            }
+        }
+        let _ = self.changed(key);
+    }
+
+    fn run_pod(&mut self, now: u64, machines: &mut dyn Machines, key: &Key, pod: &Value) {
+        let node = text(pod, "/spec/nodeName").to_owned();
+        let mut run = self.runs.remove(&key.name).unwrap_or_default();
+        if run.started {
+            let ready = machines.is_ready(now, &key.name);
+            if ready != is_ready(pod) {
+                self.show_running(key, pod, text(pod, "/status/podIP"), ready);
+            }
+        } else if let Ok(volumes) = self.volumes_of(key, pod)
+            && self.attach_and_mount(now, machines, &node, &volumes, &mut run)
+        {
+            let pull_ms = self.timing.pull_ms;
+            let until = *run.pull_until.get_or_insert(now + pull_ms);
+            if now >= until
+                && let Some(env) = self.environment(key, pod)
+            {
+                self.addresses += 1;
+                let ip = format!("10.244.{}.{}", self.addresses / 250 + 1, self.addresses % 250 + 2);
+                let handles: Vec<String> = volumes.into_iter().map(|(handle, _, _)| handle).collect();
+                machines.start(now, &key.name, &ip, &env, &handles);
+                run.started = true;
+                self.show_running(key, pod, &ip, false);
+            }
+        }
+        self.runs.insert(key.name.clone(), run);
+    }
+
+    fn attach_and_mount(
+        &mut self,
+        now: u64,
+        machines: &mut dyn Machines,
+        node: &str,
+        volumes: &[(String, String, String)],
+        run: &mut PodRun,
+    ) -> bool {
+        let mut all = true;
+        for (handle, _, fs_type) in volumes {
+            if run.mounted.contains(handle) {
+                continue;
+            }
+            self.attached.insert((handle.clone(), node.to_owned()));
+            let attached = machines.attach(now, handle, node).unwrap_or(false);
+            if attached && machines.mount(now, handle, node, fs_type).is_ok() {
+                run.mounted.push(handle.clone());
+            } else {
+                all = false;
+            }
+        }
+        all
+    }
+
+    /// The container's environment; none while a ConfigMap it needs is missing.
+    fn environment(&self, key: &Key, pod: &Value) -> Option<BTreeMap<String, String>> {
+        let empty = Vec::new();
+        let mut env = BTreeMap::new();
+        for variable in pod["spec"]["containers"][0]["env"].as_array().unwrap_or(&empty) {
+            let name = text(variable, "/name").to_owned();
+            if let Some(value) = variable["value"].as_str() {
+                env.insert(name, value.to_owned());
+                continue;
+            }
+            let reference = &variable["valueFrom"]["configMapKeyRef"];
+            let config_map = self.get(&Key::new("configmaps", &key.namespace, text(reference, "/name")));
+            match config_map.and_then(|map| map["data"].get(text(reference, "/key"))).and_then(Value::as_str) {
+                Some(value) => {
+                    env.insert(name, value.to_owned());
+                }
+                None if reference["optional"] == true => {}
+                None => return None,
+            }
+        }
+        Some(env)
+    }
+
+    fn show_running(&mut self, key: &Key, pod: &Value, ip: &str, ready: bool) {
+        let container = text(pod, "/spec/containers/0/name").to_owned();
+        if let Some(object) = self.objects.get_mut(key) {
+            object["status"] = json!({
+                "phase": "Running", "podIP": ip,
+                "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}],
+                "containerStatuses": [{"name": container, "ready": ready, "state": {"running": {}}}],
+            });
+        }
+        let _ = self.changed(key);
+    }
+
+    fn end_pod(&mut self, now: u64, machines: &mut dyn Machines, key: &Key) {
+        let node = self.get(key).map(|pod| text(pod, "/spec/nodeName").to_owned()).unwrap_or_default();
+        let mut run = self.runs.remove(&key.name).unwrap_or_default();
+        let stop_ms = if run.started { self.timing.stop_ms } else { 0 };
+        let until = *run.stop_at.get_or_insert(now + stop_ms);
+        if now < until {
+            self.runs.insert(key.name.clone(), run);
+            return;
+        }
+        if run.started {
+            machines.stop(now, &key.name);
+        }
+        for handle in &run.mounted {
+            machines.unmount(now, handle, &node);
+        }
+        self.objects.remove(key);
+        self.version += 1;
+    }
+
+    /// Volumes that no pod of their node uses any more are detached.
+    fn detach_unused(&mut self, now: u64, machines: &mut dyn Machines) {
+        let mut used = Vec::new();
+        for key in self.keys("pods") {
+            if let Some(pod) = self.get(&key).cloned()
+                && let Ok(volumes) = self.volumes_of(&key, &pod)
+            {
+                used.extend(
+                    volumes.into_iter().map(|(handle, _, _)| (handle, text(&pod, "/spec/nodeName").to_owned())),
+                );
+            }
+            if let Some(run) = self.runs.get(&key.name) {
+                let node = self.get(&key).map(|pod| text(pod, "/spec/nodeName").to_owned()).unwrap_or_default();
+                used.extend(run.mounted.iter().map(|handle| (handle.clone(), node.clone())));
+            }
+        }
+        let unused: Vec<(String, String)> = self.attached.iter().filter(|pair| !used.contains(pair)).cloned().collect();
+        for (handle, node) in unused {
+            if machines.detach(now, &handle, &node) {
+                self.attached.remove(&(handle, node));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The StatefulSet controller (kubernetes `pkg/controller/statefulset`): claims and pods by name.
+
+use rehome_model::names;
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::objects::{Key, is_going, text};
+
+impl Cluster {
+    pub(crate) fn run_sets(&mut self, now: u64) {
+        for key in self.keys("statefulsets") {
+            let Some(set) = self.get(&key).cloned() else { continue };
+            self.run_set(now, &key, &set);
+        }
+    }
+
+    fn run_set(&mut self, now: u64, key: &Key, set: &Value) {
+        let replicas = set["spec"]["replicas"].as_u64().unwrap_or(1) as u32;
+        let first = set["spec"]["ordinals"]["start"].as_u64().unwrap_or(0) as u32;
+        let parallel = text(set, "/spec/podManagementPolicy") == "Parallel";
+        let mut ready = 0;
+        let mut current = 0;
+        for ordinal in first..first + replicas {
+            let pod_key = Key::new("pods", &key.namespace, &names::pod(&key.name, ordinal));
+            if let Some(pod) = self.get(&pod_key) {
+                current += 1;
+                let is_ready = super::pods::is_ready(pod);
+                ready += u32::from(is_ready);
+                if !parallel && !is_ready {
+                    break;
+                }
+                continue;
+            }
+            if self.make_claims(now, key, set, ordinal) {
+                let pod = pod(key, set, ordinal);
+                // The name was free a moment ago, and nobody else acts between.
+                let _ = self.put_new(now, &pod_key, pod);
+                current += 1;
+            }
+            if !parallel {
+                break;
+            }
+        }
+        self.scale_down(now, key, first, replicas, parallel);
+        if let Some(object) = self.objects.get_mut(key) {
+            object["status"] = json!({"replicas": current, "readyReplicas": ready});
+        }
+    }
+
+    /// Claims of an ordinal: found by name and taken as they are, or made from the template. False while one is going.
+    fn make_claims(&mut self, now: u64, key: &Key, set: &Value, ordinal: u32) -> bool {
+        let empty = Vec::new();
+        for template in set["spec"]["volumeClaimTemplates"].as_array().unwrap_or(&empty) {
+            let name = names::claim(text(template, "/metadata/name"), &key.name, ordinal);
+            let claim_key = Key::new("persistentvolumeclaims", &key.namespace, &name);
+            match self.get(&claim_key) {
+                Some(claim) if is_going(claim) => return false,
+                Some(_) => {}
+                None => {
+                    let labels = set["spec"]["selector"]["matchLabels"].clone();
+                    let claim = json!({
+                        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                        "metadata": {"labels": labels}, "spec": template["spec"],
+                    });
+                    let _ = self.put_new(now, &claim_key, claim);
+                }
+            }
+        }
+        true
+    }
+
+    fn scale_down(&mut self, now: u64, key: &Key, first: u32, replicas: u32, parallel: bool) {
+        let prefix = format!("{}-", key.name);
+        let mut surplus: Vec<(u32, Key)> = self
+            .keys("pods")
+            .into_iter()
+            .filter(|pod| pod.namespace == key.namespace)
+            .filter_map(|pod| Some((pod.name.strip_prefix(&prefix)?.parse::<u32>().ok()?, pod)))
+            .filter(|(ordinal, _)| *ordinal < first || *ordinal >= first + replicas)
+            .collect();
+        surplus.sort_by(|left, right| right.cmp(left));
+        for (_, pod) in surplus {
+            if let Some(object) = self.objects.get_mut(&pod)
+                && !is_going(object)
+            {
+                object["metadata"]["deletionTimestamp"] = json!(super::objects::time(now));
+                let _ = self.changed(&pod);
+            }
+            if !parallel {
+                break;
+            }
+        }
+    }
+}
+
+fn pod(key: &Key, set: &Value, ordinal: u32) -> Value {
+    let empty = Vec::new();
+    let volumes: Vec<Value> = set["spec"]["volumeClaimTemplates"]
+        .as_array()
+        .unwrap_or(&empty)
+        .iter()
+        .map(|template| {
+            let name = text(template, "/metadata/name");
+            json!({"name": name, "persistentVolumeClaim": {"claimName": names::claim(name, &key.name, ordinal)}})
+        })
+        .collect();
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "labels": set["spec"]["template"]["metadata"]["labels"],
+            "ownerReferences": [{
+                "apiVersion": "apps/v1", "kind": "StatefulSet", "name": key.name,
+                "uid": set["metadata"]["uid"], "controller": true,
+            }],
+        },
+        "spec": {"containers": set["spec"]["template"]["spec"]["containers"], "volumes": volumes},
+        "status": {"phase": "Pending"},
+    })
+}
