@@ -1,2 +1,19 @@
-//! The simulated world: Kubernetes, hosts, a replicated database, faults and checkers.
+//! The simulated world: EC2, Kubernetes, hosts and a replicated database in one process, on the runtime's clock.
+//!
+//! In: a number of members and a seed. Out: the ports that rehome works with, the same engine as in production on top
+//! of them, and checkers of the invariants that stand apart from the scenarios.
+
+pub mod checks;
+mod control;
+mod database;
 pub mod kubernetes;
+mod machines;
+mod ports;
+mod scene;
+mod world;
+
+pub use control::{Control, Kill};
+pub use database::{Ledger, ReferenceDatabase};
+pub use ports::SimPorts;
+pub use scene::{Scene, migration_yaml};
+pub use world::World;

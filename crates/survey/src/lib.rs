@@ -1,1 +1,14 @@
-//! The survey: everything observed at one time, cloud, hosts and cluster.
+//! The survey: everything observed at one time, cloud, hosts and cluster. It changes nothing.
+//!
+//! In: a [`rehome_model::migration::Migration`] and the ports. Out: a [`rehome_model::survey::Survey`]. Objects that are
+//! not ours are read as JSON, so that fields this build does not know do no harm.
+
+mod cluster;
+mod error;
+mod permissions;
+mod survey;
+
+pub use cluster::cluster;
+pub use error::SurveyError;
+pub use permissions::{PERMISSIONS, Permission};
+pub use survey::{Ports, survey};

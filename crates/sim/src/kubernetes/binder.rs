@@ -74,7 +74,8 @@ impl Cluster {
         let reserved = text(volume, "/spec/claimRef/namespace") == key.namespace
             && text(volume, "/spec/claimRef/name") == key.name;
         let free = volume["spec"]["claimRef"].is_null();
-        if !reserved && !(free && self.fits(key, &volume_key)) {
+        let fits = free && self.fits(key, &volume_key);
+        if !(reserved || fits) {
             return;
         }
         let capacity = volume["spec"]["capacity"].clone();

@@ -1,0 +1,234 @@
+//! The reference database: every member holds every row; a write is acknowledged once a quorum of members has it.
+//!
+//! It has the two traits of Cassandra that matter for a move: rows are in memory until a flush, a drain or the periodic
+//! sync; and a process that starts with a member's identity takes that member's place among all it can reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_ec2_emulator::disks::MemoryDisks;
+use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
+use rehome_model::ids::VolumeId;
+use serde::{Deserialize, Serialize};
+
+/// Path of the identity on the data volume.
+pub const IDENTITY: &str = "identity.json";
+/// Path of the members it knows.
+pub const PEERS: &str = "peers.json";
+/// From start to up.
+const BOOT_MS: u64 = 20_000;
+/// Between two periodic syncs of what is in memory (Cassandra: commitlog_sync_period 10 s).
+const SYNC_MS: u64 = 10_000;
+/// Between two writes of the client.
+const WRITE_MS: u64 = 500;
+
+/// Where a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Side {
+    /// On a legacy host.
+    Legacy,
+    /// In a pod.
+    Pods,
+}
+
+/// A running process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Side.
+    pub side: Side,
+    /// Identity, from its disk.
+    pub identity: MemberIdentity,
+    /// Its volume.
+    pub volume: VolumeId,
+    /// Its address.
+    pub address: String,
+    /// When it started.
+    pub started_ms: u64,
+    /// Whether it lets clients in.
+    pub open: bool,
+    synced_ms: u64,
+}
+
+/// What a client was told is written, and where it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Rows acknowledged.
+    pub acknowledged: BTreeSet<u64>,
+    /// Writes that no quorum took.
+    pub failed: u64,
+    /// When a write was last acknowledged.
+    pub last_ms: u64,
+    /// The longest time without an acknowledged write.
+    pub longest_gap_ms: u64,
+}
+
+/// All processes, and the client.
+#[derive(Clone, Debug, Default)]
+pub struct ReferenceDatabase {
+    /// Host instance id or pod name -> process.
+    pub processes: BTreeMap<String, Process>,
+    /// The client's ledger.
+    pub ledger: Ledger,
+    /// What must never happen and did.
+    pub violations: Vec<String>,
+    /// Members of the cluster: a quorum is more than half.
+    pub members: usize,
+    next_row: u64,
+    written_ms: u64,
+}
+
+impl ReferenceDatabase {
+    /// A cluster of so many members, none of them running.
+    pub fn new(members: usize) -> Self {
+        Self { members, ..Self::default() }
+    }
+
+    /// Starts a process on a volume, if the volume holds a member. Answers why not otherwise.
+    #[expect(clippy::too_many_arguments, reason = "where, on what, and how a process starts")]
+    pub fn start(
+        &mut self,
+        now: u64,
+        disks: &mut MemoryDisks,
+        place: &str,
+        side: Side,
+        volume: &VolumeId,
+        address: &str,
+        open: bool,
+    ) -> Result<(), String> {
+        let bytes = disks.read(volume, IDENTITY).ok_or_else(|| {
+            self.violations.push(format!("I5: {place} started on {volume}, which holds no member"));
+            format!("{volume} holds no {IDENTITY}")
+        })?;
+        let identity: MemberIdentity = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        for (other, process) in &self.processes {
+            if process.identity.id == identity.id && other != place {
+                self.violations.push(format!(
+                    "I1: {place} holds member {} while {other} holds it and both can reach each other",
+                    identity.id
+                ));
+            }
+        }
+        let process = Process {
+            side,
+            identity,
+            volume: volume.clone(),
+            address: address.to_owned(),
+            started_ms: now,
+            open,
+            synced_ms: now,
+        };
+        self.processes.insert(place.to_owned(), process);
+        Ok(())
+    }
+
+    /// A clean stop: drained, everything on disk.
+    pub fn stop(&mut self, disks: &mut MemoryDisks, place: &str) {
+        if let Some(process) = self.processes.remove(place) {
+            disks.sync(&process.volume);
+        }
+    }
+
+    /// Lets time pass: boots, periodic syncs, the client's writes.
+    pub fn advance(&mut self, now: u64, disks: &mut MemoryDisks) {
+        if self.written_ms == 0 {
+            self.written_ms = now;
+            self.ledger.last_ms = now;
+        }
+        while self.written_ms + WRITE_MS <= now {
+            self.written_ms += WRITE_MS;
+            let at = self.written_ms;
+            self.sync(at, disks);
+            self.write(at, disks);
+        }
+        self.meet(now, disks);
+    }
+
+    fn sync(&mut self, at: u64, disks: &mut MemoryDisks) {
+        for process in self.processes.values_mut().filter(|process| process.synced_ms + SYNC_MS <= at) {
+            process.synced_ms = at;
+            disks.sync(&process.volume);
+        }
+    }
+
+    fn is_up(process: &Process, now: u64) -> bool {
+        process.started_ms + BOOT_MS <= now
+    }
+
+    /// One row to every member that is up and open; acknowledged by a quorum.
+    fn write(&mut self, at: u64, disks: &mut MemoryDisks) {
+        self.next_row += 1;
+        let row = self.next_row;
+        let takers: Vec<VolumeId> = self
+            .processes
+            .values()
+            .filter(|process| process.open && Self::is_up(process, at))
+            .map(|process| process.volume.clone())
+            .collect();
+        if takers.len() * 2 <= self.members {
+            self.ledger.failed += 1;
+            return;
+        }
+        for volume in takers {
+            disks.write(&volume, &format!("row/{row:08}"), row.to_le_bytes().to_vec());
+        }
+        self.ledger.acknowledged.insert(row);
+        self.ledger.longest_gap_ms = self.ledger.longest_gap_ms.max(at - self.ledger.last_ms);
+        self.ledger.last_ms = at;
+    }
+
+    /// Members that are up tell each other where they are.
+    fn meet(&mut self, now: u64, disks: &mut MemoryDisks) {
+        let up: BTreeMap<String, String> = self
+            .processes
+            .values()
+            .filter(|process| Self::is_up(process, now))
+            .map(|process| (process.identity.id.clone(), process.address.clone()))
+            .collect();
+        for process in self.processes.values().filter(|process| Self::is_up(process, now)) {
+            let mut known = peers(disks, &process.volume);
+            let before = known.clone();
+            known.extend(up.clone());
+            if known != before {
+                let bytes = serde_json::to_vec(&known).unwrap_or_default();
+                disks.write(&process.volume, PEERS, bytes);
+            }
+        }
+    }
+
+    /// How the member at a place sees its cluster; none while it is not up.
+    pub fn view(&self, now: u64, disks: &MemoryDisks, place: &str) -> Option<MemberView> {
+        let process = self.processes.get(place).filter(|process| Self::is_up(process, now))?;
+        let live = |id: &str, address: &str| {
+            self.processes
+                .values()
+                .any(|other| other.identity.id == id && other.address == address && Self::is_up(other, now))
+        };
+        let members = peers(disks, &process.volume)
+            .into_iter()
+            .map(|(id, address)| {
+                let up = live(&id, &address);
+                PeerView { up, state: if up { "UN" } else { "DN" }.to_owned(), id, address }
+            })
+            .collect();
+        Some(MemberView {
+            identity: process.identity.clone(),
+            address: process.address.clone(),
+            clients_open: process.open,
+            members,
+            schema_versions: vec!["1".to_owned()],
+            settings: BTreeMap::new(),
+        })
+    }
+
+    /// Acknowledged rows that fewer than a quorum of the running members hold: lost writes.
+    pub fn lost(&self, disks: &MemoryDisks) -> Vec<u64> {
+        let holds = |row: u64| {
+            let path = format!("row/{row:08}");
+            self.processes.values().filter(|process| disks.read(&process.volume, &path).is_some()).count()
+        };
+        self.ledger.acknowledged.iter().copied().filter(|row| holds(*row) * 2 <= self.members).collect()
+    }
+}
+
+fn peers(disks: &MemoryDisks, volume: &VolumeId) -> BTreeMap<String, String> {
+    disks.read(volume, PEERS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+}

@@ -1,0 +1,133 @@
+//! The cluster's nodes are EC2 instances too.
+
+use std::collections::BTreeMap;
+
+use rehome_ec2_emulator::core::{Action, Reply, VolumeRequest};
+use rehome_ec2_emulator::face::Emulator;
+use rehome_model::cloud::{AttachmentState, Tags, VolumeSpec};
+use rehome_model::ids::{InstanceId, VolumeId, Zone};
+
+use crate::database::{ReferenceDatabase, Side};
+use crate::kubernetes::Machines;
+
+/// From start to ready: the internode port answers before the member has joined.
+const LISTENS_MS: u64 = 8_000;
+
+pub(crate) struct Nodes<'a> {
+    pub ec2: &'a Emulator,
+    pub database: &'a mut ReferenceDatabase,
+    pub instances: &'a BTreeMap<String, InstanceId>,
+    pub ready: &'a mut BTreeMap<String, u64>,
+}
+
+impl Nodes<'_> {
+    fn instance(&self, node: &str) -> InstanceId {
+        self.instances.get(node).cloned().unwrap_or_else(|| InstanceId::from(node))
+    }
+
+    fn call(&self, action: &Action) -> Result<Reply, String> {
+        self.ec2
+            .with(|inner, now| inner.core.handle(now, &mut inner.disks, action, false).map_err(|error| error.message))
+    }
+
+    fn attachment(&self, volume: &VolumeId) -> Option<(InstanceId, AttachmentState)> {
+        self.ec2.with(|inner, _| {
+            let record = inner.core.volumes.get(volume)?;
+            record.attachments.first().map(|attachment| (attachment.instance.clone(), attachment.state))
+        })
+    }
+}
+
+impl Machines for Nodes<'_> {
+    fn provision(&mut self, _now: u64, zone: &str, size_gib: u32, claim: &str) -> String {
+        let spec = VolumeSpec {
+            volume_type: "gp3".to_owned(),
+            size_gib,
+            iops: None,
+            throughput_mib_s: None,
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let request = VolumeRequest {
+            zone: Zone::from(zone),
+            snapshot: None,
+            spec,
+            multi_attach: false,
+            tags: Tags::from([("provisioned-for".to_owned(), claim.to_owned())]),
+            token: Some(format!("provision-{claim}")),
+        };
+        match self.call(&Action::CreateVolume(request)) {
+            Ok(Reply::Volumes(made)) => made.first().map(|volume| volume.id.to_string()).unwrap_or_default(),
+            _ => String::new(),
+        }
+    }
+
+    fn attach(&mut self, _now: u64, handle: &str, node: &str) -> Result<bool, String> {
+        let (volume, instance) = (VolumeId::from(handle), self.instance(node));
+        match self.attachment(&volume) {
+            Some((held_by, state)) if held_by == instance => return Ok(state == AttachmentState::Attached),
+            Some((held_by, _)) => return Err(format!("{handle} is attached to {held_by}")),
+            None => {}
+        }
+        let used: Vec<String> = self.ec2.with(|inner, _| {
+            let devices = inner.core.instances.get(&instance).map(|record| record.block_devices.clone());
+            devices.unwrap_or_default().into_iter().map(|device| device.device).collect()
+        });
+        let device = ('a'..='z')
+            .map(|letter| format!("/dev/xvda{letter}"))
+            .find(|device| !used.contains(device))
+            .ok_or_else(|| format!("no device name is free on {node}"))?;
+        self.call(&Action::AttachVolume { volume, instance, device }).map(|_| false)
+    }
+
+    fn detach(&mut self, _now: u64, handle: &str, node: &str) -> bool {
+        let (volume, instance) = (VolumeId::from(handle), self.instance(node));
+        match self.attachment(&volume) {
+            Some((held_by, AttachmentState::Attached)) if held_by == instance => {
+                self.call(&Action::DetachVolume { volume, instance: Some(instance) }).is_err()
+            }
+            Some((held_by, _)) => held_by != instance,
+            None => true,
+        }
+    }
+
+    fn mount(&mut self, now: u64, handle: &str, node: &str, fs_type: &str) -> Result<(), String> {
+        let (volume, instance) = (VolumeId::from(handle), self.instance(node));
+        self.ec2.with(|inner, _| {
+            let disk = inner.disks.volume(&volume).ok_or("the device is gone")?;
+            match disk.content.fs_type.clone() {
+                None if disk.content.partitioned => return Err("unknown data, probably partitions".to_owned()),
+                None => inner.disks.format(&volume, fs_type),
+                Some(found) if found != fs_type => return Err(format!("it is {found}, not {fs_type}")),
+                Some(_) => {}
+            }
+            inner.disks.mount(&volume, instance.as_str(), now);
+            Ok(())
+        })
+    }
+
+    fn unmount(&mut self, _now: u64, handle: &str, node: &str) {
+        let (volume, instance) = (VolumeId::from(handle), self.instance(node));
+        self.ec2.with(|inner, _| inner.disks.unmount(&volume, instance.as_str()));
+    }
+
+    fn start(&mut self, now: u64, pod: &str, ip: &str, env: &BTreeMap<String, String>, volumes: &[String]) {
+        let Some(volume) = volumes.first() else { return };
+        let open = env.get("REFDB_CLIENTS").is_none_or(|clients| clients != "closed");
+        let started = self.ec2.with(|inner, _| {
+            self.database.start(now, &mut inner.disks, pod, Side::Pods, &VolumeId::from(volume.as_str()), ip, open)
+        });
+        if started.is_ok() {
+            self.ready.insert(pod.to_owned(), now + LISTENS_MS);
+        }
+    }
+
+    fn stop(&mut self, _now: u64, pod: &str) {
+        self.ready.remove(pod);
+        self.ec2.with(|inner, _| self.database.stop(&mut inner.disks, pod));
+    }
+
+    fn is_ready(&self, now: u64, pod: &str) -> bool {
+        self.ready.get(pod).is_some_and(|at| *at <= now)
+    }
+}

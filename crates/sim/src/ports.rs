@@ -1,0 +1,305 @@
+//! The ports of a simulated world.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::BodyExt;
+use kube::client::Body;
+use rehome_model::host::{DataPath, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::ids::InstanceId;
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_ports::{Cloud, HostScript, Hosts, PodScript, Pods, ScriptError, ScriptOutput, Tap};
+
+use crate::control::Control;
+use crate::database::IDENTITY;
+use crate::world::{State, World};
+
+/// Time a script takes to reach a host or pod and come back.
+const SCRIPT_MS: u64 = 400;
+/// Time a call to the apiserver takes.
+const KUBE_MS: u64 = 5;
+/// Time a drain and stop takes.
+const STOP_MS: u64 = 12_000;
+
+/// The ports of a world, with `control` standing at each.
+#[derive(Clone)]
+pub struct SimPorts {
+    world: World,
+    control: Arc<Control>,
+}
+
+impl SimPorts {
+    /// The ports of a world.
+    pub fn new(world: &World, control: &Arc<Control>) -> Self {
+        Self { world: world.clone(), control: Arc::clone(control) }
+    }
+
+    /// The cloud.
+    pub fn cloud(&self) -> Arc<dyn Cloud> {
+        Arc::new(self.world.ec2.tapped(Arc::new(self.clone())))
+    }
+
+    /// The hosts.
+    pub fn hosts(&self) -> Arc<dyn Hosts> {
+        Arc::new(self.clone())
+    }
+
+    /// The pods.
+    pub fn pods(&self) -> Arc<dyn Pods> {
+        Arc::new(self.clone())
+    }
+
+    /// The cluster.
+    pub fn kube(&self) -> kube::Client {
+        kube::Client::new(self.clone(), "default")
+    }
+}
+
+/// Before a cloud call the world is brought up to the present, so that what hosts wrote until now is on their disks.
+#[async_trait]
+impl Tap for SimPorts {
+    async fn before(&self, call: &'static str, mutates: bool) -> Result<(), String> {
+        self.control.before(call, mutates).await?;
+        self.world.with(|_, _| ());
+        Ok(())
+    }
+
+    async fn after(&self, call: &'static str, mutates: bool) -> Result<(), String> {
+        self.control.after(call, mutates).await
+    }
+}
+
+fn mutates(task: &HostTask) -> bool {
+    !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. })
+}
+
+#[async_trait]
+impl Hosts for SimPorts {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let unreachable = |reason: String| ScriptError::Unreachable { target: instance.to_string(), reason };
+        self.control.before(script.task.name(), mutates(&script.task)).await.map_err(unreachable)?;
+        tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
+        if script.task == HostTask::StopService {
+            let hangs = self.world.with(|state, _| state.hosts.get(instance).is_some_and(|host| host.hangs));
+            if hangs {
+                tokio::time::sleep(Duration::from_secs(u64::from(script.limit_s))).await;
+                let (target, task) = (instance.to_string(), script.task.name().to_owned());
+                return Err(ScriptError::TimedOut { target, task, limit_s: script.limit_s });
+            }
+            let running = self.world.with(|state, _| state.database.processes.contains_key(instance.as_str()));
+            if running {
+                tokio::time::sleep(Duration::from_millis(STOP_MS)).await;
+            }
+        }
+        let answer = self.world.with(|state, now| host_task(&self.world, state, now, instance, &script.task));
+        self.control.after(script.task.name(), mutates(&script.task)).await.map_err(unreachable)?;
+        match answer {
+            Ok(answer) => {
+                let stdout = serde_json::to_string(&answer).unwrap_or_default();
+                Ok(ScriptOutput { exit_code: 0, stdout, stderr: String::new() })
+            }
+            Err(Some(stderr)) => Ok(ScriptOutput { exit_code: 1, stdout: String::new(), stderr }),
+            Err(None) => Err(unreachable("the instance is not running".to_owned())),
+        }
+    }
+}
+
+/// What a script does on a simulated host. `Err(None)`: the host is down.
+fn host_task(
+    world: &World,
+    state: &mut State,
+    now: u64,
+    id: &InstanceId,
+    task: &HostTask,
+) -> Result<HostAnswer, Option<String>> {
+    let State { hosts, database, .. } = state;
+    let host = hosts.get_mut(id).filter(|host| host.up).ok_or(None)?;
+    world.ec2.with(|inner, _| {
+        let disks = &mut inner.disks;
+        let volumes: Vec<_> = host.file_systems.iter().map(|(_, volume, _)| volume.clone()).collect();
+        match task {
+            HostTask::Survey => {
+                let view = database.view(now, disks, id.as_str());
+                Ok(HostAnswer::Report(Box::new(report(inner, host, id, view))))
+            }
+            HostTask::View => {
+                let view = database.view(now, disks, id.as_str());
+                view.map(|view| HostAnswer::View(Box::new(view))).ok_or(Some("the member is not up".to_owned()))
+            }
+            HostTask::Flush => {
+                for volume in &volumes {
+                    disks.sync(volume);
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::StopService => {
+                host.masked = true;
+                database.stop(disks, id.as_str());
+                Ok(HostAnswer::Done)
+            }
+            HostTask::ReadIdentity { part } => {
+                let bytes = volumes.first().and_then(|volume| disks.read(volume, IDENTITY));
+                let text = STANDARD.encode(bytes.ok_or(Some(format!("no {IDENTITY} on the disk")))?);
+                let shown = if *part == 0 { text.clone() } else { String::new() };
+                Ok(HostAnswer::IdentityPart { text: shown, total_chars: text.len() })
+            }
+            HostTask::Unmount { .. } => {
+                if database.processes.contains_key(id.as_str()) {
+                    return Err(Some("target is busy: the service runs".to_owned()));
+                }
+                for volume in &volumes {
+                    disks.unmount(volume, id.as_str());
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::Mount { .. } => {
+                for volume in &volumes {
+                    disks.mount(volume, id.as_str(), now);
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::StartService => {
+                host.masked = false;
+                host.start(database, disks, now, id);
+                Ok(HostAnswer::Done)
+            }
+        }
+    })
+}
+
+fn report(
+    inner: &rehome_ec2_emulator::face::Inner,
+    host: &crate::world::Host,
+    id: &InstanceId,
+    view: Option<rehome_model::answer::MemberView>,
+) -> HostReport {
+    const GIB: u64 = 1 << 30;
+    let mut block_devices = Vec::new();
+    let mut mounts = Vec::new();
+    let mut data_paths = Vec::new();
+    for (target, volume, device) in &host.file_systems {
+        let size_gib = inner.core.volumes.get(volume).map_or(0, |record| record.spec.size_gib);
+        let content = inner.disks.volume(volume).map(|disk| disk.content.clone()).unwrap_or_default();
+        block_devices.push(HostBlockDevice {
+            path: device.clone(),
+            volume: Some(volume.clone()),
+            kind: "disk".to_owned(),
+            parent: None,
+            size_bytes: u64::from(size_gib) * GIB,
+            fs_type: content.fs_type.clone(),
+            label: None,
+            uuid: None,
+            partitioned: content.partitioned,
+            instance_store: false,
+        });
+        if inner.disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str())) {
+            mounts.push(Mount {
+                source: device.clone(),
+                target: target.clone(),
+                fs_type: content.fs_type.unwrap_or_default(),
+                options: "rw".to_owned(),
+                size_bytes: u64::from(size_gib) * GIB,
+                available_bytes: u64::from(size_gib) * GIB / 2,
+            });
+            data_paths.push(DataPath { path: target.clone(), mount_point: target.clone(), uid: 999, gid: 999 });
+        }
+    }
+    let running = view.is_some();
+    HostReport {
+        os: "simulated".to_owned(),
+        block_devices,
+        mounts,
+        service: ServiceReport {
+            unit: "refdb.service".to_owned(),
+            active: if running { "active" } else { "inactive" }.to_owned(),
+            enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
+            restart: "always".to_owned(),
+        },
+        data_paths,
+        view_error: (!running).then(|| "the member is not up".to_owned()),
+        view,
+    }
+}
+
+#[async_trait]
+impl Pods for SimPorts {
+    async fn run(
+        &self,
+        _namespace: &str,
+        pod: &str,
+        _container: &str,
+        script: &PodScript,
+    ) -> Result<ScriptOutput, ScriptError> {
+        let unreachable = |reason: String| ScriptError::Unreachable { target: pod.to_owned(), reason };
+        let mutates = script.task != PodTask::View;
+        self.control.before(script.task.name(), mutates).await.map_err(unreachable)?;
+        tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
+        let output = self.world.with(|state, now| match script.task {
+            PodTask::View => {
+                let view = self.world.ec2.with(|inner, _| state.database.view(now, &inner.disks, pod));
+                view.map(|view| serde_json::to_string(&view).unwrap_or_default())
+            }
+            PodTask::Open | PodTask::Close => {
+                let process = state.database.processes.get_mut(pod)?;
+                process.open = script.task == PodTask::Open;
+                Some(String::new())
+            }
+        });
+        self.control.after(script.task.name(), mutates).await.map_err(unreachable)?;
+        Ok(match output {
+            Some(stdout) => ScriptOutput { exit_code: 0, stdout, stderr: String::new() },
+            None => ScriptOutput { exit_code: 1, stdout: String::new(), stderr: "the member is not up".to_owned() },
+        })
+    }
+}
+
+impl tower::Service<http::Request<Body>> for SimPorts {
+    type Response = http::Response<Body>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { this.serve(request).await })
+    }
+}
+
+impl SimPorts {
+    async fn serve(&self, request: http::Request<Body>) -> Result<http::Response<Body>, std::io::Error> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+        let name: &'static str = match parts.method.as_str() {
+            "POST" => "kube create",
+            "PUT" => "kube update",
+            "PATCH" => "kube patch",
+            "DELETE" => "kube delete",
+            _ => "kube get",
+        };
+        // Reviews and the driver's own Lease change nothing of the migration.
+        let path = parts.uri.path().to_owned();
+        let mutates = name != "kube get" && !path.contains("subjectaccessreviews") && !path.contains("/leases");
+        self.control.before(name, mutates).await.map_err(std::io::Error::other)?;
+        tokio::time::sleep(Duration::from_millis(KUBE_MS)).await;
+        let content = parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let query = parts.uri.query().unwrap_or_default();
+        let (status, reply) = self
+            .world
+            .with(|state, now| state.cluster.handle(now, parts.method.as_str(), &path, query, content, &body));
+        self.control.after(name, mutates).await.map_err(std::io::Error::other)?;
+        http::Response::builder()
+            .status(status)
+            .header("content-type", "application/json")
+            .body(Body::from(reply.to_string().into_bytes()))
+            .map_err(std::io::Error::other)
+    }
+}

@@ -1,0 +1,252 @@
+//! Setting a scene: a healthy legacy cluster, and an empty set that waits for it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use rehome_ec2_emulator::core::Config;
+use rehome_ec2_emulator::disks::Content;
+use rehome_ec2_emulator::face::Emulator;
+use rehome_model::answer::MemberIdentity;
+use rehome_model::cloud::{Tags, VolumeSpec};
+use rehome_model::ids::{InstanceId, VolumeId};
+use serde_json::{Value, json};
+
+use crate::database::{IDENTITY, PEERS, ReferenceDatabase};
+use crate::kubernetes::{Cluster, Key};
+use crate::world::{Host, State, World};
+
+/// The world's first moment: 2026-01-01T00:00:00Z, in ms since 1970.
+pub const EPOCH_MS: u64 = 1_767_225_600_000;
+/// Latency of an EC2 call.
+const EC2_LATENCY: Duration = Duration::from_millis(60);
+/// Size of a data volume.
+const DATA_GIB: u32 = 100;
+
+/// What a scene is made of. Changes to it make the worlds in which checks find something.
+#[derive(Clone, Debug)]
+pub struct Scene {
+    /// Members.
+    pub members: u32,
+    /// Seed of ids and tokens.
+    pub seed: u64,
+    /// EC2's set-up.
+    pub ec2: Config,
+    /// Put the members into an Auto Scaling group.
+    pub auto_scaling: bool,
+    /// Objects of the cluster, by key; changed freely before the world begins.
+    pub objects: BTreeMap<Key, Value>,
+}
+
+impl Scene {
+    /// A healthy scene.
+    pub fn new(members: u32, seed: u64) -> Self {
+        let ec2 = Config { seed, ..Config::default() };
+        let mut objects = BTreeMap::new();
+        let mut add = |plural, namespace: &str, name: &str, object| {
+            objects.insert(Key::new(plural, namespace, name), object);
+        };
+        add("namespaces", "", "refdb", json!({"metadata": {}, "status": {"phase": "Active"}}));
+        add("csidrivers", "", "ebs.csi.aws.com", json!({"metadata": {}, "spec": {"attachRequired": true}}));
+        let class = json!({
+            "metadata": {}, "provisioner": "ebs.csi.aws.com", "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+        });
+        add("storageclasses", "", "gp3", class);
+        let service = json!({"metadata": {}, "spec": {"clusterIP": "None", "publishNotReadyAddresses": true}});
+        add("services", "refdb", "refdb", service);
+        add("statefulsets", "refdb", "refdb", set(members));
+        Self { members, seed, ec2, auto_scaling: false, objects }
+    }
+
+    /// The set, for changing it.
+    pub fn set(&mut self) -> &mut Value {
+        self.objects.entry(Key::new("statefulsets", "refdb", "refdb")).or_default()
+    }
+
+    /// Begins the world.
+    pub fn begin(self) -> World {
+        let ec2 = Emulator::new(self.ec2.clone(), EPOCH_MS, EC2_LATENCY);
+        let mut hosts = BTreeMap::new();
+        let mut database = ReferenceDatabase::new(self.members as usize);
+        let mut nodes = BTreeMap::new();
+        let mut cluster = Cluster::new(EPOCH_MS);
+        let zones = self.ec2.zones.clone();
+        ec2.with(|inner, now| {
+            let peers: BTreeMap<String, String> =
+                (0..self.members).map(|index| (member_id(self.seed, index), address(index))).collect();
+            for index in 0..self.members {
+                let zone = &zones[index as usize % zones.len()];
+                let tags = Tags::from([
+                    ("Name".to_owned(), format!("refdb-{index}")),
+                    ("cluster".to_owned(), "prod".to_owned()),
+                ]);
+                let id = inner.core.add_instance(&mut inner.disks, now, zone, &address(index), "m5.large", tags);
+                let content = Content::with_files("xfs", files(self.seed, index, zone.as_str(), &peers));
+                let volume =
+                    inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", data_volume(), content, true);
+                hosts.insert(id.clone(), host(index, volume));
+                if self.auto_scaling {
+                    let group = inner.core.groups.entry("refdb".to_owned()).or_default();
+                    group.members.insert(id, "InService".to_owned());
+                }
+            }
+            for (index, zone) in zones.iter().enumerate() {
+                let name = format!("node-{index}");
+                let ip = format!("10.0.9.{}", index + 10);
+                let id = inner.core.add_instance(&mut inner.disks, now, zone, &ip, "m5.large", Tags::new());
+                nodes.insert(name, (id, zone.to_string()));
+            }
+        });
+        let now = ec2.now();
+        for (name, (id, zone)) in &nodes {
+            // The scene's own keys are all different, so nothing of this can be refused.
+            let _ = cluster.put_new(now, &Key::new("nodes", "", name), node(id, zone));
+            let drivers = json!([{"name": "ebs.csi.aws.com", "nodeID": id, "allocatable": {"count": 26}}]);
+            let csi_node = json!({"metadata": {}, "spec": {"drivers": drivers}});
+            let _ = cluster.put_new(now, &Key::new("csinodes", "", name), csi_node);
+        }
+        for (key, object) in self.objects {
+            let _ = cluster.put_new(now, &key, object);
+        }
+        // The legacy side has been up for a long time: its first start is in the past.
+        ec2.with(|inner, now| {
+            for (id, host) in &hosts {
+                for (_, volume, _) in &host.file_systems {
+                    inner.disks.mount(volume, id.as_str(), now);
+                }
+                host.start(&mut database, &mut inner.disks, now - 3_600_000, id);
+            }
+        });
+        let nodes = nodes.into_iter().map(|(name, (id, _))| (name, id)).collect();
+        World::new(ec2, State { hosts, cluster, database, nodes, ready: BTreeMap::new() })
+    }
+}
+
+fn data_volume() -> VolumeSpec {
+    VolumeSpec {
+        volume_type: "gp3".to_owned(),
+        size_gib: DATA_GIB,
+        iops: Some(3000),
+        throughput_mib_s: Some(125),
+        encrypted: false,
+        kms_key_id: None,
+    }
+}
+
+fn address(index: u32) -> String {
+    format!("10.0.{}.{}", index / 200 + 1, index % 200 + 10)
+}
+
+fn member_id(seed: u64, index: u32) -> String {
+    let digest = blake3::hash(format!("member/{seed}/{index}").as_bytes()).to_hex();
+    format!("{}-{}-4{}-8{}-{}", &digest[..8], &digest[8..12], &digest[12..15], &digest[15..18], &digest[18..30])
+}
+
+fn files(seed: u64, index: u32, zone: &str, peers: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
+    let attributes = BTreeMap::from([
+        ("data_center".to_owned(), "us-east-1".to_owned()),
+        ("rack".to_owned(), zone.to_owned()),
+        ("tokens".to_owned(), format!("{}", i64::from(index) * 1_000_003)),
+    ]);
+    let identity = MemberIdentity {
+        id: member_id(seed, index),
+        cluster: "prod".to_owned(),
+        version: Some("1.0".to_owned()),
+        attributes,
+    };
+    BTreeMap::from([
+        (IDENTITY.to_owned(), serde_json::to_vec(&identity).unwrap_or_default()),
+        (PEERS.to_owned(), serde_json::to_vec(peers).unwrap_or_default()),
+        // Old data that no client of this run wrote.
+        ("data/old".to_owned(), vec![index as u8; 4096]),
+    ])
+}
+
+fn host(index: u32, volume: VolumeId) -> Host {
+    Host {
+        address: address(index),
+        file_systems: vec![("/var/lib/refdb".to_owned(), volume, "/dev/nvme1n1".to_owned())],
+        masked: false,
+        up: true,
+        hangs: false,
+    }
+}
+
+fn node(id: &InstanceId, zone: &str) -> Value {
+    json!({
+        "metadata": {"labels": {
+            "topology.kubernetes.io/zone": zone, "node.kubernetes.io/instance-type": "m5.large",
+        }},
+        "spec": {"providerID": format!("aws:///{zone}/{id}")},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    })
+}
+
+fn set(members: u32) -> Value {
+    let seeds: Vec<String> = (0..members.min(3)).map(|index| format!("refdb-{index}.refdb")).collect();
+    json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {},
+        "spec": {
+            "serviceName": "refdb", "replicas": 0, "podManagementPolicy": "Parallel",
+            "selector": {"matchLabels": {"app": "refdb"}},
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+            "template": {
+                "metadata": {"labels": {"app": "refdb"}},
+                "spec": {
+                    "securityContext": {"runAsUser": 999},
+                    "containers": [{
+                        "name": "refdb", "image": "refdb:1.0",
+                        "env": [
+                            {"name": "REFDB_CLUSTER", "value": "prod"},
+                            {"name": "REFDB_DATA_CENTER", "value": "us-east-1"},
+                            {"name": "REFDB_SEEDS", "value": seeds.join(",")},
+                            {"name": "REFDB_CLIENTS", "valueFrom": {"configMapKeyRef": {
+                                "name": "rehome-gate-refdb", "key": "REFDB_CLIENTS", "optional": true}}},
+                        ],
+                        "readinessProbe": {"tcpSocket": {"port": 7000}},
+                        "volumeMounts": [{"name": "data", "mountPath": "/var/lib/refdb"}],
+                    }],
+                },
+            },
+            "volumeClaimTemplates": [{
+                "metadata": {"name": "data"},
+                "spec": {
+                    "accessModes": ["ReadWriteOnce"], "storageClassName": "gp3",
+                    "resources": {"requests": {"storage": format!("{DATA_GIB}Gi")}},
+                },
+            }],
+        },
+    })
+}
+
+/// The migration that moves a scene's members, as a user would write it.
+pub fn migration_yaml() -> String {
+    let mut yaml = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        yaml,
+        "apiVersion: {}
+kind: Migration
+metadata:
+  name: refdb
+spec:
+  application:
+    profile: reference
+  source:
+    region: us-east-1
+    members:
+      tags:
+        cluster: prod
+    volumes:
+      - role: data
+        mountPath: /var/lib/refdb
+  target:
+    namespace: refdb
+    slots:
+      statefulSets:
+        - name: refdb",
+        rehome_model::migration::API_VERSION
+    );
+    yaml
+}

@@ -1,0 +1,50 @@
+//! What rehome must be allowed to do in the cluster: one table for the survey's question and for `rehome rbac`.
+
+/// A thing rehome does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// Verb.
+    pub verb: &'static str,
+    /// API group; empty for core.
+    pub group: &'static str,
+    /// Resource.
+    pub resource: &'static str,
+    /// Subresource; empty for none.
+    pub subresource: &'static str,
+    /// Whether it is in the target namespace only.
+    pub namespaced: bool,
+}
+
+const fn allow(
+    verb: &'static str,
+    group: &'static str,
+    resource: &'static str,
+    subresource: &'static str,
+    namespaced: bool,
+) -> Permission {
+    Permission { verb, group, resource, subresource, namespaced }
+}
+
+/// Everything an apply and its rollback do.
+pub const PERMISSIONS: &[Permission] = &[
+    allow("get", "", "persistentvolumeclaims", "", true),
+    allow("create", "", "persistentvolumeclaims", "", true),
+    allow("patch", "", "persistentvolumeclaims", "", true),
+    allow("delete", "", "persistentvolumeclaims", "", true),
+    allow("get", "", "persistentvolumes", "", false),
+    allow("list", "", "persistentvolumes", "", false),
+    allow("create", "", "persistentvolumes", "", false),
+    allow("delete", "", "persistentvolumes", "", false),
+    allow("get", "", "configmaps", "", true),
+    allow("create", "", "configmaps", "", true),
+    allow("update", "", "configmaps", "", true),
+    allow("delete", "", "configmaps", "", true),
+    allow("get", "", "pods", "", true),
+    allow("create", "", "pods", "exec", true),
+    allow("get", "apps", "statefulsets", "", true),
+    allow("get", "apps", "statefulsets", "scale", true),
+    allow("update", "apps", "statefulsets", "scale", true),
+    allow("get", "coordination.k8s.io", "leases", "", true),
+    allow("create", "coordination.k8s.io", "leases", "", true),
+    allow("update", "coordination.k8s.io", "leases", "", true),
+];

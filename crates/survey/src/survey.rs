@@ -1,0 +1,205 @@
+//! Putting the survey together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::cloud::{Instance, InstanceState};
+use rehome_model::ids::{InstanceId, MemberName, VolumeId};
+use rehome_model::migration::{MemberSelector, Migration, Slots};
+use rehome_model::survey::{MemberSurvey, Survey};
+use rehome_model::task::{HostAnswer, HostTask};
+use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, VolumeFilter};
+use rehome_profiles::{Profile, ScriptContext};
+
+use crate::cluster::cluster;
+use crate::error::SurveyError;
+
+/// How long a host may take to be looked at, in seconds.
+const HOST_SURVEY_S: u32 = 120;
+/// Hosts asked at the same time.
+const HOSTS_AT_ONCE: usize = 16;
+
+/// What the survey looks through.
+pub struct Ports<'a> {
+    /// The cloud.
+    pub cloud: &'a dyn Cloud,
+    /// The hosts.
+    pub hosts: &'a dyn Hosts,
+    /// The cluster.
+    pub kube: &'a kube::Client,
+    /// Now, in ms since 1970.
+    pub now_ms: u64,
+}
+
+/// Looks at everything a migration concerns.
+pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Profile) -> Result<Survey, SurveyError> {
+    let source = &migration.spec.source;
+    let caller = ports.cloud.caller().await.map_err(asked("who is calling"))?;
+    if caller.region != source.region {
+        return Err(SurveyError::WrongRegion { wanted: source.region.clone(), actual: caller.region });
+    }
+    let (instances, missing_instances) = instances(ports.cloud, &source.members).await?;
+    if instances.is_empty() && missing_instances.is_empty() {
+        return Err(SurveyError::NoMembers { region: source.region.clone() });
+    }
+    let ids: Vec<VolumeId> =
+        instances.iter().flat_map(|i| i.block_devices.iter().map(|device| device.volume.clone())).collect();
+    let volumes = if ids.is_empty() {
+        Vec::new()
+    } else {
+        ports.cloud.describe_volumes(&VolumeFilter::Ids(ids.clone())).await.map_err(asked("the members' volumes"))?
+    };
+    let instance_ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();
+    let denied_cloud_actions =
+        ports.cloud.denied_actions(&instance_ids, &ids).await.map_err(asked("its permissions"))?;
+    let types: BTreeSet<String> = instances.iter().map(|instance| instance.instance_type.clone()).collect();
+    let types: Vec<String> = types.into_iter().collect();
+    let instance_types = ports.cloud.describe_instance_types(&types).await.map_err(asked("instance types"))?;
+    let sets: Vec<String> = match &migration.spec.target.slots {
+        Slots::StatefulSets(sets) => sets.iter().map(|set| set.name.clone()).collect(),
+        Slots::Claims(_) => Vec::new(),
+    };
+    let cluster =
+        cluster(ports.kube, &migration.spec.target.namespace, &migration.spec.target.csi_driver, &sets).await?;
+    Ok(Survey {
+        at_ms: ports.now_ms,
+        caller,
+        members: members(ports.hosts, migration, profile, instances).await,
+        volumes: volumes.into_iter().map(|volume| (volume.id.clone(), volume)).collect(),
+        instance_types: instance_types.into_iter().map(|found| (found.name.clone(), found)).collect(),
+        cluster,
+        missing_instances,
+        denied_cloud_actions,
+    })
+}
+
+fn asked(what: &'static str) -> impl FnOnce(CloudError) -> SurveyError {
+    move |source| SurveyError::Cloud { what, source }
+}
+
+/// The instances of a selector, and those it names that there are not.
+async fn instances(
+    cloud: &dyn Cloud,
+    selector: &MemberSelector,
+) -> Result<(Vec<Instance>, Vec<InstanceId>), SurveyError> {
+    let filter = match selector {
+        MemberSelector::InstanceIds(ids) => InstanceFilter::Ids(ids.clone()),
+        MemberSelector::Tags(tags) => InstanceFilter::Tags(tags.clone()),
+        MemberSelector::AutoScalingGroup(group) => InstanceFilter::AutoScalingGroup(group.clone()),
+    };
+    match (cloud.describe_instances(&filter).await, selector) {
+        (Ok(found), MemberSelector::Tags(_)) => {
+            let alive = |i: &Instance| !matches!(i.state, InstanceState::Terminated | InstanceState::ShuttingDown);
+            Ok((found.into_iter().filter(alive).collect(), Vec::new()))
+        }
+        (Ok(found), _) => Ok((found, Vec::new())),
+        // EC2 fails the whole call for one unknown id: ask one by one, so that all missing ones are named at once.
+        (Err(error), MemberSelector::InstanceIds(ids)) if error.code.starts_with("InvalidInstanceID") => {
+            let (mut found, mut missing) = (Vec::new(), Vec::new());
+            for id in ids {
+                match cloud.describe_instances(&InstanceFilter::Ids(vec![id.clone()])).await {
+                    Ok(one) => found.extend(one),
+                    Err(error) if error.code.starts_with("InvalidInstanceID") => missing.push(id.clone()),
+                    Err(error) => return Err(asked("the members' instances")(error)),
+                }
+            }
+            Ok((found, missing))
+        }
+        (Err(error), _) => Err(asked("the members' instances")(error)),
+    }
+}
+
+/// Names the members and looks into each host. A host that cannot be asked is part of the result.
+async fn members(
+    hosts: &dyn Hosts,
+    migration: &Migration,
+    profile: &dyn Profile,
+    instances: Vec<Instance>,
+) -> Vec<MemberSurvey> {
+    use futures::stream::{self, StreamExt};
+    let mut named: BTreeMap<Vec<NamePart>, (MemberName, Instance)> = BTreeMap::new();
+    for instance in &instances {
+        let name = name(instance, &instances);
+        named.insert(natural(name.as_str()), (name, instance.clone()));
+    }
+    let mount_paths: Vec<String> = migration.spec.source.volumes.iter().map(|v| v.mount_path.clone()).collect();
+    let context = ScriptContext {
+        run: None,
+        step: None,
+        settings: &migration.spec.application.settings,
+        mount_paths: &mount_paths,
+    };
+    let text = profile.host_script(&HostTask::Survey, &context);
+    let script = HostScript { task: HostTask::Survey, text, limit_s: HOST_SURVEY_S };
+    let script = &script;
+    stream::iter(named.into_values())
+        .map(|(name, instance)| async move {
+            let looked = look(hosts, profile, &instance.id, script).await;
+            let (host, host_error) = match looked {
+                Ok(report) => (Some(report), None),
+                Err(error) => (None, Some(error)),
+            };
+            MemberSurvey { name, instance, host, host_error }
+        })
+        .buffered(HOSTS_AT_ONCE)
+        .collect()
+        .await
+}
+
+async fn look(
+    hosts: &dyn Hosts,
+    profile: &dyn Profile,
+    instance: &InstanceId,
+    script: &HostScript,
+) -> Result<rehome_model::host::HostReport, String> {
+    let output = hosts.run(instance, script).await.map_err(|error| error.to_string())?;
+    if output.exit_code != 0 {
+        return Err(format!("the survey script ended with exit code {}: {}", output.exit_code, output.stderr.trim()));
+    }
+    match profile.read_host_answer(&HostTask::Survey, &output.stdout).map_err(|error| error.to_string())? {
+        HostAnswer::Report(report) => Ok(*report),
+        other => Err(format!("the survey script answered {other:?}")),
+    }
+}
+
+/// The Name tag where it is there and no other member has it, else the instance id.
+fn name(instance: &Instance, all: &[Instance]) -> MemberName {
+    let tag = |instance: &Instance| instance.tags.get("Name").filter(|name| !name.is_empty()).cloned();
+    match tag(instance) {
+        Some(own) if all.iter().filter(|other| tag(other).as_ref() == Some(&own)).count() == 1 => MemberName(own),
+        _ => MemberName(instance.id.to_string()),
+    }
+}
+
+/// Part of a name, so that `cassandra-2` comes before `cassandra-10`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum NamePart {
+    Number(u64, String),
+    Text(String),
+}
+
+fn natural(name: &str) -> Vec<NamePart> {
+    let mut parts: Vec<(bool, String)> = Vec::new();
+    for character in name.chars() {
+        let digit = character.is_ascii_digit();
+        match parts.last_mut() {
+            Some((is_digit, text)) if *is_digit == digit => text.push(character),
+            _ => parts.push((digit, character.to_string())),
+        }
+    }
+    let part = |(digit, text): (bool, String)| match text.parse() {
+        Ok(number) if digit => NamePart::Number(number, text),
+        _ => NamePart::Text(text),
+    };
+    parts.into_iter().map(part).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::natural;
+
+    #[test]
+    fn member_10_comes_after_member_2() {
+        assert!(natural("cassandra-2") < natural("cassandra-10"));
+        assert!(natural("a-02") != natural("a-2"));
+    }
+}
