@@ -14,11 +14,13 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::kubernetes::{Kube, KubeError, label, paths};
+use crate::limits::{RETRY, RETRY_MAX};
 
 /// The largest plan that is read back, uncompressed.
 const PLAN_MAX_BYTES: u64 = 64 << 20;
-/// Tries to write one document against changes by another hand.
-const WRITE_TRIES: u32 = 5;
+/// Tries to write one document, against changes by another hand and a cluster that does not answer. The lease bounds
+/// them too: a driver that cannot renew it writes nothing more.
+const WRITE_TRIES: u32 = 6;
 
 /// Why the record cannot be read or written.
 #[derive(Debug, Error)]
@@ -174,8 +176,17 @@ impl RecordStore {
     async fn write(&self, name: &str, run: &str, field: &str, data: Value) -> Result<(), StoreError> {
         let path = paths::config_map(&self.namespace, name);
         let mut last = None;
+        let mut pause = RETRY;
         for _ in 0..WRITE_TRIES {
-            let existing = self.read(name).await?;
+            let existing = match self.read(name).await {
+                Ok(existing) => existing,
+                Err(StoreError::Kube(error)) if !error.is_final() => {
+                    last = Some(error);
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let mut object = json!({
                 "apiVersion": "v1", "kind": "ConfigMap",
                 "metadata": {
@@ -192,9 +203,12 @@ impl RecordStore {
             };
             match written {
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_conflict() => last = Some(error),
-                Err(error) => return Err(error.into()),
+                Err(error) if error.is_final() => return Err(error.into()),
+                // The reply may have been lost: the next look tells whether this write is there.
+                Err(error) => last = Some(error),
             }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_MAX);
         }
         Err(last.map_or_else(
             || StoreError::Damaged { name: name.to_owned(), reason: "no write was tried".to_owned() },

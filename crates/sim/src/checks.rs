@@ -8,7 +8,7 @@ use rehome_model::ids::VolumeId;
 use rehome_model::{labels, names};
 use serde_json::Value;
 
-use crate::database::IDENTITY;
+use crate::database::{IDENTITY, Side};
 use crate::world::World;
 
 /// What is broken, each line beginning with the invariant's name. Empty if all holds.
@@ -63,6 +63,20 @@ pub fn originals_changed(world: &World) -> Vec<String> {
             found
         })
     })
+}
+
+/// Legacy members that run and let clients in.
+pub fn legacy_serving(world: &World) -> usize {
+    count(world, Side::Legacy)
+}
+
+/// Pods in which a member runs.
+pub fn pods_running(world: &World) -> usize {
+    count(world, Side::Pods)
+}
+
+fn count(world: &World, side: Side) -> usize {
+    world.with(|state, _| state.database.processes.values().filter(|process| process.side == side).count())
 }
 
 /// I4: every bound claim of ours has the volume of its member and role, and no volume serves two.

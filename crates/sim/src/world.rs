@@ -53,6 +53,17 @@ impl World {
         &self.ec2
     }
 
+    /// Makes the service of the n-th legacy host hang when it is asked to stop.
+    pub fn let_service_hang(&self, n: usize) {
+        self.with(|state, _| {
+            let mut hosts: Vec<_> = state.hosts.values_mut().collect();
+            hosts.sort_by(|left, right| left.address.cmp(&right.address));
+            if let Some(host) = hosts.get_mut(n) {
+                host.hangs = true;
+            }
+        });
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,117 @@
+//! How tests drive rehome in a simulated world: survey, plan, engine, on paused time.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::sync::Arc;
+
+use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
+use rehome_model::event::Event;
+use rehome_model::migration::Migration;
+use rehome_model::plan::Plan;
+use rehome_model::survey::Survey;
+use rehome_profiles::Profile;
+use rehome_sim::{Control, Scene, SimPorts, World};
+use tokio::sync::{mpsc, watch};
+
+/// A world, its ports, and what is at them.
+pub struct Stage {
+    pub world: World,
+    pub control: Arc<Control>,
+    pub ports: SimPorts,
+    pub migration: Migration,
+    drivers: std::cell::Cell<u32>,
+}
+
+/// How a drive ended.
+pub enum End {
+    Outcome(Box<Outcome>),
+    Killed,
+    Refused(EngineError),
+}
+
+impl End {
+    pub fn outcome(self) -> Outcome {
+        match self {
+            Self::Outcome(outcome) => *outcome,
+            Self::Killed => panic!("the driver was killed"),
+            Self::Refused(error) => panic!("refused: {error}"),
+        }
+    }
+}
+
+impl Stage {
+    pub fn new(scene: Scene) -> Self {
+        let world = scene.begin();
+        let control = Control::new();
+        let ports = SimPorts::new(&world, &control);
+        let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
+        Self { world, control, ports, migration, drivers: std::cell::Cell::new(0) }
+    }
+
+    pub fn profile(&self) -> &'static dyn Profile {
+        rehome_profiles::find(&self.migration.spec.application.profile).expect("a known profile")
+    }
+
+    pub async fn survey(&self) -> Survey {
+        let (cloud, hosts, kube) = (self.ports.cloud(), self.ports.hosts(), self.ports.kube());
+        let ports = rehome_survey::Ports {
+            cloud: cloud.as_ref(),
+            hosts: hosts.as_ref(),
+            kube: &kube,
+            now_ms: self.world.ec2().now(),
+        };
+        rehome_survey::survey(&ports, &self.migration, self.profile()).await.expect("a survey")
+    }
+
+    pub async fn plan(&self) -> Plan {
+        let survey = self.survey().await;
+        rehome_planner::plan(&self.migration, &survey, self.profile(), Vec::new()).expect("a plan")
+    }
+
+    /// Drives a command with a new driver, as a new process would.
+    pub async fn drive(&self, command: Command) -> End {
+        self.drive_with_events(command).await.0
+    }
+
+    pub async fn drive_with_events(&self, command: Command) -> (End, Vec<Event>) {
+        self.drivers.set(self.drivers.get() + 1);
+        let (events, mut received) = mpsc::unbounded_channel();
+        let (_keep, stop) = watch::channel(false);
+        let driver = Driver {
+            ports: Ports {
+                cloud: self.ports.cloud(),
+                hosts: self.ports.hosts(),
+                pods: self.ports.pods(),
+                kube: self.ports.kube(),
+            },
+            clock: Clock::starting_at(self.world.ec2().now()),
+            holder: format!("driver-{}", self.drivers.get()),
+            events,
+            stop,
+        };
+        let end = tokio::select! {
+            driven = driver.drive("refdb", "refdb", self.profile(), command) => match driven {
+                Ok(outcome) => End::Outcome(Box::new(outcome)),
+                Err(error) => End::Refused(error),
+            },
+            () = self.control.killed() => End::Killed,
+        };
+        drop(driver);
+        let mut all = Vec::new();
+        while let Ok(event) = received.try_recv() {
+            all.push(event);
+        }
+        (end, all)
+    }
+
+    pub async fn apply(&self, plan: &Plan) -> End {
+        self.drive(Command::Apply(Box::new(plan.clone()))).await
+    }
+
+    /// Scales the set by hand, as somebody with kubectl would.
+    pub async fn scale(&self, replicas: u32) {
+        let kube = rehome_engine::Kube::new(self.ports.kube());
+        let path = "/apis/apps/v1/namespaces/refdb/statefulsets/refdb/scale";
+        let scale = serde_json::json!({"metadata": {"name": "refdb"}, "spec": {"replicas": replicas}});
+        kube.replace(path, &scale).await.expect("the set can be scaled");
+    }
+}

@@ -1,0 +1,199 @@
+//! A run is killed, fails, or loses a reply at every single call that changes something, and goes on.
+
+mod common;
+
+use common::{End, Stage};
+use rehome_engine::Command;
+use rehome_model::record::Phase;
+use rehome_sim::{Kill, Scene, checks};
+
+/// Times a driver is started anew before a run counts as not converging.
+const RESTARTS: u32 = 6;
+
+/// Calls of an undisturbed run that change something.
+async fn calls_of_a_run() -> u64 {
+    let stage = Stage::new(Scene::new(2, 7));
+    let plan = stage.plan().await;
+    stage.control.disarm();
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    stage.control.mutations()
+}
+
+fn healthy(stage: &Stage, what: &str) {
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new(), "{what}");
+}
+
+/// Disturbs call `n` and applies until the run is over.
+async fn disturbed(n: u64, kill: Kill) -> (Stage, Phase) {
+    let stage = Stage::new(Scene::new(2, 7));
+    let plan = stage.plan().await;
+    stage.control.arm(n, kill);
+    for _ in 0..RESTARTS {
+        let end = stage.apply(&plan).await;
+        stage.control.disarm();
+        match end {
+            End::Outcome(outcome) => {
+                if outcome.interrupted {
+                    continue;
+                }
+                return (stage, outcome.phase);
+            }
+            End::Killed => {}
+            End::Refused(error) => panic!("call {n}, {kill:?}: {error}"),
+        }
+    }
+    panic!("call {n}, {kill:?}: not over after {RESTARTS} starts")
+}
+
+async fn at_every_call(kill: Kill) {
+    let calls = calls_of_a_run().await;
+    assert!(calls > 40, "a run of {calls} calls is not the whole one");
+    for n in 1..=calls {
+        let (stage, phase) = disturbed(n, kill).await;
+        let what = format!("{kill:?} at call {n} of {calls}: {:?}", stage.control.names().last());
+        assert_eq!(phase, Phase::Completed, "{what}");
+        healthy(&stage, &what);
+        assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_before_any_call_it_ends_in_the_same_state() {
+    at_every_call(Kill::Before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_after_any_call_it_ends_in_the_same_state() {
+    at_every_call(Kill::After).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_once_is_made_again() {
+    at_every_call(Kill::FailBefore).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_reply_leaves_no_duplicate() {
+    at_every_call(Kill::LoseReply).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn applying_a_finished_migration_again_changes_nothing() {
+    let stage = Stage::new(Scene::new(3, 1));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    stage.control.disarm();
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn rollback_brings_the_legacy_cluster_back_and_the_set_cannot_start_clones() {
+    let stage = Stage::new(Scene::new(3, 3));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+    assert_eq!(checks::duplicates(&stage.world, 0, 0), Vec::<String>::new());
+
+    stage.scale(3).await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::pods_running(&stage.world), 0, "the claims are parked: nothing may start");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_will_not_stop_undoes_the_cutover() {
+    let stage = Stage::new(Scene::new(3, 4));
+    let plan = stage.plan().await;
+    stage.world.let_service_hang(1);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.contains("stop-service:refdb-1")));
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_killed_at_any_call_goes_on() {
+    let calls = {
+        let stage = Stage::new(Scene::new(2, 7));
+        let plan = stage.plan().await;
+        stage.apply(&plan).await.outcome();
+        stage.control.disarm();
+        stage.drive(Command::RollbackDiscardWrites).await.outcome();
+        stage.control.mutations()
+    };
+    assert!(calls > 20, "a rollback of {calls} calls is not the whole one");
+    for n in 1..=calls {
+        let kill = if n % 2 == 0 { Kill::Before } else { Kill::After };
+        let stage = Stage::new(Scene::new(2, 7));
+        let plan = stage.plan().await;
+        stage.apply(&plan).await.outcome();
+        stage.control.arm(n, kill);
+        let mut phase = None;
+        for _ in 0..RESTARTS {
+            let end = stage.drive(Command::RollbackDiscardWrites).await;
+            stage.control.disarm();
+            if let End::Outcome(outcome) = end {
+                phase = Some(outcome.phase);
+                break;
+            }
+        }
+        assert_eq!(phase, Some(Phase::RolledBack), "{kill:?} at call {n} of {calls}");
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{kill:?} at call {n}");
+        assert_eq!(checks::legacy_serving(&stage.world), 2, "{kill:?} at call {n}");
+        assert_eq!(checks::duplicates(&stage.world, 0, 0), Vec::<String>::new(), "{kill:?} at call {n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_scales_the_set_up_at_any_moment_starts_nothing_blank() {
+    for second in (0..110).step_by(5) {
+        let stage = Stage::new(Scene::new(3, 5));
+        let plan = stage.plan().await;
+        let scaler = async {
+            tokio::time::sleep(std::time::Duration::from_secs(second)).await;
+            // Before the claims are parked the set is the user's own: the first act parks them.
+            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            stage.scale(3).await;
+        };
+        let (end, ()) = tokio::join!(stage.apply(&plan), scaler);
+        let what = format!("scaled up after {second} s");
+        assert_eq!(end.outcome().phase, Phase::Completed, "{what}");
+        healthy(&stage, &what);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_driver_is_refused_while_the_first_one_works() {
+    let stage = Stage::new(Scene::new(3, 6));
+    let plan = stage.plan().await;
+    let second = async {
+        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        match stage.apply(&plan).await {
+            End::Refused(error) => error.to_string(),
+            End::Outcome(outcome) => panic!("both drove: {:?}", outcome.phase),
+            End::Killed => panic!("killed"),
+        }
+    };
+    let (first, refusal) = tokio::join!(stage.apply(&plan), second);
+    assert_eq!(first.outcome().phase, Phase::Completed);
+    assert!(refusal.contains("driver-1 is driving this run"), "{refusal}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_auto_scaling_group_does_not_terminate_the_stopped_members() {
+    let mut scene = Scene::new(3, 8);
+    scene.auto_scaling = true;
+    let stage = Stage::new(scene);
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    healthy(&stage, "an hour later");
+}

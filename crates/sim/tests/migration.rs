@@ -1,0 +1,23 @@
+//! Whole migrations in the simulated world.
+
+mod common;
+
+use common::Stage;
+use rehome_model::record::Phase;
+use rehome_sim::{Scene, checks};
+
+#[tokio::test(start_paused = true)]
+async fn three_members_move_and_nothing_is_lost() {
+    let stage = Stage::new(Scene::new(3, 1));
+    let plan = stage.plan().await;
+    let (end, events) = stage.drive_with_events(rehome_engine::Command::Apply(Box::new(plan))).await;
+    for event in &events {
+        println!("{}", serde_json::to_string(event).unwrap());
+    }
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new());
+}
