@@ -5,6 +5,7 @@
 //! `rehome_ports::Cloud` on the runtime's clock. Where AWS documents behaviour, this follows it; where it does not,
 //! this is stricter than AWS, never more forgiving.
 
+pub mod api;
 pub mod core;
 pub mod disks;
 pub mod face;

@@ -1,0 +1,138 @@
+//! The actions.
+
+use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
+use serde::{Deserialize, Serialize};
+
+use super::requests::{
+    AttachVolume, CopySnapshot, CopyVolumes, CreateSnapshot, CreateSnapshots, CreateVolume, DescribeAutoScaling,
+    DescribeById, DescribeInstanceTypes, DescribeSnapshots, DescribeTags, DetachVolume, InstanceAttributeName,
+    ModifyInstanceAttribute, ModifyVolume, ProcessesRequest, RunInstances, StandbyRequest, StopInstances, TagsRequest,
+};
+
+/// An action of EC2, Auto Scaling or STS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// STS; answers `Reply::CallerIdentity`.
+    GetCallerIdentity,
+    /// Answers `Reply::Instances`.
+    DescribeInstances(DescribeById),
+    /// Answers `Reply::InstanceStatuses`.
+    DescribeInstanceStatus(DescribeById),
+    /// Answers `Reply::InstanceTypes`.
+    DescribeInstanceTypes(DescribeInstanceTypes),
+    /// Answers `Reply::InstanceAttribute`.
+    DescribeInstanceAttribute {
+        /// Instance.
+        instance_id: InstanceId,
+        /// Attribute.
+        attribute: InstanceAttributeName,
+    },
+    /// Answers `Reply::Volumes`.
+    DescribeVolumes(DescribeById),
+    /// Answers `Reply::VolumeStatuses`.
+    DescribeVolumeStatus(DescribeById),
+    /// Answers `Reply::VolumeModifications`.
+    DescribeVolumesModifications(DescribeById),
+    /// Answers `Reply::Snapshots`.
+    DescribeSnapshots(DescribeSnapshots),
+    /// Answers `Reply::AvailabilityZones`.
+    DescribeAvailabilityZones(DescribeById),
+    /// Answers `Reply::Regions`.
+    DescribeRegions(DescribeById),
+    /// Answers `Reply::Tags`.
+    DescribeTags(DescribeTags),
+    /// Answers `Reply::Instances`.
+    RunInstances(RunInstances),
+    /// Answers `Reply::InstanceStateChanges`.
+    StartInstances(Vec<InstanceId>),
+    /// Answers `Reply::InstanceStateChanges`.
+    StopInstances(StopInstances),
+    /// Answers `Reply::InstanceStateChanges`.
+    TerminateInstances(Vec<InstanceId>),
+    /// Answers `Reply::Done`.
+    ModifyInstanceAttribute(ModifyInstanceAttribute),
+    /// Answers `Reply::Volume`.
+    CreateVolume(CreateVolume),
+    /// Answers `Reply::CopiedVolumes`.
+    CopyVolumes(CopyVolumes),
+    /// Answers `Reply::Done`.
+    DeleteVolume(VolumeId),
+    /// Answers `Reply::Attachment`.
+    AttachVolume(AttachVolume),
+    /// Answers `Reply::Attachment`.
+    DetachVolume(DetachVolume),
+    /// Answers `Reply::VolumeModification`.
+    ModifyVolume(ModifyVolume),
+    /// Answers `Reply::Snapshot`.
+    CreateSnapshot(CreateSnapshot),
+    /// Answers `Reply::SnapshotSet`.
+    CreateSnapshots(CreateSnapshots),
+    /// Answers `Reply::Done`.
+    DeleteSnapshot(SnapshotId),
+    /// Answers `Reply::SnapshotId`.
+    CopySnapshot(CopySnapshot),
+    /// Answers `Reply::Done`.
+    CreateTags(TagsRequest),
+    /// Answers `Reply::Done`.
+    DeleteTags(TagsRequest),
+    /// Auto Scaling; answers `Reply::AutoScalingInstances`.
+    DescribeAutoScalingInstances(DescribeAutoScaling),
+    /// Auto Scaling; answers `Reply::AutoScalingGroups`.
+    DescribeAutoScalingGroups(DescribeAutoScaling),
+    /// Auto Scaling; answers `Reply::AutoScalingActivities`.
+    EnterStandby(StandbyRequest),
+    /// Auto Scaling; answers `Reply::AutoScalingActivities`.
+    ExitStandby(StandbyRequest),
+    /// Auto Scaling; answers `Reply::Done`.
+    SuspendProcesses(ProcessesRequest),
+    /// Auto Scaling; answers `Reply::Done`.
+    ResumeProcesses(ProcessesRequest),
+}
+
+impl Action {
+    /// EC2's name of the action.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::GetCallerIdentity => "GetCallerIdentity",
+            Self::DescribeInstances(_) => "DescribeInstances",
+            Self::DescribeInstanceStatus(_) => "DescribeInstanceStatus",
+            Self::DescribeInstanceTypes(_) => "DescribeInstanceTypes",
+            Self::DescribeInstanceAttribute { .. } => "DescribeInstanceAttribute",
+            Self::DescribeVolumes(_) => "DescribeVolumes",
+            Self::DescribeVolumeStatus(_) => "DescribeVolumeStatus",
+            Self::DescribeVolumesModifications(_) => "DescribeVolumesModifications",
+            Self::DescribeSnapshots(_) => "DescribeSnapshots",
+            Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
+            Self::DescribeRegions(_) => "DescribeRegions",
+            Self::DescribeTags(_) => "DescribeTags",
+            Self::RunInstances(_) => "RunInstances",
+            Self::StartInstances(_) => "StartInstances",
+            Self::StopInstances(_) => "StopInstances",
+            Self::TerminateInstances(_) => "TerminateInstances",
+            Self::ModifyInstanceAttribute(_) => "ModifyInstanceAttribute",
+            Self::CreateVolume(_) => "CreateVolume",
+            Self::CopyVolumes(_) => "CopyVolumes",
+            Self::DeleteVolume(_) => "DeleteVolume",
+            Self::AttachVolume(_) => "AttachVolume",
+            Self::DetachVolume(_) => "DetachVolume",
+            Self::ModifyVolume(_) => "ModifyVolume",
+            Self::CreateSnapshot(_) => "CreateSnapshot",
+            Self::CreateSnapshots(_) => "CreateSnapshots",
+            Self::DeleteSnapshot(_) => "DeleteSnapshot",
+            Self::CopySnapshot(_) => "CopySnapshot",
+            Self::CreateTags(_) => "CreateTags",
+            Self::DeleteTags(_) => "DeleteTags",
+            Self::DescribeAutoScalingInstances(_) => "DescribeAutoScalingInstances",
+            Self::DescribeAutoScalingGroups(_) => "DescribeAutoScalingGroups",
+            Self::EnterStandby(_) => "EnterStandby",
+            Self::ExitStandby(_) => "ExitStandby",
+            Self::SuspendProcesses(_) => "SuspendProcesses",
+            Self::ResumeProcesses(_) => "ResumeProcesses",
+        }
+    }
+
+    /// Whether it only looks.
+    pub fn is_read(&self) -> bool {
+        self.name().starts_with("Describe") || self.name().starts_with("Get")
+    }
+}
