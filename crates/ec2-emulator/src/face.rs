@@ -55,11 +55,16 @@ impl Emulator {
 
     /// Looks into EC2 or its disks directly, at the present time: for the machines that live in it, and for tests.
     pub fn with<T>(&self, look: impl FnOnce(&mut Inner, Millis) -> T) -> T {
-        let now = self.now();
+        self.with_at(self.now(), look)
+    }
+
+    /// The same at an earlier moment, for a world that catches up in steps. EC2 never goes back before what it was
+    /// already asked at.
+    pub fn with_at<T>(&self, at: Millis, look: impl FnOnce(&mut Inner, Millis) -> T) -> T {
         let mut inner = self.lock();
         let Inner { core, disks } = &mut *inner;
-        core.advance(now, disks);
-        look(&mut inner, now)
+        core.advance(at, disks);
+        look(&mut inner, at)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

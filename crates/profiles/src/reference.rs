@@ -65,7 +65,7 @@ impl Profile for Reference {
         true
     }
 
-    fn set_configuration(&self, _set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
+    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
         let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
         let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
         for (variable, attribute) in [
@@ -79,11 +79,9 @@ impl Profile for Reference {
             }
         }
         configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
-        configuration.uid = container.run_as_user;
-        configuration.gated = matches!(
-            container.env.get(self.gate().variable),
-            Some(EnvValue::ConfigMap { optional: true, .. })
-        );
+        configuration.uid = container.run_as_user.or(set.run_as_user);
+        configuration.gated =
+            matches!(container.env.get(self.gate().variable), Some(EnvValue::ConfigMap { optional: true, .. }));
         configuration.readiness_needs_clients =
             container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
         configuration.addresses =

@@ -25,13 +25,14 @@ impl Nodes<'_> {
         self.instances.get(node).cloned().unwrap_or_else(|| InstanceId::from(node))
     }
 
-    fn call(&self, action: &Action) -> Result<Reply, String> {
-        self.ec2
-            .with(|inner, now| inner.core.handle(now, &mut inner.disks, action, false).map_err(|error| error.message))
+    fn call(&self, now: u64, action: &Action) -> Result<Reply, String> {
+        self.ec2.with_at(now, |inner, now| {
+            inner.core.handle(now, &mut inner.disks, action, false).map_err(|error| error.message)
+        })
     }
 
-    fn attachment(&self, volume: &VolumeId) -> Option<(InstanceId, AttachmentState)> {
-        self.ec2.with(|inner, _| {
+    fn attachment(&self, now: u64, volume: &VolumeId) -> Option<(InstanceId, AttachmentState)> {
+        self.ec2.with_at(now, |inner, _| {
             let record = inner.core.volumes.get(volume)?;
             record.attachments.first().map(|attachment| (attachment.instance.clone(), attachment.state))
         })
@@ -39,7 +40,7 @@ impl Nodes<'_> {
 }
 
 impl Machines for Nodes<'_> {
-    fn provision(&mut self, _now: u64, zone: &str, size_gib: u32, claim: &str) -> String {
+    fn provision(&mut self, now: u64, zone: &str, size_gib: u32, claim: &str) -> String {
         let spec = VolumeSpec {
             volume_type: "gp3".to_owned(),
             size_gib,
@@ -56,20 +57,20 @@ impl Machines for Nodes<'_> {
             tags: Tags::from([("provisioned-for".to_owned(), claim.to_owned())]),
             token: Some(format!("provision-{claim}")),
         };
-        match self.call(&Action::CreateVolume(request)) {
+        match self.call(now, &Action::CreateVolume(request)) {
             Ok(Reply::Volumes(made)) => made.first().map(|volume| volume.id.to_string()).unwrap_or_default(),
             _ => String::new(),
         }
     }
 
-    fn attach(&mut self, _now: u64, handle: &str, node: &str) -> Result<bool, String> {
+    fn attach(&mut self, now: u64, handle: &str, node: &str) -> Result<bool, String> {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
-        match self.attachment(&volume) {
+        match self.attachment(now, &volume) {
             Some((held_by, state)) if held_by == instance => return Ok(state == AttachmentState::Attached),
             Some((held_by, _)) => return Err(format!("{handle} is attached to {held_by}")),
             None => {}
         }
-        let used: Vec<String> = self.ec2.with(|inner, _| {
+        let used: Vec<String> = self.ec2.with_at(now, |inner, _| {
             let devices = inner.core.instances.get(&instance).map(|record| record.block_devices.clone());
             devices.unwrap_or_default().into_iter().map(|device| device.device).collect()
         });
@@ -77,14 +78,14 @@ impl Machines for Nodes<'_> {
             .map(|letter| format!("/dev/xvda{letter}"))
             .find(|device| !used.contains(device))
             .ok_or_else(|| format!("no device name is free on {node}"))?;
-        self.call(&Action::AttachVolume { volume, instance, device }).map(|_| false)
+        self.call(now, &Action::AttachVolume { volume, instance, device }).map(|_| false)
     }
 
-    fn detach(&mut self, _now: u64, handle: &str, node: &str) -> bool {
+    fn detach(&mut self, now: u64, handle: &str, node: &str) -> bool {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
-        match self.attachment(&volume) {
+        match self.attachment(now, &volume) {
             Some((held_by, AttachmentState::Attached)) if held_by == instance => {
-                self.call(&Action::DetachVolume { volume, instance: Some(instance) }).is_err()
+                self.call(now, &Action::DetachVolume { volume, instance: Some(instance) }).is_err()
             }
             Some((held_by, _)) => held_by != instance,
             None => true,
@@ -93,7 +94,7 @@ impl Machines for Nodes<'_> {
 
     fn mount(&mut self, now: u64, handle: &str, node: &str, fs_type: &str) -> Result<(), String> {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
-        self.ec2.with(|inner, _| {
+        self.ec2.with_at(now, |inner, _| {
             let disk = inner.disks.volume(&volume).ok_or("the device is gone")?;
             match disk.content.fs_type.clone() {
                 None if disk.content.partitioned => return Err("unknown data, probably partitions".to_owned()),
@@ -106,15 +107,15 @@ impl Machines for Nodes<'_> {
         })
     }
 
-    fn unmount(&mut self, _now: u64, handle: &str, node: &str) {
+    fn unmount(&mut self, now: u64, handle: &str, node: &str) {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
-        self.ec2.with(|inner, _| inner.disks.unmount(&volume, instance.as_str()));
+        self.ec2.with_at(now, |inner, _| inner.disks.unmount(&volume, instance.as_str()));
     }
 
     fn start(&mut self, now: u64, pod: &str, ip: &str, env: &BTreeMap<String, String>, volumes: &[String]) {
         let Some(volume) = volumes.first() else { return };
         let open = env.get("REFDB_CLIENTS").is_none_or(|clients| clients != "closed");
-        let started = self.ec2.with(|inner, _| {
+        let started = self.ec2.with_at(now, |inner, _| {
             self.database.start(now, &mut inner.disks, pod, Side::Pods, &VolumeId::from(volume.as_str()), ip, open)
         });
         if started.is_ok() {
@@ -122,9 +123,9 @@ impl Machines for Nodes<'_> {
         }
     }
 
-    fn stop(&mut self, _now: u64, pod: &str) {
+    fn stop(&mut self, now: u64, pod: &str) {
         self.ready.remove(pod);
-        self.ec2.with(|inner, _| self.database.stop(&mut inner.disks, pod));
+        self.ec2.with_at(now, |inner, _| self.database.stop(&mut inner.disks, pod));
     }
 
     fn is_ready(&self, now: u64, pod: &str) -> bool {

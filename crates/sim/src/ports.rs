@@ -119,13 +119,17 @@ fn host_task(
     task: &HostTask,
 ) -> Result<HostAnswer, Option<String>> {
     let State { hosts, database, .. } = state;
-    let host = hosts.get_mut(id).filter(|host| host.up).ok_or(None)?;
+    let host = hosts.get_mut(id).filter(|host| host.up && host.shape.reachable).ok_or(None)?;
     world.ec2.with(|inner, _| {
         let disks = &mut inner.disks;
         let volumes: Vec<_> = host.file_systems.iter().map(|(_, volume, _)| volume.clone()).collect();
         match task {
             HostTask::Survey => {
-                let view = database.view(now, disks, id.as_str());
+                let view = database.view(now, disks, id.as_str()).map(|mut view| {
+                    view.schema_versions = (1..=host.shape.schema_versions).map(|n| n.to_string()).collect();
+                    view
+                });
+                let view = view.filter(|_| host.shape.answers);
                 Ok(HostAnswer::Report(Box::new(report(inner, host, id, view))))
             }
             HostTask::View => {
@@ -189,14 +193,14 @@ fn report(
         block_devices.push(HostBlockDevice {
             path: device.clone(),
             volume: Some(volume.clone()),
-            kind: "disk".to_owned(),
+            kind: host.shape.kind.clone(),
             parent: None,
             size_bytes: u64::from(size_gib) * GIB,
             fs_type: content.fs_type.clone(),
             label: None,
             uuid: None,
-            partitioned: content.partitioned,
-            instance_store: false,
+            partitioned: host.shape.partitioned,
+            instance_store: host.shape.instance_store,
         });
         if inner.disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str())) {
             mounts.push(Mount {
@@ -205,9 +209,14 @@ fn report(
                 fs_type: content.fs_type.unwrap_or_default(),
                 options: "rw".to_owned(),
                 size_bytes: u64::from(size_gib) * GIB,
-                available_bytes: u64::from(size_gib) * GIB / 2,
+                available_bytes: u64::from(size_gib) * GIB / 100 * host.shape.free_percent,
             });
-            data_paths.push(DataPath { path: target.clone(), mount_point: target.clone(), uid: 999, gid: 999 });
+            data_paths.push(DataPath {
+                path: target.clone(),
+                mount_point: target.clone(),
+                uid: host.shape.uid,
+                gid: host.shape.uid,
+            });
         }
     }
     let running = view.is_some();

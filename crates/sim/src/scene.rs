@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::database::{IDENTITY, PEERS, ReferenceDatabase};
 use crate::kubernetes::{Cluster, Key};
-use crate::world::{Host, State, World};
+use crate::world::{Host, HostShape, State, World};
 
 /// The world's first moment: 2026-01-01T00:00:00Z, in ms since 1970.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -34,6 +34,14 @@ pub struct Scene {
     pub ec2: Config,
     /// Put the members into an Auto Scaling group.
     pub auto_scaling: bool,
+    /// The members' data volumes.
+    pub volume: VolumeSpec,
+    /// Their file system.
+    pub fs_type: String,
+    /// What the hosts show.
+    pub host: HostShape,
+    /// Changes a member's identity, by its number.
+    pub identity: fn(u32, &mut MemberIdentity),
     /// Objects of the cluster, by key; changed freely before the world begins.
     pub objects: BTreeMap<Key, Value>,
 }
@@ -56,12 +64,44 @@ impl Scene {
         let service = json!({"metadata": {}, "spec": {"clusterIP": "None", "publishNotReadyAddresses": true}});
         add("services", "refdb", "refdb", service);
         add("statefulsets", "refdb", "refdb", set(members));
-        Self { members, seed, ec2, auto_scaling: false, objects }
+        Self {
+            members,
+            seed,
+            ec2,
+            auto_scaling: false,
+            volume: data_volume(),
+            fs_type: "xfs".to_owned(),
+            host: HostShape::default(),
+            identity: |_, _| (),
+            objects,
+        }
     }
 
     /// The set, for changing it.
     pub fn set(&mut self) -> &mut Value {
         self.objects.entry(Key::new("statefulsets", "refdb", "refdb")).or_default()
+    }
+
+    /// A member's files.
+    fn files(&self, index: u32, zone: &str, peers: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
+        let attributes = BTreeMap::from([
+            ("data_center".to_owned(), "us-east-1".to_owned()),
+            ("rack".to_owned(), zone.to_owned()),
+            ("tokens".to_owned(), format!("{}", i64::from(index) * 1_000_003)),
+        ]);
+        let mut identity = MemberIdentity {
+            id: member_id(self.seed, index),
+            cluster: "prod".to_owned(),
+            version: Some("1.0".to_owned()),
+            attributes,
+        };
+        (self.identity)(index, &mut identity);
+        BTreeMap::from([
+            (IDENTITY.to_owned(), serde_json::to_vec(&identity).unwrap_or_default()),
+            (PEERS.to_owned(), serde_json::to_vec(peers).unwrap_or_default()),
+            // Old data that no client of this run wrote.
+            ("data/old".to_owned(), vec![index as u8; 4096]),
+        ])
     }
 
     /// Begins the world.
@@ -82,10 +122,10 @@ impl Scene {
                     ("cluster".to_owned(), "prod".to_owned()),
                 ]);
                 let id = inner.core.add_instance(&mut inner.disks, now, zone, &address(index), "m5.large", tags);
-                let content = Content::with_files("xfs", files(self.seed, index, zone.as_str(), &peers));
+                let content = Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &peers));
                 let volume =
-                    inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", data_volume(), content, true);
-                hosts.insert(id.clone(), host(index, volume));
+                    inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", self.volume.clone(), content, true);
+                hosts.insert(id.clone(), host(index, volume, self.host.clone()));
                 if self.auto_scaling {
                     let group = inner.core.groups.entry("refdb".to_owned()).or_default();
                     group.members.insert(id, "InService".to_owned());
@@ -119,7 +159,7 @@ impl Scene {
             }
         });
         let nodes = nodes.into_iter().map(|(name, (id, _))| (name, id)).collect();
-        World::new(ec2, State { hosts, cluster, database, nodes, ready: BTreeMap::new() })
+        World::new(ec2, State { at: EPOCH_MS, hosts, cluster, database, nodes, ready: BTreeMap::new() })
     }
 }
 
@@ -143,28 +183,9 @@ fn member_id(seed: u64, index: u32) -> String {
     format!("{}-{}-4{}-8{}-{}", &digest[..8], &digest[8..12], &digest[12..15], &digest[15..18], &digest[18..30])
 }
 
-fn files(seed: u64, index: u32, zone: &str, peers: &BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
-    let attributes = BTreeMap::from([
-        ("data_center".to_owned(), "us-east-1".to_owned()),
-        ("rack".to_owned(), zone.to_owned()),
-        ("tokens".to_owned(), format!("{}", i64::from(index) * 1_000_003)),
-    ]);
-    let identity = MemberIdentity {
-        id: member_id(seed, index),
-        cluster: "prod".to_owned(),
-        version: Some("1.0".to_owned()),
-        attributes,
-    };
-    BTreeMap::from([
-        (IDENTITY.to_owned(), serde_json::to_vec(&identity).unwrap_or_default()),
-        (PEERS.to_owned(), serde_json::to_vec(peers).unwrap_or_default()),
-        // Old data that no client of this run wrote.
-        ("data/old".to_owned(), vec![index as u8; 4096]),
-    ])
-}
-
-fn host(index: u32, volume: VolumeId) -> Host {
+fn host(index: u32, volume: VolumeId, shape: HostShape) -> Host {
     Host {
+        shape,
         address: address(index),
         file_systems: vec![("/var/lib/refdb".to_owned(), volume, "/dev/nvme1n1".to_owned())],
         masked: false,

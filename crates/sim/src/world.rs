@@ -8,12 +8,49 @@ use rehome_model::cloud::InstanceState;
 use rehome_model::ids::{InstanceId, VolumeId};
 
 use crate::database::{ReferenceDatabase, Side};
-use crate::kubernetes::Cluster;
+use crate::kubernetes::{Cluster, Key};
 use crate::machines::Nodes;
+
+/// What a legacy host shows of its data file system, and how well it can be asked.
+#[derive(Clone, Debug)]
+pub struct HostShape {
+    /// lsblk's TYPE of the device.
+    pub kind: String,
+    /// Whether the device has a partition table.
+    pub partitioned: bool,
+    /// Whether it is an instance store.
+    pub instance_store: bool,
+    /// Share of free bytes.
+    pub free_percent: u64,
+    /// Owner of the files.
+    pub uid: u32,
+    /// Whether scripts reach it.
+    pub reachable: bool,
+    /// Whether the application answers.
+    pub answers: bool,
+    /// Schema versions that its member sees.
+    pub schema_versions: usize,
+}
+
+impl Default for HostShape {
+    fn default() -> Self {
+        Self {
+            kind: "disk".to_owned(),
+            partitioned: false,
+            instance_store: false,
+            free_percent: 50,
+            uid: 999,
+            reachable: true,
+            answers: true,
+            schema_versions: 1,
+        }
+    }
+}
 
 /// A legacy host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
+    pub shape: HostShape,
     pub address: String,
     /// Mount point, volume and device of each data file system in fstab.
     pub file_systems: Vec<(String, VolumeId, String)>,
@@ -24,9 +61,14 @@ pub(crate) struct Host {
     pub hangs: bool,
 }
 
+/// The world's step: no part sees another's doing earlier than this.
+const TICK_MS: u64 = 250;
+
 /// What the lock guards.
 #[derive(Debug)]
 pub(crate) struct State {
+    /// Up to when everything has happened.
+    pub at: u64,
     pub hosts: BTreeMap<InstanceId, Host>,
     pub cluster: Cluster,
     pub database: ReferenceDatabase,
@@ -64,6 +106,45 @@ impl World {
         });
     }
 
+    /// The service of the n-th legacy host dies and is masked.
+    pub fn kill_service(&self, n: usize) {
+        self.with(|state, _| {
+            let mut hosts: Vec<_> = state.hosts.iter_mut().collect();
+            hosts.sort_by(|left, right| left.1.address.cmp(&right.1.address));
+            if let Some((id, host)) = hosts.into_iter().nth(n) {
+                host.masked = true;
+                state.database.processes.remove(id.as_str());
+            }
+        });
+    }
+
+    /// Changes all nodes.
+    pub fn change_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
+        self.with(|state, _| state.cluster.change_all("nodes", change));
+    }
+
+    /// Changes all CSINodes.
+    pub fn change_csi_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
+        self.with(|state, _| state.cluster.change_all("csinodes", change));
+    }
+
+    /// Adds an object to the cluster, as another user would.
+    pub fn add_object(&self, plural: &'static str, namespace: &str, name: &str, object: serde_json::Value) {
+        let added = self.with(|state, now| state.cluster.put_new(now, &Key::new(plural, namespace, name), object));
+        // A scene that contradicts itself is a mistake of the test that set it up.
+        assert!(added.is_ok(), "{added:?}");
+    }
+
+    /// Denies the caller `verb resource` in the cluster.
+    pub fn deny(&self, what: &str) {
+        self.with(|state, _| state.cluster.denied.insert(what.to_owned()));
+    }
+
+    /// Makes the cluster another version.
+    pub fn set_version(&self, version: &str) {
+        self.with(|state, _| version.clone_into(&mut state.cluster.version_name));
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,19 +157,24 @@ impl World {
         look(&mut state, now)
     }
 
+    /// Catches up with `now` in steps, so that what each part does meets the others at its own time.
     fn advance(&self, state: &mut State, now: u64) {
-        self.run_hosts(state, now);
-        let State { cluster, database, nodes, ready, .. } = state;
-        let mut machines = Nodes { ec2: &self.ec2, database, instances: nodes, ready };
-        cluster.advance(now, &mut machines);
-        self.ec2.with(|inner, now| state.database.advance(now, &mut inner.disks));
+        while state.at + TICK_MS <= now {
+            state.at += TICK_MS;
+            let at = state.at;
+            self.run_hosts(state, at);
+            let State { cluster, database, nodes, ready, .. } = state;
+            let mut machines = Nodes { ec2: &self.ec2, database, instances: nodes, ready };
+            cluster.advance(at, &mut machines);
+            self.ec2.with_at(at, |inner, at| state.database.advance(at, &mut inner.disks));
+        }
     }
 
     /// Hosts follow their instances: a stop shuts the service down cleanly, a start mounts what fstab says and starts
     /// the service unless it is masked.
     fn run_hosts(&self, state: &mut State, now: u64) {
         let State { hosts, database, .. } = state;
-        self.ec2.with(|inner, _| {
+        self.ec2.with_at(now, |inner, _| {
             for (id, host) in hosts {
                 let instance = inner.core.instances.get(id).map(|record| record.state);
                 let up = instance == Some(InstanceState::Running);

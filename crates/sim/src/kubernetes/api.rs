@@ -41,7 +41,7 @@ impl Cluster {
         body: &[u8],
     ) -> Result<Value, Failure> {
         if path == "/version" {
-            return Ok(json!({"major": "1", "minor": "34", "gitVersion": "v1.34.1"}));
+            return Ok(json!({"gitVersion": self.version_name}));
         }
         let sent: Value = if body.is_empty() {
             Value::Null

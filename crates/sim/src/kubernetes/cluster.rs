@@ -70,6 +70,8 @@ pub struct Cluster {
     pub(crate) attached: BTreeSet<(String, String)>,
     /// What callers may not do: `verb plural`.
     pub denied: BTreeSet<String>,
+    /// `v1.34.1`.
+    pub version_name: String,
     /// API calls by verb and plural.
     pub calls: BTreeMap<String, u64>,
 }
@@ -77,7 +79,7 @@ pub struct Cluster {
 impl Cluster {
     /// An empty cluster at a time.
     pub fn new(now: u64) -> Self {
-        Self { ticked_at: now, ..Self::default() }
+        Self { ticked_at: now, version_name: "v1.34.1".to_owned(), ..Self::default() }
     }
 
     /// Lets the controllers work up to `now`.
@@ -100,6 +102,15 @@ impl Cluster {
     /// All objects of a plural.
     pub fn all(&self, plural: &'static str) -> Vec<Value> {
         self.objects.iter().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Changes all objects of a plural.
+    pub fn change_all(&mut self, plural: &'static str, change: impl Fn(&mut Value)) {
+        for key in self.keys(plural) {
+            if let Some(object) = self.objects.get_mut(&key) {
+                change(object);
+            }
+        }
     }
 
     /// Keys of a plural.

@@ -1,0 +1,129 @@
+//! What the set's configuration says of the application, against what the members are.
+
+use rehome_model::answer::MemberIdentity;
+use rehome_model::cluster::StatefulSetReport;
+use rehome_model::migration::SetSlots;
+
+use crate::context::Context;
+
+pub(crate) fn check(context: &mut Context<'_>) {
+    for (slots, set) in context.sets() {
+        let subject = format!("statefulset {}/{}", set.namespace, set.name);
+        let container = match &slots.container {
+            Some(name) => set.containers.iter().find(|container| container.name == *name),
+            None => set.containers.first(),
+        };
+        let Some(container) = container else {
+            let wanted = slots.container.as_deref().unwrap_or("(the first)");
+            context.report("RH0609", subject, format!("it has no container {wanted}"), Vec::new());
+            continue;
+        };
+        let configuration = context.profile.set_configuration(set, container);
+        check_attributes(context, &subject, &configuration);
+        check_start(context, &subject, &configuration);
+        check_mounts(context, &subject, slots, set);
+        check_uid(context, &subject, &configuration);
+    }
+}
+
+/// Attribute of the configuration, its check, and how a member's value of it is read.
+type Attribute = (&'static str, &'static str, fn(&MemberIdentity) -> Option<String>);
+
+const ATTRIBUTES: &[Attribute] = &[
+    ("cluster", "RH0601", |identity| Some(identity.cluster.clone())),
+    ("data_center", "RH0602", |identity| identity.attributes.get("data_center").cloned()),
+    ("rack", "RH0603", |identity| identity.attributes.get("rack").cloned()),
+    ("token_count", "RH0604", |identity| {
+        identity.attributes.get("tokens").map(|tokens| tokens.split(',').count().to_string())
+    }),
+];
+
+fn check_attributes(context: &mut Context<'_>, subject: &str, configuration: &rehome_profiles::SetConfiguration) {
+    let survey = context.survey;
+    let identities =
+        || survey.members.iter().filter_map(|m| Some((&m.name, &m.host.as_ref()?.view.as_ref()?.identity)));
+    for (attribute, code, read) in ATTRIBUTES {
+        let Some(configured) = configuration.attributes.get(*attribute) else { continue };
+        let wrong: Vec<String> = identities()
+            .filter_map(|(name, identity)| Some((name, read(identity)?)))
+            .filter(|(_, value)| value != configured)
+            .map(|(name, value)| format!("{name} has {value:?}"))
+            .collect();
+        if !wrong.is_empty() {
+            let message = format!("its {} is {configured:?}, the members' is not", attribute.replace('_', " "));
+            context.report(code, subject.to_owned(), message, wrong);
+        }
+    }
+    if let Some(image) = &configuration.version {
+        let newer: Vec<String> = identities()
+            .filter_map(|(name, identity)| Some((name, identity.version.as_ref()?)))
+            .filter(|(_, version)| is_older(image, version))
+            .map(|(name, version)| format!("{name} runs {version}, the image is {image}"))
+            .collect();
+        if !newer.is_empty() {
+            let message = "its image is older than the data".to_owned();
+            context.report("RH0605", subject.to_owned(), message, newer);
+        }
+    }
+}
+
+/// Whether version `left` is before `right`, number by number; what is no number ends the comparison.
+fn is_older(left: &str, right: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u64> { text.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
+    let (left, right) = (numbers(left), numbers(right));
+    let common = left.len().min(right.len());
+    common > 0 && left[..common] < right[..common]
+}
+
+fn check_start(context: &mut Context<'_>, subject: &str, configuration: &rehome_profiles::SetConfiguration) {
+    let gate = context.profile.gate();
+    if !configuration.gated {
+        let message = format!(
+            "it cannot start closed: container {} does not take {} from ConfigMap key {} (optional: true)",
+            configuration.container, gate.variable, gate.variable
+        );
+        context.report("RH0606", subject.to_owned(), message, Vec::new());
+    }
+    if configuration.readiness_needs_clients {
+        let message = "its readiness probe passes only once clients are let in".to_owned();
+        context.report("RH0607", subject.to_owned(), message, Vec::new());
+    }
+    let literal: Vec<String> = configuration
+        .addresses
+        .iter()
+        .filter(|address| address.parse::<std::net::IpAddr>().is_ok())
+        .map(|address| format!("seed {address}"))
+        .collect();
+    if !literal.is_empty() {
+        let message = "its configuration names literal addresses".to_owned();
+        context.report("RH0608", subject.to_owned(), message, literal);
+    }
+}
+
+fn check_mounts(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &StatefulSetReport) {
+    for source in &context.migration.spec.source.volumes {
+        let template = slots.claims.get(&source.role).map_or(source.role.as_str(), String::as_str);
+        let used = set.containers.iter().any(|container| container.mounts.contains_key(template));
+        if !used {
+            let message = format!("no container mounts claim template {template}");
+            context.report("RH0610", subject.to_owned(), message, Vec::new());
+        }
+    }
+}
+
+fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &rehome_profiles::SetConfiguration) {
+    let Some(uid) = configuration.uid.filter(|uid| *uid != 0) else { return };
+    let survey = context.survey;
+    let wrong: Vec<String> = survey
+        .members
+        .iter()
+        .filter_map(|member| Some((&member.name, member.host.as_ref()?)))
+        .flat_map(|(name, host)| host.data_paths.iter().map(move |path| (name, path)))
+        .filter(|(_, path)| path.uid != uid)
+        .map(|(name, path)| format!("{name}: {} is owned by uid {}", path.path, path.uid))
+        .collect();
+    if !wrong.is_empty() {
+        let message = format!("its pods run as uid {uid} and cannot write the members' files");
+        context.report("RH0512", subject.to_owned(), message, wrong);
+    }
+}

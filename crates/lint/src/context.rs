@@ -1,0 +1,73 @@
+//! What a check sees, and how it says what it found.
+
+use rehome_model::cluster::StatefulSetReport;
+use rehome_model::finding::Finding;
+use rehome_model::host::{HostBlockDevice, Mount};
+use rehome_model::ids::FindingCode;
+use rehome_model::migration::{Migration, SetSlots, Slots};
+use rehome_model::survey::{MemberSurvey, Survey};
+use rehome_profiles::Profile;
+
+use crate::registry;
+
+pub(crate) struct Context<'a> {
+    pub migration: &'a Migration,
+    pub survey: &'a Survey,
+    pub profile: &'a dyn Profile,
+    findings: Vec<Finding>,
+}
+
+impl<'a> Context<'a> {
+    pub(crate) fn new(migration: &'a Migration, survey: &'a Survey, profile: &'a dyn Profile) -> Self {
+        Self { migration, survey, profile, findings: Vec::new() }
+    }
+
+    /// Reports a finding. Severity and fix come from the registry.
+    pub(crate) fn report(&mut self, code: &'static str, subject: String, message: String, evidence: Vec<String>) {
+        // A code that is not in the registry is a programmer's error, and a test looks for it.
+        let Some(check) = registry::explain(code) else { unreachable!("check {code} is not registered") };
+        self.findings.push(Finding {
+            code: FindingCode::from(code),
+            severity: check.severity,
+            subject,
+            message,
+            evidence,
+            fix: check.fix.to_owned(),
+        });
+    }
+
+    pub(crate) fn into_findings(self) -> Vec<Finding> {
+        let mut findings = self.findings;
+        findings.sort_by(|left, right| {
+            (left.severity, &left.code, &left.subject).cmp(&(right.severity, &right.code, &right.subject))
+        });
+        findings
+    }
+
+    pub(crate) fn set_slots(&self) -> &'a [SetSlots] {
+        match &self.migration.spec.target.slots {
+            Slots::StatefulSets(sets) => sets,
+            Slots::Claims(_) => &[],
+        }
+    }
+
+    /// The sets of the migration that exist, with their slots.
+    pub(crate) fn sets(&self) -> Vec<(&'a SetSlots, &'a StatefulSetReport)> {
+        let found = |slots: &'a SetSlots| {
+            let report = self.survey.cluster.sets.iter().find(|set| set.name == slots.name)?;
+            Some((slots, report))
+        };
+        self.set_slots().iter().filter_map(found).collect()
+    }
+
+    pub(crate) fn namespace(&self) -> &'a str {
+        &self.migration.spec.target.namespace
+    }
+}
+
+/// The mount at a path, and the device under it.
+pub(crate) fn mounted<'a>(member: &'a MemberSurvey, path: &str) -> Option<(&'a Mount, Option<&'a HostBlockDevice>)> {
+    let host = member.host.as_ref()?;
+    let mount = host.mounts.iter().find(|mount| mount.target == path)?;
+    Some((mount, host.block_devices.iter().find(|device| device.path == mount.source)))
+}

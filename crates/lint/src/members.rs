@@ -1,0 +1,87 @@
+//! The legacy members.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rehome_model::cloud::InstanceState;
+
+use crate::context::Context;
+
+pub(crate) fn check(context: &mut Context<'_>) {
+    let survey = context.survey;
+    for id in &survey.missing_instances {
+        let region = &survey.caller.region;
+        context.report("RH0101", format!("instance {id}"), format!("EC2 knows no {id} in {region}"), Vec::new());
+    }
+    for member in &survey.members {
+        let subject = format!("member {}", member.name);
+        if member.instance.state != InstanceState::Running {
+            let seen = format!("{} is {:?}", member.instance.id, member.instance.state);
+            context.report("RH0102", subject.clone(), "its instance is not running".to_owned(), vec![seen]);
+        }
+        if let Some(error) = &member.host_error {
+            context.report("RH0103", subject.clone(), "its host cannot be asked".to_owned(), vec![error.clone()]);
+        }
+        if let Some(host) = &member.host
+            && host.view.is_none()
+        {
+            let seen = vec![
+                host.view_error.clone().unwrap_or_default(),
+                format!("unit {} is {} and {}", host.service.unit, host.service.active, host.service.enabled),
+            ];
+            context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
+        }
+        if let Some(group) = &member.instance.auto_scaling {
+            let seen = format!("{} is {} in group {}", member.instance.id, group.lifecycle_state, group.group);
+            context.report("RH0109", subject, "it is a member of an Auto Scaling group".to_owned(), vec![seen]);
+        }
+    }
+    check_cluster(context);
+}
+
+/// Do the members form one whole cluster, with nobody else in it?
+fn check_cluster(context: &mut Context<'_>) {
+    let survey = context.survey;
+    let views: Vec<_> =
+        survey.members.iter().filter_map(|member| Some((member, member.host.as_ref()?.view.as_ref()?))).collect();
+    let mut holders: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (member, view) in &views {
+        holders.entry(&view.identity.id).or_default().push(member.name.as_str());
+    }
+    for (id, members) in holders.iter().filter(|(_, members)| members.len() > 1) {
+        let seen = members.iter().map(|member| format!("{member} says it is {id}")).collect();
+        context.report("RH0105", format!("identity {id}"), "two members have one identity".to_owned(), seen);
+    }
+    let ours: BTreeSet<&str> = holders.keys().copied().collect();
+    let names: BTreeSet<&str> = views.iter().map(|(_, view)| view.identity.cluster.as_str()).collect();
+    if names.len() > 1 {
+        let seen = views.iter().map(|(member, view)| format!("{}: {}", member.name, view.identity.cluster)).collect();
+        context.report("RH0108", "the members".to_owned(), "they are of different clusters".to_owned(), seen);
+    }
+    for (member, view) in &views {
+        let subject = format!("member {}", member.name);
+        // Only if all were asked is a stranger in the view a member that the migration leaves out.
+        let strangers: Vec<String> = view
+            .members
+            .iter()
+            .filter(|peer| views.len() == survey.members.len() && !ours.contains(peer.id.as_str()))
+            .map(|peer| format!("it sees {} at {}", peer.id, peer.address))
+            .collect();
+        if !strangers.is_empty() {
+            let message = "it sees members that the migration does not name".to_owned();
+            context.report("RH0106", subject.clone(), message, strangers);
+        }
+        let down: Vec<String> = view
+            .members
+            .iter()
+            .filter(|peer| !peer.up)
+            .map(|peer| format!("{} at {} is {}", peer.id, peer.address, peer.state))
+            .collect();
+        if !down.is_empty() {
+            context.report("RH0107", subject.clone(), "it sees members that are not up".to_owned(), down);
+        }
+        if view.schema_versions.len() > 1 {
+            let seen = vec![format!("schema versions {}", view.schema_versions.join(", "))];
+            context.report("RH0110", subject, "the members do not agree on one schema".to_owned(), seen);
+        }
+    }
+}

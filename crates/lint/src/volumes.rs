@@ -1,0 +1,90 @@
+//! The legacy volumes.
+
+use std::collections::BTreeMap;
+
+use rehome_model::ids::VolumeId;
+
+use crate::context::{Context, mounted};
+
+/// File systems the EBS CSI driver mounts.
+const MOUNTABLE: &[&str] = &["xfs", "ext4", "ext3"];
+/// Below this share of free bytes a flush, or a commit log replay, can fill the volume. Percent.
+const FREE_PERCENT: u64 = 5;
+
+pub(crate) fn check(context: &mut Context<'_>) {
+    let (survey, migration) = (context.survey, context.migration);
+    let mut users: BTreeMap<VolumeId, Vec<String>> = BTreeMap::new();
+    for member in survey.members.iter().filter(|member| member.host.is_some()) {
+        for source in &migration.spec.source.volumes {
+            let subject = format!("member {} role {}", member.name, source.role);
+            let Some((mount, device)) = mounted(member, &source.mount_path) else {
+                let mounts = member.host.iter().flat_map(|host| &host.mounts);
+                let seen = mounts.map(|mount| format!("{} is mounted at {}", mount.source, mount.target)).collect();
+                let message = format!("nothing is mounted at {}", source.mount_path);
+                context.report("RH0201", subject, message, seen);
+                continue;
+            };
+            let seen = || vec![format!("{} at {}: {}", mount.source, mount.target, mount.fs_type)];
+            if !MOUNTABLE.contains(&mount.fs_type.as_str()) {
+                let message = format!("the CSI driver cannot mount {}", mount.fs_type);
+                context.report("RH0204", subject.clone(), message, seen());
+            }
+            if mount.size_bytes > 0 && mount.available_bytes * 100 / mount.size_bytes < FREE_PERCENT {
+                let free = format!("{} of {} bytes are free", mount.available_bytes, mount.size_bytes);
+                context.report("RH0209", subject.clone(), "its file system is nearly full".to_owned(), vec![free]);
+            }
+            let Some(device) = device else { continue };
+            if device.instance_store {
+                let message = "its data is on an instance store, which a stop erases".to_owned();
+                context.report("RH0203", subject.clone(), message, seen());
+            }
+            if device.partitioned || device.kind != "disk" {
+                let what = if device.partitioned { "partitioned" } else { device.kind.as_str() };
+                let message = format!("its file system is not on a whole volume ({what})");
+                context.report("RH0202", subject.clone(), message, seen());
+            }
+            if let Some(id) = &device.volume {
+                users.entry(id.clone()).or_default().push(subject.clone());
+                check_volume(context, &subject, id);
+            }
+        }
+    }
+    for (id, subjects) in users.into_iter().filter(|(_, subjects)| subjects.len() > 1) {
+        context.report("RH0206", format!("volume {id}"), "it serves more than one claim".to_owned(), subjects);
+    }
+}
+
+fn check_volume(context: &mut Context<'_>, subject: &str, id: &VolumeId) {
+    let survey = context.survey;
+    let Some(volume) = survey.volumes.get(id) else { return };
+    if volume.multi_attach {
+        let seen = vec![format!("{id} is {} with Multi-Attach", volume.spec.volume_type)];
+        context.report("RH0205", subject.to_owned(), "its volume may be attached twice".to_owned(), seen);
+    }
+    let spec = &volume.spec;
+    // facts C5: a gp2 volume below 34 GiB has 100 IOPS; magnetic and HDD types are slower still for small reads.
+    const GP2_SMALL_GIB: u32 = 34;
+    let slow = matches!(spec.volume_type.as_str(), "standard" | "sc1" | "st1")
+        || (spec.volume_type == "gp2" && spec.size_gib < GP2_SMALL_GIB);
+    if slow {
+        let seen = vec![format!("{id} is {} of {} GiB", spec.volume_type, spec.size_gib)];
+        context.report("RH0207", subject.to_owned(), "its volume is slow: the start will take long".to_owned(), seen);
+    }
+    let instances = survey.members.iter().map(|member| &member.instance);
+    let deleted = instances.flat_map(|i| &i.block_devices).any(|d| d.volume == *id && d.delete_on_termination);
+    if deleted {
+        let seen = vec![format!("{id} is deleted with its instance")];
+        context.report("RH0208", subject.to_owned(), "DeleteOnTermination is on".to_owned(), seen);
+    }
+    let used: Vec<String> = survey
+        .cluster
+        .volumes
+        .iter()
+        .filter(|found| found.handle.as_deref() == Some(id.as_str()))
+        .map(|found| format!("PersistentVolume {} has handle {id}", found.name))
+        .collect();
+    if !used.is_empty() {
+        let message = "its volume is behind a PersistentVolume already".to_owned();
+        context.report("RH0403", subject.to_owned(), message, used);
+    }
+}

@@ -1,0 +1,232 @@
+//! Every check is triggered by a world: emulator and simulated cluster, surveyed, linted. Never by a hand-made survey.
+
+mod common;
+
+use std::collections::BTreeSet;
+
+use common::Stage;
+use rehome_lint::{CHECKS, lint};
+use rehome_model::cloud::InstanceState;
+use rehome_model::finding::{Finding, Severity};
+use rehome_model::ids::InstanceId;
+use rehome_model::migration::{MemberSelector, Migration};
+use rehome_sim::Scene;
+use rehome_sim::kubernetes::Key;
+use serde_json::json;
+
+/// How a world in which a check finds something differs from a healthy one.
+struct Case {
+    code: &'static str,
+    scene: fn(&mut Scene),
+    world: fn(&Stage),
+    migration: fn(&mut Migration),
+}
+
+fn scene(code: &'static str, scene: fn(&mut Scene)) -> Case {
+    Case { code, scene, world: |_| (), migration: |_| () }
+}
+
+fn world(code: &'static str, world: fn(&Stage)) -> Case {
+    Case { code, scene: |_| (), world, migration: |_| () }
+}
+
+fn migration(code: &'static str, migration: fn(&mut Migration)) -> Case {
+    Case { code, scene: |_| (), world: |_| (), migration }
+}
+
+/// An object of the cluster.
+fn object<'a>(scene: &'a mut Scene, plural: &'static str, namespace: &str, name: &str) -> &'a mut serde_json::Value {
+    scene.objects.entry(Key::new(plural, namespace, name)).or_insert_with(|| json!({"metadata": {}}))
+}
+
+fn claim_name() -> (String, String) {
+    let claim = rehome_model::names::claim("data", "refdb", 0);
+    (rehome_model::names::persistent_volume("refdb", &claim), claim)
+}
+
+/// The first member's instance and its data volume.
+fn first_member(stage: &Stage) -> (InstanceId, rehome_model::ids::VolumeId) {
+    stage.world.ec2().with(|inner, _| {
+        let named = |record: &rehome_ec2_emulator::core::InstanceRecord| {
+            record.tags.get("Name").is_some_and(|name| name == "refdb-0")
+        };
+        let (id, record) = inner.core.instances.iter().find(|(_, record)| named(record)).expect("a first member");
+        let data = record.block_devices.iter().find(|device| device.device == "/dev/xvdf").expect("its data");
+        (id.clone(), data.volume.clone())
+    })
+}
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn cases() -> Vec<Case> {
+    vec![
+        migration("RH0101", |m| {
+            m.spec.source.members = MemberSelector::InstanceIds(vec![InstanceId::from("i-00000000000000bad")]);
+        }),
+        world("RH0102", |stage| {
+            let (id, _) = first_member(stage);
+            stage.world.ec2().with(|inner, _| {
+                inner.core.instances.get_mut(&id).expect("it is there").state = InstanceState::Stopped;
+            });
+        }),
+        scene("RH0103", |s| s.host.reachable = false),
+        scene("RH0104", |s| s.host.answers = false),
+        scene("RH0105", |s| s.identity = |_, identity| "same".clone_into(&mut identity.id)),
+        world("RH0106", |stage| {
+            let (id, _) = first_member(stage);
+            stage.world.ec2().with(|inner, _| {
+                inner.core.instances.get_mut(&id).expect("it is there").tags.remove("cluster");
+            });
+        }),
+        Case { code: "RH0107", scene: |_| (), world: |stage| stage.world.kill_service(0), migration: |_| () },
+        scene("RH0108", |s| s.identity = |index, identity| identity.cluster = format!("cluster-{index}")),
+        scene("RH0109", |s| s.auto_scaling = true),
+        scene("RH0110", |s| s.host.schema_versions = 2),
+        migration("RH0201", |m| m.spec.source.volumes[0].mount_path = "/elsewhere".to_owned()),
+        scene("RH0202", |s| s.host.kind = "lvm".to_owned()),
+        scene("RH0203", |s| s.host.instance_store = true),
+        scene("RH0204", |s| s.fs_type = "btrfs".to_owned()),
+        world("RH0205", |stage| {
+            let (_, volume) = first_member(stage);
+            stage.world.ec2().with(|inner, _| {
+                inner.core.volumes.get_mut(&volume).expect("it is there").multi_attach = true;
+            });
+        }),
+        migration("RH0206", |m| {
+            let mut second = m.spec.source.volumes[0].clone();
+            second.role = "commitlog".into();
+            m.spec.source.volumes.push(second);
+        }),
+        scene("RH0207", |s| s.volume.volume_type = "st1".to_owned()),
+        // The scene's volumes go with their instances, as EC2's own do by default when launched with them.
+        scene("RH0208", |_| ()),
+        scene("RH0209", |s| s.host.free_percent = 2),
+        world("RH0301", |stage| stage.world.change_nodes(|node| node["spec"]["unschedulable"] = json!(true))),
+        scene("RH0302", |s| {
+            s.objects.remove(&Key::new("csidrivers", "", "ebs.csi.aws.com"));
+        }),
+        world("RH0303", |stage| {
+            stage.world.change_csi_nodes(|node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(0));
+        }),
+        world("RH0304", |stage| stage.world.change_nodes(|node| node["metadata"]["labels"] = json!({}))),
+        scene("RH0401", |s| {
+            let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            object(s, "persistentvolumeclaims", "refdb", &claim_name().1)["spec"] = spec;
+        }),
+        scene("RH0402", |s| {
+            let spec =
+                json!({"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-0"}, "capacity": {"storage": "1Gi"}});
+            object(s, "persistentvolumes", "", &claim_name().0)["spec"] = spec;
+        }),
+        world("RH0403", |stage| {
+            let (_, volume) = first_member(stage);
+            let spec =
+                json!({"csi": {"driver": "ebs.csi.aws.com", "volumeHandle": volume}, "capacity": {"storage": "1Gi"}});
+            stage.world.add_object("persistentvolumes", "", "other", json!({"metadata": {}, "spec": spec}));
+        }),
+        migration("RH0501", |m| {
+            let text = rehome_sim::migration_yaml().replace("- name: refdb", "- name: elsewhere");
+            *m = serde_saphyr::from_str(&text).expect("valid");
+        }),
+        scene("RH0502", |s| s.set()["spec"]["volumeClaimTemplates"][0]["metadata"]["name"] = json!("other")),
+        scene("RH0503", |s| {
+            s.set()["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"] = json!("1Ti");
+        }),
+        scene("RH0504", |s| {
+            s.set()["spec"]["volumeClaimTemplates"][0]["spec"]["accessModes"] = json!(["ReadWriteMany"]);
+        }),
+        scene("RH0505", |s| s.set()["spec"]["volumeClaimTemplates"][0]["spec"]["volumeMode"] = json!("Block")),
+        scene("RH0506", |s| s.set()["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] = json!("nfs")),
+        scene("RH0507", |s| {
+            s.set()["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] = json!("Delete");
+        }),
+        scene("RH0508", |s| object(s, "services", "refdb", "refdb")["spec"]["clusterIP"] = json!("10.96.0.9")),
+        scene("RH0509", |s| {
+            object(s, "services", "refdb", "refdb")["spec"]["publishNotReadyAddresses"] = json!(false);
+        }),
+        scene("RH0510", |s| s.set()["spec"]["podManagementPolicy"] = json!("OrderedReady")),
+        scene("RH0511", |s| s.set()["spec"]["template"]["spec"]["securityContext"]["fsGroup"] = json!(999)),
+        scene("RH0512", |s| s.host.uid = 112),
+        scene("RH0513", |s| s.set()["spec"]["template"]["spec"]["hostNetwork"] = json!(true)),
+        scene("RH0514", |s| s.set()["metadata"]["managedFields"] = json!([{"manager": "argocd-controller"}])),
+        scene("RH0515", |s| {
+            object(s, "horizontalpodautoscalers", "refdb", "refdb")["spec"] =
+                json!({"scaleTargetRef": {"kind": "StatefulSet", "name": "refdb"}});
+        }),
+        scene("RH0516", |s| s.set()["spec"]["replicas"] = json!(1)),
+        scene("RH0517", |s| s.set()["spec"]["volumeClaimTemplates"][0]["spec"]["selector"] = json!({})),
+        scene("RH0601", |s| s.set()["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"] = json!("other")),
+        scene("RH0602", |s| s.set()["spec"]["template"]["spec"]["containers"][0]["env"][1]["value"] = json!("other")),
+        scene("RH0603", |s| add_env(s, json!({"name": "REFDB_RACK", "value": "one"}))),
+        scene("RH0604", |s| add_env(s, json!({"name": "REFDB_TOKENS", "value": "256"}))),
+        scene("RH0605", |s| s.set()["spec"]["template"]["spec"]["containers"][0]["image"] = json!("refdb:0.9")),
+        scene("RH0606", |s| {
+            s.set()["spec"]["template"]["spec"]["containers"][0]["env"][3] = json!({"name": "X", "value": ""});
+        }),
+        scene("RH0607", |s| {
+            s.set()["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"] = json!(9042);
+        }),
+        scene("RH0608", |s| {
+            s.set()["spec"]["template"]["spec"]["containers"][0]["env"][2]["value"] = json!("10.0.1.10");
+        }),
+        scene("RH0609", |s| s.set()["spec"]["template"]["spec"]["containers"] = json!([])),
+        scene("RH0610", |s| s.set()["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([])),
+        world("RH0701", |stage| stage.world.set_version("v1.22.3")),
+        scene("RH0702", |s| object(s, "namespaces", "", "refdb")["status"]["phase"] = json!("Terminating")),
+        world("RH0704", |stage| stage.world.deny("create persistentvolumes")),
+        scene("RH0705", |s| {
+            s.ec2.denied.insert("CreateSnapshots".to_owned());
+        }),
+    ]
+}
+
+fn add_env(scene: &mut Scene, variable: serde_json::Value) {
+    let env = &mut scene.set()["spec"]["template"]["spec"]["containers"][0]["env"];
+    env.as_array_mut().expect("a list").push(variable);
+}
+
+async fn findings(case: &Case) -> Vec<Finding> {
+    let mut scene = Scene::new(3, 11);
+    (case.scene)(&mut scene);
+    let mut stage = Stage::new(scene);
+    (case.world)(&stage);
+    (case.migration)(&mut stage.migration);
+    // Long enough for whatever was changed to show: a stopped process, a pod that is not placed.
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let survey = stage.survey().await;
+    lint(&stage.migration, &survey, stage.profile())
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_check_is_triggered_by_a_world_and_says_what_it_saw() {
+    let mut triggered = BTreeSet::new();
+    for case in cases() {
+        let found = findings(&case).await;
+        let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
+        assert!(codes.contains(&case.code), "{} is not among {codes:?}", case.code);
+        triggered.insert(case.code);
+    }
+    let all: BTreeSet<&str> = CHECKS.iter().map(|check| check.code).collect();
+    assert_eq!(triggered, all, "checks that no world triggers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_healthy_world_has_no_errors_and_no_warnings() {
+    let found = findings(&scene("none", |_| ())).await;
+    let bad: Vec<&Finding> = found.iter().filter(|finding| finding.severity != Severity::Info).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_that_this_migration_parked_before_are_not_in_the_way() {
+    let stage = Stage::new(Scene::new(3, 12));
+    let plan = stage.plan().await;
+    stage.world.let_service_hang(0);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, rehome_model::record::Phase::RolledBack);
+    let survey = stage.survey().await;
+    let errors: Vec<Finding> = lint(&stage.migration, &survey, stage.profile())
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
