@@ -66,8 +66,8 @@ pub struct MemoryDisks {
     snapshots: BTreeMap<SnapshotId, Content>,
     /// What must never happen and did: two writers on a volume, a blank device formatted.
     pub violations: Vec<String>,
-    /// Bytes that machines copied over a network, as opposed to volumes that changed hands.
-    pub bytes_copied: u64,
+    /// Bytes that machines wrote to each volume: what a copy, as opposed to a volume that changed hands, would show.
+    pub written: BTreeMap<VolumeId, u64>,
 }
 
 impl MemoryDisks {
@@ -144,6 +144,7 @@ impl MemoryDisks {
     /// Writes a file through whoever has the volume mounted; it is on the device only after `sync` or `unmount`.
     pub fn write(&mut self, id: &VolumeId, path: &str, bytes: Vec<u8>) {
         if let Some(disk) = self.volumes.get_mut(id) {
+            *self.written.entry(id.clone()).or_default() += bytes.len() as u64;
             disk.unsynced.insert(path.to_owned(), Some(bytes));
         }
     }

@@ -16,4 +16,4 @@ pub use control::{Control, Kill};
 pub use database::{Ledger, ReferenceDatabase};
 pub use ports::SimPorts;
 pub use scene::{Scene, migration_yaml};
-pub use world::{HostShape, World};
+pub use world::{HostShape, Landed, World};

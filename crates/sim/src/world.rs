@@ -47,6 +47,19 @@ impl Default for HostShape {
     }
 }
 
+/// A member that runs in a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named after what they are")]
+pub struct Landed {
+    pub pod: String,
+    pub address: String,
+    pub claim: String,
+    pub volume: String,
+    pub member: String,
+    pub identity: String,
+    pub open: bool,
+}
+
 /// A legacy host.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
@@ -143,6 +156,46 @@ impl World {
     /// Makes the cluster another version.
     pub fn set_version(&self, version: &str) {
         self.with(|state, _| version.clone_into(&mut state.cluster.version_name));
+    }
+
+    /// The set's pods and claims, for showing them: pod, its address, claim, volume.
+    pub fn landed(&self) -> Vec<Landed> {
+        self.with(|state, _| {
+            let string = |object: &serde_json::Value, pointer: &str| {
+                object.pointer(pointer).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+            };
+            let claims = state.cluster.all("persistentvolumeclaims");
+            let volumes = state.cluster.all("persistentvolumes");
+            let mut landed = Vec::new();
+            for pod in state.cluster.all("pods") {
+                let name = string(&pod, "/metadata/name");
+                let Some(process) = state.database.processes.get(&name) else { continue };
+                let claim_name = string(&pod, "/spec/volumes/0/persistentVolumeClaim/claimName");
+                let claim = claims.iter().find(|claim| string(claim, "/metadata/name") == claim_name);
+                let volume_name = claim.map(|claim| string(claim, "/spec/volumeName")).unwrap_or_default();
+                let volume = volumes.iter().find(|volume| string(volume, "/metadata/name") == volume_name);
+                landed.push(Landed {
+                    pod: name,
+                    address: process.address.clone(),
+                    claim: claim_name,
+                    volume: volume.map(|volume| string(volume, "/spec/csi/volumeHandle")).unwrap_or_default(),
+                    member: volume.map(|v| string(v, "/metadata/labels/rehome.dev~1member")).unwrap_or_default(),
+                    identity: process.identity.id.clone(),
+                    open: process.open,
+                });
+            }
+            landed
+        })
+    }
+
+    /// The client's ledger.
+    pub fn ledger(&self) -> crate::database::Ledger {
+        self.with(|state, _| state.database.ledger.clone())
+    }
+
+    /// Calls to the cluster so far, by verb and kind.
+    pub fn cluster_calls(&self) -> BTreeMap<String, u64> {
+        self.with(|state, _| state.cluster.calls.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

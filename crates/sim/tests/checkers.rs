@@ -13,25 +13,11 @@ use rehome_ports::{Cloud, CreateSnapshots};
 use rehome_sim::{Scene, checks};
 use serde_json::json;
 
-/// The plan without the act of a step: the step is done, and nothing happens.
-fn without(plan: &mut Plan, prefix: &str) {
-    for step in plan.steps.iter_mut().filter(|step| step.id.as_str().starts_with(prefix)) {
-        step.action = Action::Sweep { keep: everything() };
-        step.undo = Undo::Nothing("planted".to_owned());
-    }
-    // What only looked at it would wait for ever.
-    plan.steps.retain(|step| step.id.as_str() != "sweep");
-}
-
-/// A sweep that keeps nothing would delete: a planted no-op removes the ConfigMap of a gate that does not exist.
-fn everything() -> Vec<Input<String>> {
-    Vec::new()
-}
-
+/// The plan with steps that do nothing: they remove a ConfigMap that is not there.
 fn no_op(plan: &mut Plan, prefix: &str) {
-    without(plan, prefix);
     for step in plan.steps.iter_mut().filter(|step| step.id.as_str().starts_with(prefix)) {
         step.action = Action::RemoveGate { config_map: "nothing-there".to_owned() };
+        step.undo = Undo::Nothing("planted".to_owned());
     }
 }
 

@@ -1,1 +1,1 @@
-//! The host port through the user's own OpenSSH.
+//! stub

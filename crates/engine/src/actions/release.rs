@@ -61,7 +61,7 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     claims::check_ours(context, claim, &found)?;
     let volume_path = paths::volume(&claim.volume_name);
     if let Some(existing) = context.kube().get(&volume_path).await? {
-        check_volume(context, &release, &existing)?
+        check_volume(context, &release, &existing)?;
     } else {
         check_lineage(context, &release).await?;
         context.may_act()?;

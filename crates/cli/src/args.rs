@@ -1,0 +1,189 @@
+//! The command line. Doc comments here are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// Moves a running stateful cluster from EC2 instances with EBS volumes into a Kubernetes StatefulSet, without copying
+/// its data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rehome",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, and put back; 2 wrong command line or file; 3 checks found errors or \
+                  facts changed; 4 cloud or cluster out of reach; 5 stuck, a person must look; 6 interrupted, apply \
+                  goes on.\n\nSee it work first: `rehome demo` needs no account, no cluster and no root."
+)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a migration file with comments, to start from.
+    Init(Init),
+    /// Look at cloud, hosts and cluster, and say what stands in the way. Changes nothing.
+    Check(FromMigration),
+    /// Explain a finding's code.
+    Explain {
+        /// The code, such as RH0301. All codes are listed without it.
+        code: Option<String>,
+    },
+    /// Show what a migration will do, step by step. Changes nothing.
+    Plan(Plan),
+    /// Carry out a migration, or go on with one that was interrupted.
+    Apply(Apply),
+    /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.
+    Status(Target),
+    /// Look whether the moved cluster is as the plan promised: pods, claims, volumes, identities. Changes nothing.
+    Verify(FromMigration),
+    /// Bring the legacy cluster back to serving on its original volumes.
+    Rollback(Rollback),
+    /// Print the exact Kubernetes objects a migration creates, as YAML.
+    Render(FromMigration),
+    /// Print the role that the caller needs in the cluster, as YAML.
+    Rbac {
+        /// The target namespace.
+        #[arg(long)]
+        namespace: String,
+    },
+    /// Move a cluster on the embedded EC2 and Kubernetes, in virtual time.
+    Demo(Demo),
+    /// Print the JSON Schema of the migration file.
+    Schema,
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: one JSON document, with a format name and version.
+    Json,
+}
+
+/// A migration file.
+#[derive(Debug, ClapArgs)]
+pub struct FromMigration {
+    /// The migration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Options of `plan`.
+#[derive(Debug, ClapArgs)]
+pub struct Plan {
+    /// What it is made of.
+    #[command(flatten)]
+    pub from: FromMigration,
+    /// Write the plan to a file that `apply --plan` takes.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `apply`.
+#[derive(Debug, ClapArgs)]
+pub struct Apply {
+    /// The migration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Carry out this plan, made by `plan --out`, and no other.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Do not ask for the migration's name.
+    #[arg(long)]
+    pub yes: bool,
+    /// Form of the output: with json, one event a line.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Where a migration's record is.
+#[derive(Debug, ClapArgs)]
+pub struct Target {
+    /// The migration's name.
+    pub name: String,
+    /// The target namespace.
+    #[arg(short, long)]
+    pub namespace: String,
+    /// kubeconfig context; the current one if not given.
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Options of `rollback`.
+#[derive(Debug, ClapArgs)]
+pub struct Rollback {
+    /// The migration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Give up all writes made since the opening: the legacy volumes are as they were captured.
+    #[arg(long, required = true)]
+    pub discard_writes: bool,
+    /// Do not ask for the migration's name.
+    #[arg(long)]
+    pub yes: bool,
+    /// Form of the output: with json, one event a line.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Options of `init`.
+#[derive(Debug, ClapArgs)]
+pub struct Init {
+    /// The migration's name.
+    #[arg(long)]
+    pub name: String,
+    /// The application's profile.
+    #[arg(long, default_value = "cassandra")]
+    pub profile: String,
+    /// AWS region.
+    #[arg(long)]
+    pub region: String,
+    /// A tag that all members carry, as KEY=VALUE.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub tag: String,
+    /// Where the data volume is mounted on the legacy hosts.
+    #[arg(long, default_value = "/var/lib/cassandra")]
+    pub mount_path: String,
+    /// The target namespace.
+    #[arg(long)]
+    pub namespace: String,
+    /// The target StatefulSet.
+    #[arg(long)]
+    pub set: String,
+}
+
+/// Options of `demo`.
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// Members of the cluster that moves.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub members: u32,
+    /// Seed of all ids.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Die at the N-th call that changes something, then go on with a new process.
+    #[arg(long, value_name = "N")]
+    pub kill_at: Option<u64>,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}

@@ -1,0 +1,202 @@
+//! Commands that change something.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, Write};
+
+use anyhow::Result;
+use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
+use rehome_model::event::Event;
+use rehome_model::migration::Migration;
+use rehome_model::plan::Plan;
+use rehome_model::record::Phase;
+use rehome_profiles::Profile;
+use tokio::sync::{mpsc, watch};
+
+use super::look;
+use crate::args::{Apply, Format, Rollback};
+use crate::exit::{Exit, problem};
+use crate::{connect, input, output};
+
+/// `rehome apply`.
+pub async fn apply(args: &Apply) -> Result<Exit> {
+    let migration = input::migration(&args.file)?;
+    let given = args.plan.as_deref().map(input::read_plan).transpose()?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let plan = plan_to_apply(&ports, &migration, profile, given).await?;
+    if args.output == Format::Text {
+        anstream::eprint!("{}", output::plan(&plan));
+    }
+    confirm(args.yes, &migration, "carry out this plan")?;
+    drive(&ports, &migration, profile, Command::Apply(Box::new(plan)), args.output).await
+}
+
+/// The plan of the run that is under way, else the given one if its facts still hold, else a new one.
+async fn plan_to_apply(
+    ports: &Ports,
+    migration: &Migration,
+    profile: &dyn Profile,
+    given: Option<Plan>,
+) -> Result<Plan> {
+    let namespace = &migration.spec.target.namespace;
+    let recorded =
+        rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await.map_err(|error| {
+            problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
+        })?;
+    let (plan, begun) = match (recorded, given) {
+        (Some((record, plan)), given) if record.header.phase != Phase::RolledBack => {
+            if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
+                let message = format!("run {} of another plan is under way", record.header.run);
+                return Err(problem(
+                    Exit::Usage,
+                    message,
+                    "go on without --plan, or roll it back first. Nothing was changed",
+                ));
+            }
+            (plan, record.steps.into_keys().collect())
+        }
+        (_, Some(plan)) => (plan, BTreeSet::new()),
+        (_, None) => return Ok(look::make_plan(ports, migration, profile, look::now_ms()).await?.2),
+    };
+    let survey = look::survey(ports, migration, profile, look::now_ms()).await?;
+    let differences = rehome_planner::differences(&plan, &survey, &begun);
+    if differences.is_empty() {
+        return Ok(plan);
+    }
+    let lines: Vec<String> = differences
+        .iter()
+        .map(|d| {
+            let now = d.now.as_deref().unwrap_or("(not seen)");
+            format!("  {}: planned {:?}, now {now:?} ({})", d.fact.path, d.fact.value, d.fact.why)
+        })
+        .collect();
+    let message = format!("the plan relied on facts that have changed:\n{}", lines.join("\n"));
+    let hint = if begun.is_empty() { "plan again" } else { "put them back and apply again, or roll back" };
+    Err(problem(Exit::Findings, message, &format!("{hint}. Nothing was changed by this command")))
+}
+
+/// `rehome rollback`.
+pub async fn rollback(args: &Rollback) -> Result<Exit> {
+    let migration = input::migration(&args.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let namespace = &migration.spec.target.namespace;
+    if let Some((record, plan)) = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?
+        && args.output == Format::Text
+    {
+        anstream::eprint!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
+    }
+    confirm(args.yes, &migration, "roll back and give up all writes made since the opening")?;
+    drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
+}
+
+/// Asks for the migration's name.
+fn confirm(yes: bool, migration: &Migration, what: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    let name = &migration.metadata.name;
+    anstream::eprint!("Type the migration's name ({name}) to {what}: ");
+    std::io::stderr().flush()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    if line.trim() == name {
+        return Ok(());
+    }
+    Err(problem(Exit::Usage, "that is not the migration's name", "nothing was changed; --yes answers for scripts"))
+}
+
+async fn drive(
+    ports: &Ports,
+    migration: &Migration,
+    profile: &'static dyn Profile,
+    command: Command,
+    format: Format,
+) -> Result<Exit> {
+    let (events, received) = mpsc::unbounded_channel();
+    let (stopper, stop) = watch::channel(false);
+    let driver =
+        Driver { ports: ports.clone(), clock: Clock::starting_at(look::now_ms()), holder: holder(), events, stop };
+    let printer = tokio::spawn(print(received, format));
+    let interrupt = tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            anstream::eprintln!("stopping after what is under way; `rehome apply` goes on later");
+            // The driver may have ended already.
+            let _ = stopper.send(true);
+            std::future::pending::<()>().await;
+        }
+    });
+    let outcome = driver.drive(&migration.spec.target.namespace, &migration.metadata.name, profile, command).await;
+    drop(driver);
+    interrupt.abort();
+    printer.await?;
+    report(outcome)
+}
+
+/// Who drives: unlike every other process that may drive at the same time, on this machine or another.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".to_owned());
+    format!("{}/{}/{}", host.trim(), std::process::id(), look::now_ms())
+}
+
+async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
+    let mut began = None;
+    while let Some(event) = events.recv().await {
+        let began = *began.get_or_insert(event.at_ms);
+        match format {
+            Format::Json => anstream::println!("{}", serde_json::to_string(&event).unwrap_or_default()),
+            Format::Text => {
+                if let Some(line) = output::event(&event, began) {
+                    anstream::eprintln!("{line}");
+                }
+            }
+        }
+    }
+}
+
+fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
+    let outcome = outcome.map_err(|error| {
+        let exit = match &error {
+            EngineError::Store(_) | EngineError::Lease(_) | EngineError::Driver(_) => Exit::Unreachable,
+            _ => Exit::Usage,
+        };
+        problem(exit, error.to_string(), "see `rehome status`; nothing was changed by this command")
+    })?;
+    let why = outcome.failure.clone().unwrap_or_default();
+    if outcome.interrupted {
+        return Err(problem(
+            Exit::Interrupted,
+            "the run was interrupted; what was begun is recorded",
+            "run the same command again to go on",
+        ));
+    }
+    match outcome.phase {
+        Phase::Completed => {
+            anstream::eprintln!("Completed. The legacy side is stopped and kept; `rehome rollback` can go back to it.");
+            Ok(Exit::Ok)
+        }
+        Phase::RolledBack
+            if outcome.record.header.reason.as_deref().is_some_and(|r| r.starts_with("rolled back by")) =>
+        {
+            anstream::eprintln!(
+                "Rolled back. The legacy cluster serves on its original volumes; the claims stay parked."
+            );
+            Ok(Exit::Ok)
+        }
+        Phase::RolledBack => Err(problem(
+            Exit::Failed,
+            format!("the run failed and was undone: {why}"),
+            "the legacy cluster serves on its original volumes; mend the cause and plan again",
+        )),
+        Phase::Stuck => Err(problem(
+            Exit::Stuck,
+            format!("the run is stuck: {why}"),
+            "mend the cause, then run `rehome rollback --discard-writes` again; it goes on where it stopped",
+        )),
+        phase => Err(problem(
+            Exit::Failed,
+            format!("the run stopped while {phase:?}: {why}"),
+            "clients may be writing to the new side already: mend the cause and apply again, or roll back",
+        )),
+    }
+}

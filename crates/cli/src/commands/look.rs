@@ -1,0 +1,188 @@
+//! Commands that only look.
+
+use anyhow::Result;
+use rehome_engine::Ports;
+use rehome_model::finding::{Finding, Severity};
+use rehome_model::ids::RunId;
+use rehome_model::migration::Migration;
+use rehome_model::plan::{Action, Plan, Undo};
+use rehome_model::record::Phase;
+use rehome_model::survey::Survey;
+use rehome_planner::PlanError;
+use rehome_profiles::Profile;
+use rehome_survey::SurveyError;
+
+use crate::args::{Format, FromMigration, Plan as PlanArgs, Target};
+use crate::exit::{Exit, problem};
+use crate::{connect, input, output};
+
+/// Milliseconds since 1970.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Looks at everything a migration concerns.
+pub async fn survey(ports: &Ports, migration: &Migration, profile: &dyn Profile, now_ms: u64) -> Result<Survey> {
+    let through =
+        rehome_survey::Ports { cloud: ports.cloud.as_ref(), hosts: ports.hosts.as_ref(), kube: &ports.kube, now_ms };
+    rehome_survey::survey(&through, migration, profile).await.map_err(|error| {
+        let (exit, hint) = match &error {
+            SurveyError::NoMembers { .. } | SurveyError::WrongRegion { .. } => {
+                (Exit::Usage, "correct spec.source in the migration. Nothing was changed")
+            }
+            SurveyError::Cloud { .. } => {
+                (Exit::Unreachable, "see that the AWS CLI may do the same. Nothing was changed")
+            }
+            SurveyError::Cluster { .. } => (Exit::Unreachable, "see that kubectl may do the same. Nothing was changed"),
+        };
+        problem(exit, error.to_string(), hint)
+    })
+}
+
+/// Surveys, checks, plans.
+pub async fn make_plan(
+    ports: &Ports,
+    migration: &Migration,
+    profile: &dyn Profile,
+    now_ms: u64,
+) -> Result<(Survey, Vec<Finding>, Plan)> {
+    let survey = survey(ports, migration, profile, now_ms).await?;
+    let findings = rehome_lint::lint(migration, &survey, profile);
+    let plan = rehome_planner::plan(migration, &survey, profile, findings.clone()).map_err(|error| match error {
+        PlanError::Findings(errors) => {
+            let text = output::findings(&errors);
+            problem(
+                Exit::Findings,
+                format!("no plan is made:\n{text}"),
+                "`rehome explain CODE` says more. Nothing was changed",
+            )
+        }
+        other => problem(Exit::Usage, other.to_string(), "correct the migration. Nothing was changed"),
+    })?;
+    Ok((survey, findings, plan))
+}
+
+/// `rehome check`.
+pub async fn check(from: &FromMigration) -> Result<Exit> {
+    let migration = input::migration(&from.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let survey = survey(&ports, &migration, profile, now_ms()).await?;
+    let findings = rehome_lint::lint(&migration, &survey, profile);
+    match from.output {
+        Format::Text => anstream::print!("{}{}", output::survey(&survey), output::findings(&findings)),
+        Format::Json => anstream::print!("{}", output::json("rehome.findings", &findings)?),
+    }
+    let bad = findings.iter().any(|finding| finding.severity == Severity::Error);
+    Ok(if bad { Exit::Findings } else { Exit::Ok })
+}
+
+/// `rehome plan`.
+pub async fn plan(args: &PlanArgs) -> Result<Exit> {
+    let migration = input::migration(&args.from.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let (survey, findings, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;
+    if let Some(path) = &args.out {
+        std::fs::write(path, input::plan_file(&plan)?)?;
+    }
+    match args.from.output {
+        Format::Text => {
+            anstream::eprint!("{}{}", output::survey(&survey), output::findings(&findings));
+            anstream::print!("{}", output::plan(&plan));
+        }
+        Format::Json => anstream::print!("{}", output::json("rehome.plan", &plan)?),
+    }
+    Ok(Exit::Ok)
+}
+
+/// `rehome render`.
+pub async fn render(from: &FromMigration) -> Result<Exit> {
+    let migration = input::migration(&from.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let (_, _, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;
+    let run = RunId::from(rehome_planner::manifests::KNOWN_AFTER_APPLY);
+    for object in rehome_planner::manifests::all(&plan, &run) {
+        match from.output {
+            // JSON is YAML; one object a document, as kubectl takes them.
+            Format::Text => anstream::println!("---\n{}", serde_json::to_string_pretty(&object)?),
+            Format::Json => anstream::println!("{object}"),
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// `rehome status`.
+pub async fn status(target: &Target) -> Result<Exit> {
+    let kube = connect::kube(target.context.as_deref()).await?;
+    let found = rehome_engine::status(kube, &target.namespace, &target.name).await.map_err(|error| {
+        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
+    })?;
+    let Some((record, plan)) = found else {
+        let message = format!("no run of migration {} is recorded in namespace {}", target.name, target.namespace);
+        return Err(problem(Exit::Failed, message, "name and namespace are those of the migration file"));
+    };
+    match target.output {
+        Format::Text => anstream::print!("{}", output::status(&record, &plan)),
+        Format::Json => anstream::print!("{}", output::json("rehome.status", &record)?),
+    }
+    Ok(if record.header.phase == Phase::Stuck { Exit::Stuck } else { Exit::Ok })
+}
+
+/// `rehome verify`: the gates of the completed plan, looked at once more.
+pub async fn verify(from: &FromMigration) -> Result<Exit> {
+    let migration = input::migration(&from.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let namespace = &migration.spec.target.namespace;
+    let found = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
+    let Some((record, plan)) = found.filter(|(record, _)| record.header.phase == Phase::Completed) else {
+        return Err(problem(Exit::Failed, "this migration is not completed", "see `rehome status`"));
+    };
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for step in &plan.steps {
+        let Action::AwaitMembers { pods, open: true, .. } = &step.action else { continue };
+        for pod in pods {
+            let script = rehome_ports::PodScript {
+                task: rehome_model::task::PodTask::View,
+                text: profile.pod_script(&rehome_model::task::PodTask::View),
+                limit_s: rehome_engine::VIEW_SCRIPT_S,
+            };
+            let answer = ports.pods.run(namespace, &pod.pod, &pod.container, &script).await;
+            let view = answer
+                .map_err(|error| error.to_string())
+                .and_then(|output| profile.read_pod_view(&output.stdout).map_err(|error| error.to_string()));
+            match view {
+                Ok(view) => {
+                    seen += 1;
+                    wrong.extend(
+                        pod.identity.differences(&view.identity).into_iter().map(|d| format!("{}: {d}", pod.pod)),
+                    );
+                    let down = view.members.iter().filter(|member| !member.up);
+                    wrong.extend(down.map(|member| format!("{} sees {} as {}", pod.pod, member.address, member.state)));
+                }
+                Err(error) => wrong.push(format!("{}: {error}", pod.pod)),
+            }
+        }
+    }
+    let undoable = plan.steps.iter().filter(|step| matches!(step.undo, Undo::Act(_))).count();
+    match from.output {
+        Format::Text => {
+            for line in &wrong {
+                anstream::println!("wrong: {line}");
+            }
+            anstream::println!(
+                "{seen} of {} members verified in run {}; {undoable} steps can be undone.",
+                plan.members.len(),
+                record.header.run
+            );
+        }
+        Format::Json => anstream::print!(
+            "{}",
+            output::json("rehome.verify", serde_json::json!({"verified": seen, "wrong": wrong}))?
+        ),
+    }
+    Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
+}

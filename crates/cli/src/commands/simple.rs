@@ -1,0 +1,134 @@
+//! Commands that only print.
+
+use anyhow::Result;
+use clap::CommandFactory;
+use rehome_lint::CHECKS;
+use rehome_model::finding::Severity;
+
+use crate::args::{Args, Init};
+use crate::exit::{Exit, problem};
+use crate::input;
+
+/// `rehome explain`.
+pub fn explain(code: Option<&str>) -> Result<Exit> {
+    let Some(code) = code else {
+        for check in CHECKS {
+            anstream::println!("{}  {}", check.code, check.title);
+        }
+        return Ok(Exit::Ok);
+    };
+    let check = rehome_lint::explain(code)
+        .ok_or_else(|| problem(Exit::Usage, format!("there is no check {code}"), "`rehome explain` lists all codes"))?;
+    let severity = match check.severity {
+        Severity::Error => "error: the plan is not made",
+        Severity::Warning => "warning: the plan is made, look at it",
+        Severity::Info => "information",
+    };
+    anstream::println!("{}: {} ({severity})\n\n{}\n\nWhat to do: {}", check.code, check.title, check.why, check.fix);
+    Ok(Exit::Ok)
+}
+
+/// `rehome init`.
+pub fn init(init: &Init) -> Result<Exit> {
+    let (key, value) = init.tag.split_once('=').ok_or_else(|| {
+        problem(Exit::Usage, format!("--tag {:?} is not KEY=VALUE", init.tag), "for example --tag cluster=prod")
+    })?;
+    let text = format!(
+        "# A migration for rehome. Look at it with `rehome check -f FILE` and `rehome plan -f FILE`: both change nothing.
+apiVersion: {version}
+kind: Migration
+metadata:
+  name: {name}
+spec:
+  application:
+    profile: {profile}
+  source:
+    region: {region}
+    # Which instances are the members: tags, instanceIds or autoScalingGroup.
+    members:
+      tags:
+        {key}: {value}
+    # The volumes that move, by role, found by where they are mounted.
+    volumes:
+      - role: data
+        mountPath: {mount_path}
+    # How to reach the hosts: ssm, or ssh with your own configuration.
+    hosts: ssm
+  target:
+    namespace: {namespace}
+    # Members land on the set's ordinals in the order of their names, unless `ordinals` says otherwise.
+    slots:
+      statefulSets:
+        - name: {set}
+",
+        version = rehome_model::migration::API_VERSION,
+        name = init.name,
+        profile = init.profile,
+        region = init.region,
+        mount_path = init.mount_path,
+        namespace = init.namespace,
+        set = init.set,
+    );
+    input::parse(&text)
+        .map_err(|error| problem(Exit::Usage, error, "the values given do not make a valid migration"))?;
+    anstream::print!("{text}");
+    Ok(Exit::Ok)
+}
+
+/// `rehome rbac`: two roles from the survey's own table.
+#[expect(clippy::unnecessary_wraps, reason = "all commands answer the same")]
+pub fn rbac(namespace: &str) -> Result<Exit> {
+    for (kind, namespaced) in [("Role", true), ("ClusterRole", false)] {
+        anstream::println!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: rehome");
+        if namespaced {
+            anstream::println!("  namespace: {namespace}");
+        }
+        anstream::println!("rules:");
+        for permission in rehome_survey::PERMISSIONS.iter().filter(|found| found.namespaced == namespaced) {
+            let resource = match permission.subresource {
+                "" => permission.resource.to_owned(),
+                sub => format!("{}/{sub}", permission.resource),
+            };
+            anstream::println!(
+                "  - apiGroups: [\"{}\"]\n    resources: [\"{resource}\"]\n    verbs: [\"{}\"]",
+                permission.group,
+                permission.verb
+            );
+        }
+        if namespaced {
+            anstream::println!("---");
+        } else {
+            // What the survey reads.
+            for (group, resources) in [
+                ("", "\"nodes\", \"namespaces\", \"services\", \"persistentvolumeclaims\", \"configmaps\""),
+                ("storage.k8s.io", "\"storageclasses\", \"csidrivers\", \"csinodes\", \"volumeattachments\""),
+                ("autoscaling", "\"horizontalpodautoscalers\""),
+            ] {
+                anstream::println!(
+                    "  - apiGroups: [\"{group}\"]\n    resources: [{resources}]\n    verbs: [\"get\", \"list\"]"
+                );
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// `rehome schema`.
+pub fn schema() -> Result<Exit> {
+    let schema = schemars::schema_for!(rehome_model::migration::Migration);
+    anstream::println!("{}", serde_json::to_string_pretty(&schema)?);
+    Ok(Exit::Ok)
+}
+
+/// `rehome completions`.
+#[expect(clippy::unnecessary_wraps, reason = "all commands answer the same")]
+pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
+    clap_complete::generate(shell, &mut Args::command(), "rehome", &mut std::io::stdout());
+    Ok(Exit::Ok)
+}
+
+/// `rehome man`.
+pub fn man() -> Result<Exit> {
+    clap_mangen::Man::new(Args::command()).render(&mut std::io::stdout())?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,52 @@
+//! Connecting the ports to the real world.
+
+use anyhow::Result;
+use rehome_engine::Ports;
+use rehome_model::migration::Migration;
+
+use crate::exit::{Exit, problem};
+
+/// A client of the target cluster.
+pub async fn kube(context: Option<&str>) -> Result<kube::Client> {
+    let options = kube::config::KubeConfigOptions { context: context.map(str::to_owned), ..Default::default() };
+    let unreachable = |error: String| {
+        let hint = "set KUBECONFIG or spec.target.context; `kubectl get nodes` should answer. Nothing was changed";
+        problem(Exit::Unreachable, format!("no usable kubeconfig: {error}"), hint)
+    };
+    let config = match context {
+        Some(_) => kube::Config::from_kubeconfig(&options).await.map_err(|error| unreachable(error.to_string()))?,
+        None => kube::Config::infer().await.map_err(|error| unreachable(error.to_string()))?,
+    };
+    kube::Client::try_from(config).map_err(|error| unreachable(error.to_string()))
+}
+
+/// All ports of a migration.
+#[cfg(feature = "aws")]
+pub async fn ports(migration: &Migration) -> Result<Ports> {
+    use std::sync::Arc;
+
+    use rehome_model::migration::HostAccess;
+
+    let source = &migration.spec.source;
+    let kube = kube(migration.spec.target.context.as_deref()).await?;
+    let connected = rehome_aws::connect(&source.region).await.map_err(|error| {
+        let hint = "configure credentials as for the AWS CLI (`aws sts get-caller-identity` should answer). Nothing was changed";
+        problem(Exit::Unreachable, error.to_string(), hint)
+    })?;
+    let hosts: Arc<dyn rehome_ports::Hosts> = match &source.hosts {
+        HostAccess::Ssm => Arc::new(connected.hosts),
+        HostAccess::Ssh(access) => {
+            Arc::new(rehome_ssh::OpenSsh::new(access.clone(), Arc::new(connected.cloud.clone())))
+        }
+    };
+    let pods = Arc::new(rehome_pods::KubePods::new(kube.clone()));
+    Ok(Ports { cloud: Arc::new(connected.cloud), hosts, pods, kube })
+}
+
+/// All ports of a migration.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the SDK")]
+pub async fn ports(_migration: &Migration) -> Result<Ports> {
+    let hint = "build rehome with its default features; `rehome demo` works without";
+    Err(problem(Exit::Usage, "this build has no access to AWS", hint))
+}

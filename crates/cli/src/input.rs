@@ -1,0 +1,130 @@
+//! Reading what the user wrote. Nothing is changed by any error here.
+
+use std::path::Path;
+
+use anyhow::Result;
+use rehome_model::format;
+use rehome_model::migration::{Migration, SetSlots, Slots};
+use rehome_model::plan::Plan;
+use rehome_profiles::Profile;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Exit, problem};
+
+/// The longest name of a migration: it becomes part of object names with a suffix of up to 20 characters.
+const NAME_MAX_CHARS: usize = 40;
+
+fn usage(message: impl Into<String>, hint: &str) -> anyhow::Error {
+    problem(Exit::Usage, message, hint)
+}
+
+/// Reads and checks a migration file.
+pub fn migration(path: &Path) -> Result<Migration> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        usage(format!("{} cannot be read: {error}", path.display()), "write one with `rehome init`")
+    })?;
+    let migration =
+        parse(&text).map_err(|error| usage(format!("{}: {error}", path.display()), "nothing was changed"))?;
+    check(&migration)
+        .map_err(|wrong| usage(format!("{}: {}", path.display(), wrong.join("\n  ")), "nothing was changed"))?;
+    Ok(migration)
+}
+
+/// Parses a migration; errors have line, column and a snippet.
+pub fn parse(text: &str) -> Result<Migration, String> {
+    if text.trim().is_empty() {
+        return Err("the file is empty; a migration has apiVersion, kind, metadata and spec".to_owned());
+    }
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
+}
+
+/// What the schema cannot say, all at once.
+fn check(migration: &Migration) -> Result<(), Vec<String>> {
+    let mut wrong = Vec::new();
+    let name = &migration.metadata.name;
+    let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty()
+        || name.len() > NAME_MAX_CHARS
+        || !name.chars().all(label)
+        || name.starts_with('-')
+        || name.ends_with('-')
+    {
+        wrong.push(format!("metadata.name {name:?} is not a DNS label of at most {NAME_MAX_CHARS} characters"));
+    }
+    let profile = &migration.spec.application.profile;
+    if rehome_profiles::find(profile).is_none() {
+        let known = rehome_profiles::names().join(", ");
+        wrong.push(format!("spec.application.profile {profile:?} is not known; known are: {known}"));
+    }
+    let volumes = &migration.spec.source.volumes;
+    if volumes.is_empty() {
+        wrong.push("spec.source.volumes is empty: nothing would move".to_owned());
+    }
+    for (index, volume) in volumes.iter().enumerate() {
+        if !volume.mount_path.starts_with('/') {
+            wrong.push(format!("spec.source.volumes[{index}].mountPath {:?} is not absolute", volume.mount_path));
+        }
+        if volumes[..index].iter().any(|other| other.role == volume.role) {
+            wrong.push(format!("spec.source.volumes[{index}].role {} is there twice", volume.role));
+        }
+    }
+    if let Slots::StatefulSets(sets) = &migration.spec.target.slots {
+        if sets.is_empty() {
+            wrong.push("spec.target.slots.statefulSets is empty: the members have nowhere to land".to_owned());
+        }
+        wrong.extend(sets.iter().flat_map(same_slots));
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+fn same_slots(set: &SetSlots) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let ordinals: Vec<_> = set.ordinals.iter().collect();
+    for (index, (member, ordinal)) in ordinals.iter().enumerate() {
+        if let Some((other, _)) = ordinals[..index].iter().find(|(_, taken)| taken == ordinal) {
+            wrong.push(format!(
+                "spec.target.slots: {other} and {member} are both given ordinal {ordinal} of {}",
+                set.name
+            ));
+        }
+    }
+    wrong
+}
+
+/// The profile of a migration, which was checked to be known.
+pub fn profile(name: &str) -> Result<&'static dyn Profile> {
+    rehome_profiles::find(name).ok_or_else(|| {
+        let known = rehome_profiles::names().join(", ");
+        usage(format!("profile {name:?} is not known"), &format!("known are: {known}"))
+    })
+}
+
+/// A plan as a file, with the digest that tells an edited one.
+#[derive(Serialize, Deserialize)]
+struct PlanFile {
+    hash: String,
+    plan: serde_json::Value,
+}
+
+/// The bytes of a plan file.
+pub fn plan_file(plan: &Plan) -> Result<String> {
+    let file = PlanFile { hash: plan.hash(), plan: serde_json::to_value(plan)? };
+    Ok(serde_json::to_string_pretty(&file)? + "\n")
+}
+
+/// Reads a plan file.
+pub fn read_plan(path: &Path) -> Result<Plan> {
+    let refuse = |why: String| usage(format!("{}: {why}", path.display()), "make it anew with `rehome plan --out`");
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let file: PlanFile = serde_json::from_str(&text).map_err(|error| refuse(format!("is no plan file: {error}")))?;
+    let version: format::Format = serde_json::from_value(file.plan["format"].clone())
+        .map_err(|error| refuse(format!("is no plan file: format: {error}")))?;
+    version.check(format::PLAN).map_err(|error| refuse(error.to_string()))?;
+    let plan: Plan = serde_json::from_value(file.plan).map_err(|error| refuse(format!("is damaged: {error}")))?;
+    if plan.hash() != file.hash {
+        return Err(refuse(
+            "was edited after it was made; a plan is carried out as it was reviewed, or not at all".to_owned(),
+        ));
+    }
+    Ok(plan)
+}

@@ -1,0 +1,209 @@
+//! What people read: plans, findings, progress. Plain text that is good without colour.
+
+use std::fmt::Write as _;
+
+use rehome_model::event::{Event, EventKind};
+use rehome_model::finding::{Finding, Severity};
+use rehome_model::plan::{Action, Plan, Step, Undo};
+use rehome_model::record::{Phase, RunRecord, StepState};
+use rehome_model::survey::Survey;
+
+/// A document for programs: a format name, a version, and the value.
+pub fn json(name: &str, value: impl serde::Serialize) -> anyhow::Result<String> {
+    let document = serde_json::json!({"format": {"name": name, "version": 1}, "value": value});
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+/// A duration for people.
+pub fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The survey in a few lines.
+pub fn survey(survey: &Survey) -> String {
+    let mut text = String::new();
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "Survey of account {} in {}:", survey.caller.account, survey.caller.region);
+    for member in &survey.members {
+        let instance = &member.instance;
+        let view = member.host.as_ref().and_then(|host| host.view.as_ref());
+        let identity = view.map_or("(does not answer)", |view| view.identity.id.as_str());
+        let state = format!("{:?}", instance.state).to_lowercase();
+        let _ = writeln!(text, "  {:<14} {} {} {state} {identity}", member.name, instance.id, instance.zone);
+    }
+    let ready = survey.cluster.nodes.iter().filter(|node| node.ready && node.schedulable).count();
+    let _ = writeln!(
+        text,
+        "  cluster        {}, {ready} of {} nodes usable",
+        survey.cluster.version,
+        survey.cluster.nodes.len()
+    );
+    text
+}
+
+/// Findings, the worst first.
+pub fn findings(findings: &[Finding]) -> String {
+    let mut text = String::new();
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        };
+        let _ = writeln!(text, "{severity}[{}]: {}: {}", finding.code, finding.subject, finding.message);
+        for evidence in finding.evidence.iter().filter(|line| !line.is_empty()) {
+            let _ = writeln!(text, "  seen: {evidence}");
+        }
+        if finding.severity != Severity::Info {
+            let _ = writeln!(text, "  fix:  {}", finding.fix);
+        }
+    }
+    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let _ = writeln!(text, "{errors} errors, {warnings} warnings, {} for information.", count(Severity::Info));
+    text
+}
+
+/// The sign of a step: what it does to the world.
+fn sign(step: &Step) -> &'static str {
+    match &step.action {
+        action if action.is_gate() => "?",
+        Action::DeleteSnapshots { .. } | Action::DeleteVolumes { .. } | Action::RemoveGate { .. } => "-",
+        Action::ParkClaim { .. }
+        | Action::SnapshotInstance { .. }
+        | Action::CreateVolume { .. }
+        | Action::ReleaseVolume { .. }
+        | Action::CloseSet { .. } => "+",
+        _ => "~",
+    }
+}
+
+/// A plan, to be reviewed line by line.
+pub fn plan(plan: &Plan) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "Migration {} into namespace {} (account {}, {})\n",
+        plan.migration, plan.namespace, plan.account, plan.region
+    );
+    for member in &plan.members {
+        let to = member.slot.pod.as_deref().unwrap_or("(claims only)");
+        let _ = writeln!(text, "  {} on {} in {} -> pod {to}", member.name, member.instance, member.zone);
+        let _ = writeln!(text, "      identity {}", member.identity.id);
+        for volume in &member.volumes {
+            let spec = &volume.spec;
+            let _ = writeln!(
+                text,
+                "      {} {} ({} {} GiB, {}) -> claim {}",
+                volume.role, volume.legacy_volume, spec.volume_type, spec.size_gib, volume.fs_type, volume.claim.name
+            );
+        }
+        let _ = writeln!(text, "      because: {}", member.reason);
+    }
+    let _ = writeln!(text, "\nSteps (+ creates, ~ changes, - deletes, ? only looks):\n");
+    let mut group = None;
+    for step in &plan.steps {
+        if step.group != group {
+            let title = plan.groups.iter().find(|found| Some(&found.id) == step.group.as_ref());
+            if let Some(found) = title {
+                let _ = writeln!(text, "  -- {}: {} (downtime) --", found.id, found.title);
+            }
+            group.clone_from(&step.group);
+        }
+        let _ = writeln!(text, "  {} {:<38} {}", sign(step), step.id, step.title);
+        let _ = writeln!(text, "      {}", step.why);
+    }
+    let estimate = &plan.estimate;
+    let range = |(low, high): (u64, u64)| format!("{} to {}", duration(low), duration(high));
+    let _ = writeln!(text, "\nEstimates: whole {}; downtime {}", range(estimate.total_s), range(estimate.downtime_s));
+    let _ = writeln!(
+        text,
+        "  kept until finalize: ${}.{:02} a month",
+        estimate.monthly_cost_cents / 100,
+        estimate.monthly_cost_cents % 100
+    );
+    for assumption in &estimate.assumptions {
+        let _ = writeln!(text, "  assumed: {assumption}");
+    }
+    let _ = writeln!(text, "\n{} facts are compared again before the first act.", plan.facts.len());
+    let count = |wanted: &str| plan.steps.iter().filter(|step| sign(step) == wanted).count();
+    let undone = plan.steps.iter().filter(|step| matches!(step.undo, Undo::Act(_))).count();
+    let _ = writeln!(
+        text,
+        "Plan: {} to create, {} to change, {} to delete, {} to look at; {undone} can be undone.",
+        count("+"),
+        count("~"),
+        count("-"),
+        count("?")
+    );
+    text
+}
+
+/// One event as a line; none if it is not worth one.
+pub fn event(event: &Event, began_ms: u64) -> Option<String> {
+    let at = event.at_ms.saturating_sub(began_ms) as f64 / 1000.0;
+    let line = match &event.kind {
+        EventKind::RunStarted { run, resumed, steps, steps_done } => {
+            let word = if *resumed { "goes on" } else { "begins" };
+            format!("run {run} {word}: {steps_done} of {steps} steps done")
+        }
+        EventKind::PhaseChanged { phase } => format!("== {} ==", phase_name(*phase)),
+        EventKind::StepEnded { title, took_ms, .. } => {
+            format!("{title} ({:.1} s)", *took_ms as f64 / 1000.0)
+        }
+        EventKind::StepFailed { title, error, .. } => format!("FAILED {title}: {error}"),
+        EventKind::StepRetried { step, error, attempt } => format!("{step}: {error}; trying again (attempt {attempt})"),
+        EventKind::Note { text } => text.clone(),
+        EventKind::StepStarted { .. } | EventKind::StepWaiting { .. } | EventKind::RunEnded { .. } => return None,
+    };
+    Some(format!("{at:>9.1} s  {line}"))
+}
+
+/// A phase in words.
+pub fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Preparing => "preparing: production serves",
+        Phase::Cutover => "cutover: downtime",
+        Phase::Completed => "completed: the new side serves",
+        Phase::Undoing => "undoing",
+        Phase::RolledBack => "rolled back: the legacy side serves",
+        Phase::Stuck => "stuck: a person must look",
+    }
+}
+
+/// Where a run stands.
+pub fn status(record: &RunRecord, plan: &Plan) -> String {
+    let mut text = String::new();
+    let header = &record.header;
+    let _ = writeln!(text, "Run {} of migration {}: {}", header.run, header.migration, phase_name(header.phase));
+    if let Some(reason) = &header.reason {
+        let _ = writeln!(text, "  because: {reason}");
+    }
+    let done = record.steps.values().filter(|step| step.state == StepState::Done).count();
+    let _ = writeln!(text, "  {done} of {} steps done", plan.steps.len());
+    for step in &plan.steps {
+        let Some(found) = record.steps.get(&step.id).filter(|found| found.state != StepState::Done) else { continue };
+        let state = format!("{:?}", found.state).to_lowercase();
+        let error = found.error.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "  {state:<9} {} {error}", step.id);
+    }
+    if let (Some(from), Some(to)) = (header.cutover_at_ms, header.opened_at_ms) {
+        let _ = writeln!(text, "  downtime {}", duration((to - from) / 1000));
+    }
+    let _ = writeln!(text, "  next: {}", next(header.phase, &header.migration));
+    text
+}
+
+/// The command to go on with.
+fn next(phase: Phase, migration: &str) -> String {
+    match phase {
+        Phase::Preparing | Phase::Cutover => format!("rehome apply -f <file of {migration}>"),
+        Phase::Undoing | Phase::Stuck => format!("rehome rollback -f <file of {migration}> --discard-writes"),
+        Phase::Completed => format!("rehome verify -f <file of {migration}>"),
+        Phase::RolledBack => format!("rehome plan -f <file of {migration}>, when what failed is mended"),
+    }
+}
