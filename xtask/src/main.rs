@@ -1,2 +1,38 @@
 //! The project's own tasks.
-fn main() {}
+
+mod bench;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own tasks.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run everything that guards the project, and say plainly what was not run and why.
+    Test,
+    /// Measure the demo and the binary; ratios where two things are compared.
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Test => test::test(),
+        Task::Bench => bench::bench(),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask test`: formatting, lints, tests, the demo; one line at the end that counts.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: Vec<String>,
+}
+
+/// Runs everything; true if nothing failed.
+pub fn test() -> Result<bool> {
+    let mut count = Count::default();
+    check(&mut count, "formatting", &["fmt", "--all", "--check"])?;
+    check(&mut count, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
+    cargo_test(&mut count)?;
+    for arguments in [&["--members", "3"][..], &["--members", "5", "--seed", "7", "--kill-at", "40"]] {
+        let name = format!("demo {}", arguments.join(" "));
+        let mut all = vec!["demo"];
+        all.extend(arguments);
+        check(&mut count, &name, &all)?;
+    }
+    if found("cargo-deny") {
+        check(&mut count, "dependencies", &["deny", "--offline", "check", "bans", "licenses", "sources"])?;
+    } else {
+        count.skipped.push("dependencies: cargo-deny is not installed (`cargo install cargo-deny`)".to_owned());
+    }
+    count.skipped.push("lab: it has not landed yet; nothing was tried against a real Kubernetes or Cassandra".to_owned());
+    for skipped in &count.skipped {
+        println!("not run: {skipped}");
+    }
+    println!("{} passed, {} failed, {} skipped", count.passed, count.failed, count.skipped.len());
+    Ok(count.failed == 0)
+}
+
+fn found(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// One check that a cargo command succeeds. Its output is shown only if it fails.
+fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
+    println!("== {name}");
+    let output = Command::new("cargo").args(arguments).output().context("cargo")?;
+    if output.status.success() {
+        count.passed += 1;
+    } else {
+        count.failed += 1;
+        println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        println!("FAILED: {name}");
+    }
+    Ok(())
+}
+
+/// All tests of the workspace, counted from their own result lines.
+fn cargo_test(count: &mut Count) -> Result<()> {
+    println!("== tests");
+    let mut child = Command::new("cargo")
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .env("RUST_BACKTRACE", "0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo test")?;
+    let mut tests = 0;
+    let mut failures = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line?;
+            if let Some((passed, failed, ignored)) = result_line(&line) {
+                tests += passed;
+                failures += failed;
+                for _ in 0..ignored {
+                    count.skipped.push("a test that is marked to be ignored".to_owned());
+                }
+            } else {
+                println!("{line}");
+            }
+        }
+    }
+    let status = child.wait()?;
+    count.passed += tests;
+    count.failed += failures;
+    // A test binary that did not compile, or died, has no result line.
+    if !status.success() && failures == 0 {
+        count.failed += 1;
+    }
+    Ok(())
+}
+
+/// `test result: ok. 11 passed; 0 failed; 0 ignored; ...`
+fn result_line(line: &str) -> Option<(u64, u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |word: &str| {
+        rest.split([';', '.'])
+            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
+    };
+    Some((number("passed")?, number("failed")?, number("ignored")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result_line;
+
+    #[test]
+    fn result_lines_are_counted() {
+        let line = "test result: FAILED. 9 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 36.41s";
+        assert_eq!(result_line(line), Some((9, 2, 1)));
+        assert_eq!(result_line("test a ... ok"), None);
+    }
+}
