@@ -71,10 +71,10 @@ impl Emulator {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One call, past the tap, with its latency.
-    pub async fn call(&self, action: &Action, dry_run: bool) -> Result<Reply, CloudError> {
+    /// One request, past the tap, with its latency, answered as EC2 answers it.
+    pub async fn request(&self, action: &Action, dry_run: bool) -> Result<Reply, ApiError> {
         let name = action.name();
-        let lost = |code: String| CloudError::new(name, code, "no reply");
+        let lost = |code: String| ApiError { status: 503, code, message: "no reply".to_owned() };
         if let Some(tap) = &self.tap {
             tap.before(name, !action.is_read()).await.map_err(lost)?;
         }
@@ -88,7 +88,12 @@ impl Emulator {
         if let Some(tap) = &self.tap {
             tap.after(name, !action.is_read()).await.map_err(lost)?;
         }
-        reply.map_err(|ApiError { code, message, .. }| CloudError::new(name, code, message))
+        reply
+    }
+
+    async fn call(&self, action: &Action, dry_run: bool) -> Result<Reply, CloudError> {
+        let reply = self.request(action, dry_run).await;
+        reply.map_err(|error| CloudError::new(action.name(), error.code, error.message))
     }
 
     async fn done(&self, action: Action) -> Result<(), CloudError> {

@@ -9,3 +9,5 @@ pub mod api;
 pub mod core;
 pub mod disks;
 pub mod face;
+#[cfg(feature = "wire")]
+pub mod wire;

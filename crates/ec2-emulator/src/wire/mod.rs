@@ -1,0 +1,11 @@
+//! The wire face: EC2, Auto Scaling and STS in the Query protocol, as the AWS SDKs and the AWS CLI speak it.
+//!
+//! It answers on loopback only what the core knows; unknown actions answer as EC2 does (`InvalidAction`, 400).
+
+mod params;
+mod request;
+mod response;
+mod server;
+mod xml;
+
+pub use server::{ServeError, serve};

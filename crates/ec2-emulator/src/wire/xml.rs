@@ -1,0 +1,73 @@
+//! Writing the XML of replies.
+
+use std::fmt::Write as _;
+
+use quick_xml::escape::escape;
+
+/// A document being written.
+#[derive(Default)]
+pub(crate) struct Xml(String);
+
+impl Xml {
+    fn write(&mut self, what: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = self.0.write_fmt(what);
+    }
+
+    /// `<name>text</name>`.
+    pub(crate) fn text(&mut self, name: &str, text: impl AsRef<str>) -> &mut Self {
+        self.write(format_args!("<{name}>{}</{name}>", escape(text.as_ref())));
+        self
+    }
+
+    /// The same if there is something to write.
+    pub(crate) fn optional(&mut self, name: &str, text: Option<impl ToString>) -> &mut Self {
+        if let Some(text) = text {
+            self.text(name, text.to_string());
+        }
+        self
+    }
+
+    /// `<name>...</name>`.
+    pub(crate) fn element(&mut self, name: &str, inside: impl FnOnce(&mut Self)) -> &mut Self {
+        self.write(format_args!("<{name}>"));
+        inside(self);
+        self.write(format_args!("</{name}>"));
+        self
+    }
+
+    /// `<name><item>...</item>...</name>`.
+    pub(crate) fn list<T>(&mut self, name: &str, items: &[T], mut each: impl FnMut(&mut Self, &T)) -> &mut Self {
+        self.element(name, |xml| {
+            for item in items {
+                xml.element("item", |xml| each(xml, item));
+            }
+        })
+    }
+
+    pub(crate) fn finish(self, root: &str, namespace: &str) -> String {
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{namespace}\">{}</{root}>", self.0)
+    }
+}
+
+/// The body of an EC2 error.
+pub(crate) fn ec2_error(code: &str, message: &str) -> String {
+    let mut xml = Xml::default();
+    xml.element("Errors", |xml| {
+        xml.element("Error", |xml| {
+            xml.text("Code", code).text("Message", message);
+        });
+    });
+    xml.text("RequestID", "00000000-0000-0000-0000-000000000000");
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response>{}</Response>", xml.0)
+}
+
+/// The body of an error of Auto Scaling or STS.
+pub(crate) fn query_error(code: &str, message: &str) -> String {
+    let mut xml = Xml::default();
+    xml.element("Error", |xml| {
+        xml.text("Type", "Sender").text("Code", code).text("Message", message);
+    });
+    xml.text("RequestId", "00000000-0000-0000-0000-000000000000");
+    xml.finish("ErrorResponse", "http://autoscaling.amazonaws.com/doc/2011-01-01/")
+}
