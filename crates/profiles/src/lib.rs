@@ -2,6 +2,7 @@
 //!
 //! In: tasks, and text or bytes that members gave. Out: scripts, and the model's values. Pure: nothing is run here.
 
+pub mod cassandra;
 mod profile;
 mod reference;
 

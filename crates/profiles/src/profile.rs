@@ -119,4 +119,4 @@ pub fn names() -> Vec<&'static str> {
     ALL.iter().map(|profile| profile.name()).collect()
 }
 
-const ALL: &[&dyn Profile] = &[&crate::reference::Reference];
+const ALL: &[&dyn Profile] = &[&crate::cassandra::Cassandra, &crate::reference::Reference];

@@ -1,0 +1,212 @@
+//! Reading what the scripts printed: sections that begin with `@@ name`, each a tool's own output.
+
+use std::collections::BTreeMap;
+
+use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
+use rehome_model::host::{DataPath, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::ids::VolumeId;
+use serde_json::Value;
+
+/// The NVMe model of an instance store.
+const INSTANCE_STORE: &str = "Instance Storage";
+const BY_ID: &str = "nvme-Amazon_Elastic_Block_Store_vol";
+
+fn sections(stdout: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut sections: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut current = "";
+    for line in stdout.lines() {
+        if let Some(name) = line.strip_prefix("@@ ") {
+            current = name.trim();
+            sections.entry(current).or_default();
+        } else {
+            sections.entry(current).or_default().push(line);
+        }
+    }
+    sections
+}
+
+/// `Key   : value` lines.
+fn field<'a>(lines: &[&'a str], key: &str) -> Option<&'a str> {
+    lines.iter().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name.trim() == key).then_some(value.trim())
+    })
+}
+
+/// The views's sections: nodetool info -T, status, describecluster, statusbinary, version.
+pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
+    let sections = sections(stdout);
+    let section = |name: &str| sections.get(name).cloned().unwrap_or_default();
+    let info = section("info");
+    let required = |key: &str| field(&info, key).map(str::to_owned).ok_or_else(|| format!("nodetool info has no {key}"));
+    let id = required("ID")?;
+    let mut tokens: Vec<i64> = info
+        .iter()
+        .filter_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == "Token"))
+        .filter_map(|(_, value)| value.trim().parse().ok())
+        .collect();
+    tokens.sort_unstable();
+    if tokens.is_empty() {
+        return Err("nodetool info shows no tokens: the node has not joined".to_owned());
+    }
+    let tokens: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    let members = status(&section("status"));
+    let address = members.iter().find(|member| member.id == id).map(|member| member.address.clone());
+    let cluster = section("describecluster");
+    let partitioner = field(&cluster, "Partitioner").map(|p| p.rsplit('.').next().unwrap_or(p).to_owned());
+    let mut attributes: BTreeMap<String, String> = [
+        ("data_center".to_owned(), required("Data Center")?),
+        ("rack".to_owned(), required("Rack")?),
+        ("tokens".to_owned(), tokens.join(",")),
+    ]
+    .into();
+    attributes.extend(partitioner.map(|partitioner| ("partitioner".to_owned(), partitioner)));
+    let mut settings = BTreeMap::new();
+    if let Some(snitch) = field(&cluster, "Snitch") {
+        settings.insert("snitch".to_owned(), snitch.to_owned());
+    }
+    Ok(MemberView {
+        identity: MemberIdentity {
+            id,
+            cluster: field(&cluster, "Name").ok_or("nodetool describecluster has no Name")?.to_owned(),
+            version: section("version").iter().find_map(|l| l.strip_prefix("ReleaseVersion: ")).map(str::to_owned),
+            attributes,
+        },
+        address: address.ok_or("nodetool status does not show the node itself")?,
+        clients_open: section("binary").iter().any(|line| line.trim() == "running"),
+        members,
+        schema_versions: schema_versions(&cluster),
+        settings,
+    })
+}
+
+/// `UN  10.0.0.1  1.2 MiB  16  100.0%  <host id>  rack`.
+fn status(lines: &[&str]) -> Vec<PeerView> {
+    let mut members = Vec::new();
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some((state, rest)) = words.split_first() else { continue };
+        let is_state = state.len() == 2 && state.starts_with(['U', 'D', '?']) && state.ends_with(['N', 'L', 'J', 'M']);
+        let id = rest.iter().find(|word| word.len() == 36 && word.matches('-').count() == 4);
+        if let (true, Some(address), Some(id)) = (is_state, rest.first(), id) {
+            members.push(PeerView {
+                id: (*id).to_owned(),
+                address: (*address).to_owned(),
+                up: *state == "UN",
+                state: (*state).to_owned(),
+            });
+        }
+    }
+    members.sort();
+    members
+}
+
+/// Below `Schema versions:`, `<uuid>: [addresses]`; unreachable members are a state of their own, not a version.
+fn schema_versions(lines: &[&str]) -> Vec<String> {
+    let below = lines.iter().skip_while(|line| line.trim() != "Schema versions:").skip(1);
+    below
+        .take_while(|line| !line.trim().is_empty())
+        .filter_map(|line| line.trim().split_once(": [").map(|(version, _)| version.to_owned()))
+        .filter(|version| version != "UNREACHABLE")
+        .collect()
+}
+
+/// The survey's sections.
+pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
+    let found = sections(stdout);
+    let section = |name: &str| found.get(name).cloned().unwrap_or_default();
+    let json = |name: &str| -> Result<Value, String> {
+        serde_json::from_str(&section(name).join("\n")).map_err(|error| format!("{name}: {error}"))
+    };
+    let service = section("service");
+    let property = |key: &str| {
+        service.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default().to_owned()
+    };
+    let mounts = mounts(&json("mounts")?);
+    let view = view(stdout);
+    Ok(HostReport {
+        os: section("os").first().copied().unwrap_or_default().to_owned(),
+        block_devices: devices(&json("lsblk")?, &section("links")),
+        data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
+        mounts,
+        service: ServiceReport {
+            unit: "cassandra.service".to_owned(),
+            active: property("ActiveState"),
+            enabled: property("UnitFileState"),
+            restart: property("Restart"),
+        },
+        view_error: view.as_ref().err().cloned(),
+        view: view.ok(),
+    })
+}
+
+fn word(value: &Value, key: &str) -> Option<String> {
+    value[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().or_else(|| value[key].as_str()?.parse().ok()).unwrap_or(0)
+}
+
+fn mounts(findmnt: &Value) -> Vec<Mount> {
+    let each = findmnt["filesystems"].as_array().cloned().unwrap_or_default();
+    let read = |mount: &Value| Mount {
+        // A bind mount shows as /dev/x[/sub].
+        source: word(mount, "source").unwrap_or_default().split('[').next().unwrap_or_default().to_owned(),
+        target: word(mount, "target").unwrap_or_default(),
+        fs_type: word(mount, "fstype").unwrap_or_default(),
+        options: word(mount, "options").unwrap_or_default(),
+        size_bytes: number(mount, "size"),
+        available_bytes: number(mount, "avail"),
+    };
+    each.iter().map(read).collect()
+}
+
+/// Devices with their EBS volumes: by the NVMe serial number (`vol0123...`), else by udev's link.
+fn devices(lsblk: &Value, links: &[&str]) -> Vec<HostBlockDevice> {
+    let mut all = Vec::new();
+    flatten(&lsblk["blockdevices"], &mut all);
+    let linked: BTreeMap<&str, VolumeId> = links
+        .iter()
+        .filter_map(|line| {
+            let (link, device) = line.split_once(' ')?;
+            let hex = link.rsplit_once(BY_ID)?.1;
+            Some((device, VolumeId(format!("vol-{hex}"))))
+        })
+        .collect();
+    let partitioned: Vec<String> = all.iter().filter_map(|device| word(device, "pkname")).collect();
+    all.iter()
+        .map(|device| {
+            let path = word(device, "path").unwrap_or_default();
+            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let serial = word(device, "serial").and_then(|serial| serial.strip_prefix("vol").map(str::to_owned));
+            let volume = serial.map(|hex| VolumeId(format!("vol-{}", hex.trim_start_matches('-'))));
+            HostBlockDevice {
+                volume: volume.or_else(|| linked.get(path.as_str()).cloned()),
+                kind: word(device, "type").unwrap_or_default(),
+                parent: word(device, "pkname"),
+                size_bytes: number(device, "size"),
+                fs_type: word(device, "fstype"),
+                label: word(device, "label"),
+                uuid: word(device, "uuid"),
+                partitioned: word(device, "pttype").is_some() || partitioned.contains(&name),
+                instance_store: word(device, "model").is_some_and(|model| model.contains(INSTANCE_STORE)),
+                path,
+            }
+        })
+        .collect()
+}
+
+fn flatten(devices: &Value, all: &mut Vec<Value>) {
+    for device in devices.as_array().into_iter().flatten() {
+        all.push(device.clone());
+        flatten(&device["children"], all);
+    }
+}
+
+fn data_path(line: &str, mounts: &[Mount]) -> Option<DataPath> {
+    let mut parts = line.splitn(3, ' ');
+    let (uid, gid, path) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.to_owned());
+    let mount = mounts.iter().filter(|m| path.starts_with(&m.target)).max_by_key(|m| m.target.len())?;
+    Some(DataPath { mount_point: mount.target.clone(), path, uid, gid })
+}

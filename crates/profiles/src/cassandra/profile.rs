@@ -1,0 +1,203 @@
+//! The profile.
+
+use rehome_model::answer::{MemberIdentity, MemberView};
+use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+
+use super::{answers, archive, identity};
+use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Cassandra;
+
+pub(crate) const NAME: &str = "cassandra";
+const LIB: &str = include_str!("scripts/lib.sh");
+const SURVEY: &str = include_str!("scripts/survey.sh");
+const VIEW: &str = include_str!("scripts/view.sh");
+
+/// Characters of base64 in one part of the identity: SSM cuts output at 24,000.
+const PART_CHARS: usize = 20_000;
+
+/// Settings of a migration, with their defaults.
+const SETTINGS: &[(&str, &str, &str)] = &[
+    ("unit", "UNIT", "cassandra.service"),
+    ("configFile", "CONF", "/etc/cassandra/cassandra.yaml"),
+    ("dataDirectory", "DATA", "/var/lib/cassandra/data"),
+];
+
+/// Quotes for a POSIX shell.
+fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
+    let run = context.run.map_or("survey", |run| run.as_str());
+    let step = context.step.map_or("-", |step| step.as_str());
+    let mut text = format!("# rehome {} run {run} step {step}\n", task.name());
+    for (setting, variable, default) in SETTINGS {
+        let value = context.settings.get(*setting).map_or(*default, String::as_str);
+        text.push_str(&format!("{variable}={}\n", quote(value)));
+    }
+    text.push_str(&format!("MOUNTS={}\n", quote(&context.mount_paths.join(" "))));
+    text.push_str(LIB);
+    text
+}
+
+fn body(task: &HostTask) -> String {
+    match task {
+        HostTask::Survey => format!("{SURVEY}(\n{VIEW}) 2>&1 || echo '@@ noview'\nexit 0\n"),
+        HostTask::View => VIEW.to_owned(),
+        HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
+        HostTask::StopService => "
+# Masked first: nothing starts it again between the stop and the check.
+systemctl mask \"$UNIT\" >/dev/null 2>&1
+if systemctl is-active --quiet \"$UNIT\"; then
+  nodetool drain || echo 'rehome: drain failed, the stop replays from the commit log' >&2
+fi
+systemctl stop \"$UNIT\" || fail \"$UNIT does not stop\"
+[ \"$(systemctl show \"$UNIT\" -p ActiveState --value)\" = inactive ] || systemctl reset-failed \"$UNIT\"
+pgrep -f org.apache.cassandra.service.CassandraDaemon >/dev/null && fail 'a Cassandra process is left'
+sync
+done_
+"
+        .to_owned(),
+        HostTask::ReadIdentity { part } => format!(
+            "
+dir=$(data_dirs | head -n 1); dir=${{dir:-$DATA}}
+cd \"$dir\" || fail \"$dir is not there\"
+ls system/local-*/*-Data.db >/dev/null 2>&1 || fail \"no system.local in $dir\"
+text=$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | gzip -n | base64 -w0)
+from=$(( {part} * {PART_CHARS} ))
+printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' \
+  \"$(printf %s \"$text\" | tail -c +$((from + 1)) | head -c {PART_CHARS})\" \"${{#text}}\"
+"
+        ),
+        HostTask::Unmount { mount_points } => {
+            let mut text = String::from("sync\n");
+            for point in mount_points.iter().rev() {
+                let point = quote(point);
+                text.push_str(&format!(
+                    "if mountpoint -q {point}; then umount {point} || fail {point} is busy; fi\nmountpoint -q {point} && fail {point} is still mounted\n"
+                ));
+            }
+            text + "done_\n"
+        }
+        HostTask::Mount { mount_points } => {
+            let mut text = String::new();
+            for point in mount_points {
+                let point = quote(point);
+                text.push_str(&format!("mountpoint -q {point} || mount {point} || fail {point} cannot be mounted\n"));
+            }
+            text + "done_\n"
+        }
+        HostTask::StartService => "
+systemctl unmask \"$UNIT\" >/dev/null 2>&1
+systemctl start \"$UNIT\" || fail \"$UNIT does not start\"
+done_
+"
+        .to_owned(),
+    }
+}
+
+fn error(what: &str, reason: String) -> AnswerError {
+    AnswerError { profile: NAME, what: what.to_owned(), reason }
+}
+
+impl Profile for Cassandra {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
+        preamble(task, context) + &body(task)
+    }
+
+    fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError> {
+        match task {
+            HostTask::Survey => {
+                answers::report(stdout).map(|report| HostAnswer::Report(Box::new(report))).map_err(|r| error("survey", r))
+            }
+            HostTask::View => {
+                answers::view(stdout).map(|view| HostAnswer::View(Box::new(view))).map_err(|r| error("nodetool", r))
+            }
+            _ => {
+                let last = stdout.trim().lines().last().unwrap_or_default();
+                serde_json::from_str(last).map_err(|parse| error(task.name(), parse.to_string()))
+            }
+        }
+    }
+
+    fn pod_script(&self, task: &PodTask) -> String {
+        match task {
+            PodTask::View => format!("fail() {{ echo \"$*\" >&2; exit 1; }}\n{VIEW}"),
+            PodTask::Open => "nodetool enablebinary && nodetool statusbinary".to_owned(),
+            PodTask::Close => "nodetool disablebinary".to_owned(),
+        }
+    }
+
+    fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError> {
+        answers::view(stdout).map_err(|reason| error("nodetool", reason))
+    }
+
+    fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError> {
+        let files = archive::unpack(archive).map_err(|reason| error("the archive of system.local", reason))?;
+        let found = identity(&files).map_err(|reason| error("system.local", reason.to_string()))?;
+        if found.bootstrapped.as_deref() != Some("COMPLETED") {
+            return Err(error("system.local", format!("bootstrapped is {:?}: it never finished joining", found.bootstrapped)));
+        }
+        let tokens: Vec<String> = found.tokens.iter().map(ToString::to_string).collect();
+        Ok(MemberIdentity {
+            id: found.host_id,
+            cluster: found.cluster_name,
+            version: found.release_version,
+            attributes: [
+                ("data_center".to_owned(), found.data_center),
+                ("rack".to_owned(), found.rack),
+                ("tokens".to_owned(), tokens.join(",")),
+                ("partitioner".to_owned(), found.partitioner),
+            ]
+            .into(),
+        })
+    }
+
+    fn gate(&self) -> Gate {
+        Gate { variable: "JVM_EXTRA_OPTS", closed: "-Dcassandra.start_native_transport=false", open: "" }
+    }
+
+    fn limits(&self) -> ProfileLimits {
+        ProfileLimits { flush_s: 900, stop_s: 900, member_up_s: 1800 }
+    }
+
+    fn survives_address_change(&self) -> bool {
+        true
+    }
+
+    fn needs_parallel_start(&self) -> bool {
+        true
+    }
+
+    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
+        let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
+        let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
+        for (variable, attribute) in [
+            ("CASSANDRA_CLUSTER_NAME", "cluster"),
+            ("CASSANDRA_DC", "data_center"),
+            ("CASSANDRA_RACK", "rack"),
+            ("CASSANDRA_NUM_TOKENS", "token_count"),
+        ] {
+            if let Some(value) = known(variable) {
+                configuration.attributes.insert(attribute.to_owned(), value);
+            }
+        }
+        configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+        configuration.uid = container.run_as_user.or(set.run_as_user);
+        let gate = container.env.get(self.gate().variable);
+        configuration.gated = matches!(gate, Some(EnvValue::ConfigMap { optional: true, .. }));
+        let probe = container.readiness.as_deref().unwrap_or_default();
+        configuration.readiness_needs_clients = probe.contains("9042") || probe.contains("cqlsh");
+        let seeds = known("CASSANDRA_SEEDS").unwrap_or_default();
+        configuration.addresses = seeds.split(',').filter(|seed| !seed.is_empty()).map(str::to_owned).collect();
+        configuration
+    }
+}
