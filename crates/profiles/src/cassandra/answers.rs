@@ -38,7 +38,8 @@ pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
     let sections = sections(stdout);
     let section = |name: &str| sections.get(name).cloned().unwrap_or_default();
     let info = section("info");
-    let required = |key: &str| field(&info, key).map(str::to_owned).ok_or_else(|| format!("nodetool info has no {key}"));
+    let required =
+        |key: &str| field(&info, key).map(str::to_owned).ok_or_else(|| format!("nodetool info has no {key}"));
     let id = required("ID")?;
     let mut tokens: Vec<i64> = info
         .iter()

@@ -98,9 +98,7 @@ pub fn identity(files: &BTreeMap<String, Vec<u8>>) -> Result<DiskIdentity, Ident
 fn peers(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Peer>, IdentityError> {
     let mut peers: Vec<Peer> = merged(&directory(files, "peers_v2-"))?
         .into_iter()
-        .filter_map(|(key, row)| {
-            Some(Peer { address: address(&key)?, host_id: plain(&row, "host_id").and_then(uuid) })
-        })
+        .filter_map(|(key, row)| Some(Peer { address: address(&key)?, host_id: plain(&row, "host_id").and_then(uuid) }))
         .collect();
     peers.sort();
     Ok(peers)
@@ -128,9 +126,7 @@ fn text(row: &Merged, column: &str) -> Option<String> {
 fn uuid(bytes: &[u8]) -> Option<String> {
     let number = u128::from_be_bytes(bytes.try_into().ok()?);
     let hex = format!("{number:032x}");
-    Some({
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-    })
+    Some({ format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]) })
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

@@ -115,9 +115,9 @@ impl Profile for Cassandra {
 
     fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError> {
         match task {
-            HostTask::Survey => {
-                answers::report(stdout).map(|report| HostAnswer::Report(Box::new(report))).map_err(|r| error("survey", r))
-            }
+            HostTask::Survey => answers::report(stdout)
+                .map(|report| HostAnswer::Report(Box::new(report)))
+                .map_err(|r| error("survey", r)),
             HostTask::View => {
                 answers::view(stdout).map(|view| HostAnswer::View(Box::new(view))).map_err(|r| error("nodetool", r))
             }
@@ -144,7 +144,10 @@ impl Profile for Cassandra {
         let files = archive::unpack(archive).map_err(|reason| error("the archive of system.local", reason))?;
         let found = identity(&files).map_err(|reason| error("system.local", reason.to_string()))?;
         if found.bootstrapped.as_deref() != Some("COMPLETED") {
-            return Err(error("system.local", format!("bootstrapped is {:?}: it never finished joining", found.bootstrapped)));
+            return Err(error(
+                "system.local",
+                format!("bootstrapped is {:?}: it never finished joining", found.bootstrapped),
+            ));
         }
         let tokens: Vec<String> = found.tokens.iter().map(ToString::to_string).collect();
         Ok(MemberIdentity {

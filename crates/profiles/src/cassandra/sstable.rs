@@ -177,7 +177,11 @@ fn data(directory: &Directory, base: &str) -> Result<Vec<u8>, SstableError> {
         }
     }
     if plain.len() as u64 != length {
-        return Err(SstableError::Damaged { file: data_file, offset: data.len(), what: "not the length it should have" });
+        return Err(SstableError::Damaged {
+            file: data_file,
+            offset: data.len(),
+            what: "not the length it should have",
+        });
     }
     Ok(plain)
 }

@@ -1,0 +1,204 @@
+//! The Cassandra profile against what a real Cassandra 5.0.9 wrote and printed.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use rehome_model::task::{HostAnswer, HostTask};
+use rehome_profiles::cassandra::{IdentityError, identity};
+use rehome_profiles::{Profile, ScriptContext, find};
+
+const HOST_ID: &str = "8c081196-5efe-4239-b304-43d3f9c0d698";
+const TOKENS: &str = "-9011212673304524488,-8916600247986494926,-6157841438141011610,-4949588584730912443,\
+-4939305456090907378,-4472836648704705585,-4447172164412882562,-3268109062090465086,-2350134002969960157,\
+341623464317144718,1702081326490081746,3772222194110001717,5411817973248913164,5412758846498109545,\
+5881850445501613061,6449435441948258734";
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cassandra-5.0.9").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn cassandra() -> &'static dyn Profile {
+    find("cassandra").expect("the profile is built in")
+}
+
+/// The files of an archive, by path.
+fn files(archive: &str) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fixture(archive);
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+    let entries = tar.entries().unwrap().map(Result::unwrap).filter(|entry| entry.header().entry_type().is_file());
+    entries
+        .map(|mut entry| {
+            let path = entry.path().unwrap().to_string_lossy().into_owned();
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).unwrap();
+            (path, bytes)
+        })
+        .collect()
+}
+
+#[test]
+fn the_disk_and_the_live_node_tell_the_same_identity() {
+    let on_disk = cassandra().disk_identity(&fixture("drained.tar.gz")).unwrap();
+    let view = cassandra().read_pod_view(&String::from_utf8(fixture("view.txt")).unwrap()).unwrap();
+    assert_eq!(on_disk.id, HOST_ID);
+    assert_eq!(on_disk.attributes["tokens"], TOKENS);
+    assert_eq!(on_disk.attributes["partitioner"], "Murmur3Partitioner");
+    assert_eq!(view.identity.differences(&on_disk), Vec::<String>::new());
+    assert_eq!(view.identity.version.as_deref(), Some("5.0.9"));
+    assert_eq!(on_disk.version.as_deref(), Some("5.0.9"));
+}
+
+#[test]
+fn a_view_shows_all_members_up_one_schema_and_open_clients() {
+    let view = cassandra().read_pod_view(&String::from_utf8(fixture("view.txt")).unwrap()).unwrap();
+    assert_eq!(view.address, "10.78.1.10");
+    assert!(view.clients_open);
+    assert_eq!(view.schema_versions, ["d03783d7-b468-3c1a-82f1-8e30b2edde8b"]);
+    let members: Vec<(&str, bool)> = view.members.iter().map(|m| (m.address.as_str(), m.up)).collect();
+    assert_eq!(members, [("10.78.1.12", true), ("10.78.1.10", true), ("10.78.1.11", true)]);
+}
+
+#[test]
+fn a_member_that_moved_keeps_its_identity_at_another_address() {
+    let before = identity(&files("drained.tar.gz")).unwrap();
+    let after = identity(&files("moved.tar.gz")).unwrap();
+    assert_eq!(before.broadcast_address.as_deref(), Some("10.78.1.10"));
+    assert_eq!(after.broadcast_address.as_deref(), Some("10.78.2.10"));
+    assert_eq!((before.host_id, before.tokens), (after.host_id, after.tokens));
+    let peers: Vec<&str> = after.peers.iter().map(|peer| peer.address.as_str()).collect();
+    assert_eq!(peers, ["10.78.1.11", "10.78.1.12"]);
+}
+
+#[test]
+fn of_several_sstables_the_newest_cell_wins() {
+    let mut both = files("drained.tar.gz");
+    both.extend(files("moved.tar.gz"));
+    let locals = both.keys().filter(|path| path.contains("local-") && path.ends_with("-Data.db")).count();
+    assert_eq!(locals, 2, "the two archives have different generations");
+    let merged = identity(&both).unwrap();
+    assert_eq!(merged.broadcast_address.as_deref(), Some("10.78.2.10"));
+    assert_eq!(merged.tokens.len(), 16);
+}
+
+#[test]
+fn an_empty_directory_is_no_member() {
+    assert_eq!(identity(&BTreeMap::new()), Err(IdentityError::NotCassandra));
+}
+
+#[test]
+fn another_sstable_format_is_named_and_refused() {
+    let renamed =
+        files("drained.tar.gz").into_iter().map(|(path, bytes)| (path.replace("/nb-", "/oa-"), bytes)).collect();
+    let error = identity(&renamed).unwrap_err().to_string();
+    assert!(error.contains("format oa") && error.contains("sstabledump"), "{error}");
+}
+
+#[test]
+fn a_missing_component_is_named() {
+    let mut files = files("drained.tar.gz");
+    files.retain(|path, _| !path.ends_with("Statistics.db"));
+    let error = identity(&files).unwrap_err().to_string();
+    assert!(error.contains("Statistics.db is missing"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn damaged_files_give_errors_and_never_a_panic(file in 0_usize..100, at in 0_usize..10_000, value: u8, cut: bool) {
+        let mut files = files("drained.tar.gz");
+        let count = files.len();
+        if let Some(bytes) = files.values_mut().nth(file % count).filter(|bytes| !bytes.is_empty()) {
+            let at = at % bytes.len();
+            if cut {
+                bytes.truncate(at);
+            } else {
+                bytes[at] = value;
+            }
+        }
+        // Any answer will do, but one must come.
+        let _ = identity(&files);
+    }
+
+    #[test]
+    fn random_bytes_are_no_archive(bytes: Vec<u8>) {
+        proptest::prop_assert!(cassandra().disk_identity(&bytes).is_err());
+    }
+}
+
+/// Runs a script as a host does: on standard input of a shell.
+fn run(script: &str, path: Option<&Path>) -> (i32, String, String) {
+    use std::io::Write;
+    let mut command = Command::new("bash");
+    command.arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if let Some(path) = path {
+        let old = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{}:{old}", path.display()));
+    }
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// A data directory as it was on the node.
+fn data_directory() -> (tempfile::TempDir, BTreeMap<String, String>) {
+    let root = tempfile::tempdir().unwrap();
+    let data: PathBuf = root.path().join("data");
+    tar::Archive::new(flate2::read::GzDecoder::new(fixture("drained.tar.gz").as_slice())).unpack(&data).unwrap();
+    let config = root.path().join("cassandra.yaml");
+    std::fs::write(&config, format!("cluster_name: prod\ndata_file_directories:\n  - {}\n", data.display())).unwrap();
+    let settings = BTreeMap::from([("configFile".to_owned(), config.display().to_string())]);
+    (root, settings)
+}
+
+fn read_identity(settings: &BTreeMap<String, String>, part: u32) -> (i32, String, String) {
+    let context = ScriptContext { run: None, step: None, settings, mount_paths: &[] };
+    run(&cassandra().host_script(&HostTask::ReadIdentity { part }, &context), None)
+}
+
+#[test]
+fn the_script_brings_the_identity_in_parts_that_fit_together() {
+    let (_root, settings) = data_directory();
+    let mut encoded = String::new();
+    for part in 0.. {
+        let (code, stdout, stderr) = read_identity(&settings, part);
+        assert_eq!(code, 0, "{stderr}");
+        let task = HostTask::ReadIdentity { part };
+        let answer = cassandra().read_host_answer(&task, &stdout).unwrap();
+        let HostAnswer::IdentityPart { text, total_chars } = answer else { panic!("{answer:?}") };
+        assert!(!text.is_empty());
+        encoded.push_str(&text);
+        if encoded.len() >= total_chars {
+            break;
+        }
+    }
+    let archive = base64::engine::general_purpose::STANDARD.decode(encoded).unwrap();
+    assert_eq!(cassandra().disk_identity(&archive).unwrap().id, HOST_ID);
+}
+
+#[test]
+fn a_blank_data_directory_is_an_error_of_the_script() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = BTreeMap::from([
+        ("configFile".to_owned(), "/nonexistent".to_owned()),
+        ("dataDirectory".to_owned(), root.path().display().to_string()),
+    ]);
+    let (code, _, stderr) = read_identity(&settings, 0);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("no system.local"), "{stderr}");
+}
+
+#[test]
+fn scripts_say_which_run_and_step_they_belong_to_and_quote_settings() {
+    let settings = BTreeMap::from([("unit".to_owned(), "it's.service".to_owned())]);
+    let (step, run) = ("stop-service:cassandra-0".into(), "run-1".into());
+    let context = ScriptContext { run: Some(&run), step: Some(&step), settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::StopService, &context);
+    assert!(script.starts_with("# rehome stop-service run run-1 step stop-service:cassandra-0\n"), "{script}");
+    assert!(script.contains(r"UNIT='it'\''s.service'"));
+    assert!(script.find("systemctl mask").unwrap() < script.find("systemctl stop").unwrap());
+}
