@@ -1,0 +1,153 @@
+//! Running a script in a container.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
+use kube::Api;
+use kube::api::AttachParams;
+use rehome_ports::{PodScript, Pods, ScriptError, ScriptOutput};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The most that is read of each output stream; scripts say what matters in far less.
+const OUTPUT_MAX_BYTES: u64 = 1 << 20;
+
+/// Pods of a real cluster.
+#[derive(Clone)]
+pub struct KubePods {
+    client: kube::Client,
+}
+
+impl KubePods {
+    /// The pods that a client reaches.
+    pub fn new(client: kube::Client) -> Self {
+        Self { client }
+    }
+
+    async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        script: &PodScript,
+    ) -> Result<ScriptOutput, ScriptError> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let options = AttachParams::default().container(container).stdout(true).stderr(true);
+        let command = ["sh", "-c", script.text.as_str()];
+        let mut process = pods.exec(pod, command, &options).await.map_err(|error| not_started(pod, &error))?;
+        let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
+        let status = async {
+            match status {
+                Some(status) => status.await,
+                None => None,
+            }
+        };
+        let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), status);
+        match exit_code(status.as_ref()) {
+            Some(exit_code) => Ok(ScriptOutput { exit_code, stdout, stderr }),
+            // The connection broke, or the container died under the script: it may or may not have ended.
+            None => Err(unreachable(pod, format!("no exit status came: {}", message(status.as_ref())))),
+        }
+    }
+}
+
+#[async_trait]
+impl Pods for KubePods {
+    async fn run(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        script: &PodScript,
+    ) -> Result<ScriptOutput, ScriptError> {
+        let limit = Duration::from_secs(u64::from(script.limit_s));
+        match tokio::time::timeout(limit, self.exec(namespace, pod, container, script)).await {
+            Ok(result) => result,
+            Err(_) => Err(ScriptError::TimedOut {
+                target: format!("pod {pod}"),
+                task: script.task.name().to_owned(),
+                limit_s: script.limit_s,
+            }),
+        }
+    }
+}
+
+fn unreachable(pod: &str, reason: String) -> ScriptError {
+    ScriptError::Unreachable { target: format!("pod {pod}"), reason }
+}
+
+/// Forbidden stays so; a pod or container that is not there yet may come.
+fn not_started(pod: &str, error: &kube::Error) -> ScriptError {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
+            ScriptError::Refused { target: format!("pod {pod}"), reason: status.message.clone() }
+        }
+        other => unreachable(pod, other.to_string()),
+    }
+}
+
+async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(stream) = stream {
+        // A broken stream ends the text; whether the script ended is told by the status.
+        let _ = stream.take(OUTPUT_MAX_BYTES).read_to_end(&mut bytes).await;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The exit code of exec's final status: 0 for Success, else in the cause `ExitCode` (kubelet's remotecommand).
+fn exit_code(status: Option<&Status>) -> Option<i32> {
+    let status = status?;
+    if status.status.as_deref() == Some("Success") {
+        return Some(0);
+    }
+    let causes = status.details.as_ref()?.causes.as_ref()?;
+    let cause = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
+    cause.message.as_ref()?.parse().ok()
+}
+
+fn message(status: Option<&Status>) -> String {
+    status.and_then(|status| status.message.clone()).unwrap_or_else(|| "the connection ended".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(value: serde_json::Value) -> Status {
+        serde_json::from_value(value).expect("a status")
+    }
+
+    #[test]
+    fn a_success_is_exit_code_0() {
+        assert_eq!(exit_code(Some(&status(json!({"status": "Success"})))), Some(0));
+    }
+
+    #[test]
+    fn a_failed_command_tells_its_exit_code() {
+        let failed = status(json!({
+            "status": "Failure", "reason": "NonZeroExitCode", "message": "command terminated",
+            "details": {"causes": [{"reason": "ExitCode", "message": "7"}]},
+        }));
+        assert_eq!(exit_code(Some(&failed)), Some(7));
+    }
+
+    #[test]
+    fn without_an_exit_code_the_end_is_not_known() {
+        assert_eq!(exit_code(None), None);
+        assert_eq!(exit_code(Some(&status(json!({"status": "Failure", "reason": "InternalError"})))), None);
+    }
+
+    #[test]
+    fn a_forbidden_exec_is_refused_and_a_missing_pod_may_come() {
+        let api = |code: u16| {
+            let status = serde_json::from_value(json!({"status": "Failure", "code": code})).expect("a status");
+            kube::Error::Api(Box::new(status))
+        };
+        assert!(matches!(not_started("p", &api(403)), ScriptError::Refused { .. }));
+        assert!(matches!(not_started("p", &api(404)), ScriptError::Unreachable { .. }));
+    }
+}
