@@ -29,18 +29,22 @@ pub async fn ports(migration: &Migration) -> Result<Ports> {
 
     let source = &migration.spec.source;
     let kube = kube(migration.spec.target.context.as_deref()).await?;
-    let connected = rehome_aws::connect(&source.region).await.map_err(|error| {
+    let options = rehome_aws::Options { region: Some(source.region.clone()), ..rehome_aws::Options::default() };
+    let (cloud, ssm) = rehome_aws::connect(options).await.map_err(|error| {
         let hint = "configure credentials as for the AWS CLI (`aws sts get-caller-identity` should answer). Nothing was changed";
         problem(Exit::Unreachable, error.to_string(), hint)
     })?;
+    let cloud = Arc::new(cloud);
     let hosts: Arc<dyn rehome_ports::Hosts> = match &source.hosts {
-        HostAccess::Ssm => Arc::new(connected.hosts),
+        HostAccess::Ssm => Arc::new(ssm),
         HostAccess::Ssh(access) => {
-            Arc::new(rehome_ssh::OpenSsh::new(access.clone(), Arc::new(connected.cloud.clone())))
+            let hint = "the temporary directory must be writable. Nothing was changed";
+            let ssh = rehome_ssh::OpenSsh::new(access.clone(), Arc::clone(&cloud));
+            Arc::new(ssh.map_err(|error| problem(Exit::Usage, error.to_string(), hint))?)
         }
     };
     let pods = Arc::new(rehome_pods::KubePods::new(kube.clone()));
-    Ok(Ports { cloud: Arc::new(connected.cloud), hosts, pods, kube })
+    Ok(Ports { cloud, hosts, pods, kube })
 }
 
 /// All ports of a migration.

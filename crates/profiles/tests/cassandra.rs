@@ -1,5 +1,7 @@
 //! The Cassandra profile against what a real Cassandra 5.0.9 wrote and printed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -126,7 +126,7 @@ fn text(row: &Merged, column: &str) -> Option<String> {
 fn uuid(bytes: &[u8]) -> Option<String> {
     let number = u128::from_be_bytes(bytes.try_into().ok()?);
     let hex = format!("{number:032x}");
-    Some({ format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]) })
+    Some(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

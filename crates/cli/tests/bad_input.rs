@@ -1,0 +1,195 @@
+//! Bad input on the real binary: exit code, message, next step. None of it reaches a cloud or cluster.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Exit code for wrong command lines and files.
+const USAGE: i32 = 2;
+/// Exit code for a cloud or cluster out of reach.
+const UNREACHABLE: i32 = 4;
+
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs rehome where no kubeconfig and no credentials are.
+fn rehome(arguments: &[&str]) -> Ended {
+    let nowhere = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", nowhere.path())
+        .env("KUBECONFIG", nowhere.path().join("none"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("move.yaml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn good() -> String {
+    let arguments = [
+        "init",
+        "--name",
+        "cassandra",
+        "--region",
+        "us-east-1",
+        "--tag",
+        "cluster=prod",
+        "--namespace",
+        "c",
+        "--set",
+        "c",
+    ];
+    let ended = rehome(&arguments);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    ended.stdout
+}
+
+/// `rehome plan` on a file is refused with this exit code, and says all of these.
+fn refused(text: &str, code: i32, says: &[&str]) {
+    let (_folder, path) = file(text);
+    let ended = rehome(&["plan", "-f", path.to_str().unwrap()]);
+    assert_eq!(ended.code, code, "{}", ended.stderr);
+    assert_eq!(ended.stdout, "", "nothing is data here");
+    for words in says {
+        assert!(ended.stderr.contains(words), "{words:?} is not in:\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    refused("", USAGE, &["the file is empty", "apiVersion", "nothing was changed"]);
+}
+
+#[test]
+fn what_is_no_yaml_is_refused_with_its_place() {
+    refused("kind: [Migration\n", USAGE, &["move.yaml", "line", "nothing was changed"]);
+}
+
+#[test]
+fn an_unknown_field_is_named_with_the_known_ones() {
+    let text = good().replace("mountPath:", "mountpath:");
+    refused(&text, USAGE, &["mountpath", "mountPath", "nothing was changed"]);
+}
+
+#[test]
+fn a_wrong_type_is_refused_with_its_line() {
+    let text = good().replace("namespace: c", "namespace: [c]");
+    refused(&text, USAGE, &["line", "nothing was changed"]);
+}
+
+#[test]
+fn an_unknown_profile_is_named_with_the_known_ones() {
+    let text = good().replace("profile: cassandra", "profile: casandra");
+    refused(&text, USAGE, &["\"casandra\" is not known", "cassandra", "nothing was changed"]);
+}
+
+#[test]
+fn two_members_on_one_slot_and_all_else_wrong_are_told_at_once() {
+    let text =
+        good().replace("- name: c\n", "- name: c\n          ordinals: {a: 0, b: 0}\n").replace("/var/lib", "var/lib");
+    refused(&text, USAGE, &["a and b are both given ordinal 0 of c", "is not absolute", "nothing was changed"]);
+}
+
+#[test]
+fn another_api_version_is_refused() {
+    refused(&good().replace("v1alpha1", "v9"), USAGE, &["rehome.dev/v9", "rehome.dev/v1alpha1"]);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_with_the_way_to_get_one() {
+    let ended = rehome(&["plan", "-f", "/nowhere/move.yaml"]);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("rehome init"), "{}", ended.stderr);
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn without_a_kubeconfig_nothing_is_tried() {
+    refused(&good(), UNREACHABLE, &["no usable kubeconfig", "hint: set KUBECONFIG", "Nothing was changed"]);
+}
+
+#[test]
+fn without_a_kubeconfig_there_is_no_status() {
+    let ended = rehome(&["status", "cassandra", "-n", "c"]);
+    assert_eq!(ended.code, UNREACHABLE);
+    assert!(ended.stderr.contains("hint:"), "{}", ended.stderr);
+}
+
+fn apply_plan(plan: &str) -> Ended {
+    let (_folder, migration) = file(&good());
+    let (_other, path) = file(plan);
+    rehome(&["apply", "-f", migration.to_str().unwrap(), "--plan", path.to_str().unwrap(), "--yes"])
+}
+
+#[test]
+fn a_plan_of_a_newer_version_is_refused_by_name() {
+    let ended = apply_plan(r#"{"hash": "", "plan": {"format": {"name": "rehome.plan", "version": 99}}}"#);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("rehome.plan format 99 was written by a newer rehome"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_is_no_plan_file_is_refused() {
+    let ended = apply_plan("not json");
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("rehome plan --out"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_edited_plan_is_refused() {
+    // A whole plan, as small as one can be, whose digest is of another.
+    let plan = r#"{"hash": "0000", "plan": {
+        "format": {"name": "rehome.plan", "version": 1}, "migration": "cassandra", "profile": "cassandra",
+        "settings": {}, "purpose": "apply", "strategy": "snapshot", "cutover": "stop", "account": "1",
+        "region": "us-east-1", "namespace": "c", "members": [], "steps": [], "groups": [], "facts": [],
+        "findings": [], "estimate": {"total_s": [0, 0], "downtime_s": [0, 0], "monthly_cost_cents": 0, "assumptions": []}}}"#;
+    let ended = apply_plan(plan);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("was edited after it was made"), "{}", ended.stderr);
+}
+
+#[test]
+fn rollback_wants_to_hear_that_writes_are_given_up() {
+    let (_folder, path) = file(&good());
+    let ended = rehome(&["rollback", "-f", path.to_str().unwrap()]);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("--discard-writes"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_unknown_code_is_said_with_the_way_to_the_known_ones() {
+    let ended = rehome(&["explain", "RH9999"]);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("`rehome explain` lists all codes"), "{}", ended.stderr);
+    assert!(rehome(&["explain", "rh0301"]).stdout.starts_with("RH0301: zone without a usable node"));
+}
+
+#[test]
+fn the_demo_ends_well_as_json_too_and_survives_its_own_death() {
+    let ended = rehome(&["demo", "--output", "json", "--members", "2", "--kill-at", "25"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let document: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(document["format"]["name"], "rehome.demo");
+    assert_eq!((&document["value"]["adopted"], &document["value"]["killed"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn the_schema_in_the_repository_is_the_programs_own() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/migration.schema.json");
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    let schema = rehome(&["schema"]).stdout;
+    assert_eq!(kept, schema, "write it anew: cargo run -p rehome -- schema > docs/migration.schema.json");
+}
