@@ -37,11 +37,7 @@ pub async fn ports(migration: &Migration) -> Result<Ports> {
     let cloud = Arc::new(cloud);
     let hosts: Arc<dyn rehome_ports::Hosts> = match &source.hosts {
         HostAccess::Ssm => Arc::new(ssm),
-        HostAccess::Ssh(access) => {
-            let hint = "the temporary directory must be writable. Nothing was changed";
-            let ssh = rehome_ssh::OpenSsh::new(access.clone(), Arc::clone(&cloud));
-            Arc::new(ssh.map_err(|error| problem(Exit::Usage, error.to_string(), hint))?)
-        }
+        HostAccess::Ssh(access) => Arc::new(rehome_ssh::OpenSsh::new(access.clone(), Arc::clone(&cloud))),
     };
     let pods = Arc::new(rehome_pods::KubePods::new(kube.clone()));
     Ok(Ports { cloud, hosts, pods, kube })

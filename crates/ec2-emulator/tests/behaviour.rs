@@ -1,0 +1,346 @@
+//! What EC2 does and simpler emulators do not: each of these bites somebody who relies on the simpler kind.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rehome_ec2_emulator::core::{Action, ApiError, Config, Filter, Reply, SnapshotRequest, VolumeRequest};
+use rehome_ec2_emulator::disks::Content;
+use rehome_ec2_emulator::face::Emulator;
+use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, Tags, Volume, VolumeSpec, VolumeState};
+use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Scene {
+    ec2: Emulator,
+    instance: InstanceId,
+    volume: VolumeId,
+}
+
+fn spec(size_gib: u32) -> VolumeSpec {
+    VolumeSpec {
+        volume_type: "gp3".to_owned(),
+        size_gib,
+        iops: None,
+        throughput_mib_s: None,
+        encrypted: false,
+        kms_key_id: None,
+    }
+}
+
+fn zone(letter: &str) -> Zone {
+    Zone(format!("us-east-1{letter}"))
+}
+
+/// One running instance in zone a with an attached, mounted data volume.
+fn scene_with(config: Config) -> Scene {
+    let ec2 = Emulator::new(config, 1_000_000, Duration::from_millis(50));
+    let (instance, volume) = ec2.with(|inner, now| {
+        let id = inner.core.add_instance(&mut inner.disks, now, &zone("a"), "10.0.0.5", "m5.large", Tags::new());
+        let content = Content::with_files("xfs", BTreeMap::from([("a".to_owned(), vec![1; 1000])]));
+        let volume = inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", spec(10), content, true);
+        inner.disks.mount(&volume, id.as_str(), now);
+        (id, volume)
+    });
+    Scene { ec2, instance, volume }
+}
+
+fn scene() -> Scene {
+    scene_with(Config::default())
+}
+
+impl Scene {
+    async fn call(&self, action: Action) -> Result<Reply, ApiError> {
+        self.ec2.request(&action, false).await
+    }
+
+    async fn refused(&self, action: Action) -> (String, String) {
+        let error = self.call(action).await.expect_err("EC2 refuses this");
+        (error.code, error.message)
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotId, ApiError> {
+        let request = SnapshotRequest {
+            instance: self.instance.clone(),
+            exclude_boot_volume: true,
+            exclude_data_volumes: Vec::new(),
+            description: String::new(),
+            tags: Tags::from([("run".to_owned(), "1".to_owned())]),
+        };
+        match self.call(Action::CreateSnapshots(request)).await? {
+            Reply::Snapshots(made) => Ok(made[0].id.clone()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn create(&self, request: VolumeRequest) -> Result<Volume, ApiError> {
+        match self.call(Action::CreateVolume(request)).await? {
+            Reply::Volumes(mut made) => Ok(made.remove(0)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn volumes(&self, filter: Filter) -> Vec<Volume> {
+        match self.call(Action::DescribeVolumes { ids: Vec::new(), filters: vec![filter] }).await {
+            Ok(Reply::Volumes(found)) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn volume(&self, id: &VolumeId) -> Volume {
+        self.volumes(Filter::new("volume-id", id.as_str())).await.remove(0)
+    }
+}
+
+fn blank(zone: Zone, size_gib: u32, token: &str) -> VolumeRequest {
+    let token = Some(token.to_owned());
+    VolumeRequest { zone, snapshot: None, spec: spec(size_gib), multi_attach: false, tags: Tags::new(), token }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_is_pending_first_and_no_volume_is_made_from_it_until_it_is_completed() {
+    let scene = scene();
+    let snapshot = scene.snapshot().await.expect("taken");
+    let mut request = blank(zone("a"), 10, "t");
+    request.snapshot = Some(snapshot.clone());
+    let error = scene.create(request.clone()).await.expect_err("it is pending");
+    assert_eq!(error.code, "IncorrectState");
+    assert_eq!(error.message, format!("Snapshot '{snapshot}' is not 'completed'."));
+    tokio::time::sleep(MINUTE).await;
+    scene.create(request).await.expect("it is completed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_snapshots_of_a_volume_within_15_seconds_are_refused() {
+    let scene = scene();
+    scene.snapshot().await.expect("the first");
+    assert_eq!(scene.snapshot().await.expect_err("too soon").code, "SnapshotCreationPerVolumeRateExceeded");
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    scene.snapshot().await.expect("the second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sixth_pending_snapshot_of_a_volume_is_refused() {
+    let mut config = Config::default();
+    config.timing.snapshot_ms = 3_600_000;
+    let scene = scene_with(config);
+    for _ in 0..5 {
+        scene.snapshot().await.expect("fewer than five are pending");
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    assert_eq!(scene.snapshot().await.expect_err("five are pending").code, "ConcurrentSnapshotLimitExceeded");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_has_what_was_synced_and_not_what_is_in_memory() {
+    let scene = scene();
+    scene.ec2.with(|inner, _| {
+        inner.disks.write(&scene.volume, "synced", vec![1]);
+        inner.disks.sync(&scene.volume);
+        inner.disks.write(&scene.volume, "in-memory", vec![2]);
+    });
+    let snapshot = scene.snapshot().await.expect("taken");
+    scene.ec2.with(|inner, _| {
+        let files = &inner.disks.snapshot(&snapshot).expect("it is there").files;
+        assert!(files.contains_key("synced") && !files.contains_key("in-memory"));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_just_created_is_not_shown_for_a_moment() {
+    let scene = scene();
+    let snapshot = scene.snapshot().await.expect("taken");
+    let by_tag = || Action::DescribeSnapshots { ids: Vec::new(), filters: vec![Filter::new("tag:run", "1")] };
+    assert_eq!(scene.call(by_tag()).await, Ok(Reply::Snapshots(Vec::new())), "a negative look proves nothing");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    match scene.call(by_tag()).await {
+        Ok(Reply::Snapshots(found)) => {
+            assert_eq!(found.len(), 1);
+            assert_eq!((&found[0].id, found[0].state), (&snapshot, SnapshotState::Pending));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_answers_the_same_volume_and_refuses_other_parameters() {
+    let scene = scene();
+    let first = scene.create(blank(zone("a"), 10, "token")).await.expect("made");
+    assert_eq!(first.state, VolumeState::Creating);
+    let again = scene.create(blank(zone("a"), 10, "token")).await.expect("the same");
+    assert_eq!(first.id, again.id);
+    let other = scene.create(blank(zone("a"), 11, "token")).await.expect_err("other parameters");
+    assert_eq!(other.code, "IdempotentParameterMismatch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_under_a_bad_key_fails_after_it_was_accepted_and_burns_its_token() {
+    let mut config = Config::default();
+    config.bad_keys.insert("key/bad".to_owned());
+    let scene = scene_with(config);
+    let mut request = blank(zone("a"), 10, "burned");
+    request.spec.kms_key_id = Some("key/bad".to_owned());
+    let volume = scene.create(request.clone()).await.expect("accepted");
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(scene.volume(&volume.id).await.state, VolumeState::Error);
+    assert_eq!(scene.create(request.clone()).await.expect_err("burned").code, "IdempotentParameterMismatch");
+    request.token = Some("burned-2".to_owned());
+    scene.create(request).await.expect("a new token is accepted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_is_attached_in_its_zone_only_once_and_at_a_free_device() {
+    let scene = scene();
+    let elsewhere = scene.create(blank(zone("b"), 10, "b")).await.expect("made");
+    let here = scene.create(blank(zone("a"), 10, "a")).await.expect("made");
+    let attach = |volume: &VolumeId, device: &str| Action::AttachVolume {
+        volume: volume.clone(),
+        instance: scene.instance.clone(),
+        device: device.to_owned(),
+    };
+    let (code, message) = scene.refused(attach(&here.id, "/dev/xvdg")).await;
+    assert_eq!((code.as_str(), message), ("IncorrectState", format!("{} is not 'available'.", here.id)));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(scene.refused(attach(&elsewhere.id, "/dev/xvdg")).await.0, "InvalidVolume.ZoneMismatch");
+    let (code, message) = scene.refused(attach(&here.id, "/dev/xvdf")).await;
+    assert_eq!(code, "InvalidParameterValue");
+    assert!(message.contains("Attachment point /dev/xvdf is already in use"), "{message}");
+    assert_eq!(scene.refused(attach(&scene.volume, "/dev/xvdh")).await.0, "VolumeInUse");
+    scene.call(attach(&here.id, "/dev/xvdg")).await.expect("attaching");
+    assert_eq!(scene.volume(&here.id).await.attachments[0].state, AttachmentState::Attaching);
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(scene.volume(&here.id).await.attachments[0].state, AttachmentState::Attached);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mounted_volume_stays_busy_until_it_is_unmounted() {
+    let scene = scene();
+    let detach = Action::DetachVolume { volume: scene.volume.clone(), instance: None };
+    scene.call(detach.clone()).await.expect("begun");
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(scene.volume(&scene.volume).await.attachments[0].state, AttachmentState::Busy);
+    scene.ec2.with(|inner, _| inner.disks.unmount(&scene.volume, scene.instance.as_str()));
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(scene.volume(&scene.volume).await.state, VolumeState::Available);
+    let (code, message) = scene.refused(detach).await;
+    assert_eq!(code, "IncorrectState");
+    assert_eq!(message, format!("Volume '{}' is in the 'available' state.", scene.volume));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attached_volume_is_not_deleted_and_one_that_is_gone_is_named() {
+    let scene = scene();
+    let delete = |volume: &VolumeId| Action::DeleteVolume { volume: volume.clone() };
+    assert_eq!(scene.refused(delete(&scene.volume)).await.0, "VolumeInUse");
+    let (code, message) = scene.refused(delete(&VolumeId::from("vol-0gone"))).await;
+    assert_eq!((code.as_str(), message.as_str()), ("InvalidVolume.NotFound", "The volume 'vol-0gone' does not exist."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_smaller_than_its_snapshot_an_unknown_zone_and_too_many_iops_are_refused() {
+    let scene = scene();
+    let snapshot = scene.snapshot().await.expect("taken");
+    tokio::time::sleep(MINUTE).await;
+    let mut small = blank(zone("a"), 9, "small");
+    small.snapshot = Some(snapshot);
+    assert_eq!(scene.create(small).await.expect_err("too small").code, "InvalidParameterValue");
+    assert_eq!(scene.create(blank(zone("z"), 9, "z")).await.expect_err("no such zone").code, "InvalidZone.NotFound");
+    let mut fast = blank(zone("a"), 9, "fast");
+    fast.spec.iops = Some(2_147_483_647);
+    let error = scene.create(fast).await.expect_err("too fast");
+    assert!(error.message.contains("iops of 2147483647 is too high; maximum is 80000"), "{}", error.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn describes_and_changes_are_throttled_by_buckets_of_their_own() {
+    let scene = scene();
+    let now = || Action::DescribeVolumes { ids: Vec::new(), filters: Vec::new() };
+    scene.ec2.with(|inner, at| {
+        let mut asked = 0;
+        while inner.core.handle(at, &mut inner.disks, &now(), false).is_ok() {
+            asked += 1;
+        }
+        assert_eq!(asked, 100, "the bucket of describes holds 100");
+        let tags = Action::CreateTags { resource: scene.volume.to_string(), tags: Tags::new() };
+        assert_eq!(inner.core.handle(at, &mut inner.disks, &tags, false), Ok(Reply::Done));
+    });
+    assert_eq!(scene.refused_at_once(now()), "RequestLimitExceeded");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    scene.call(now()).await.expect("20 tokens a second come back");
+}
+
+impl Scene {
+    /// The code of a refusal without the latency in which tokens come back.
+    fn refused_at_once(&self, action: Action) -> String {
+        self.ec2.with(|inner, now| {
+            inner.core.handle(now, &mut inner.disks, &action, false).expect_err("refused").code
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_tells_permission_only() {
+    let mut config = Config::default();
+    config.denied.insert("DeleteVolume".to_owned());
+    let scene = scene_with(config);
+    let dry = |action: Action| async move { scene_error(&scene, action).await };
+    async fn scene_error(scene: &Scene, action: Action) -> (u16, String) {
+        let error = scene.ec2.request(&action, true).await.expect_err("a dry run never succeeds");
+        (error.status, error.code)
+    }
+    // The volume does not even exist: a dry run does not look.
+    let delete = Action::DeleteVolume { volume: VolumeId::from("vol-0gone") };
+    assert_eq!(dry(delete).await, (403, "UnauthorizedOperation".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_keeps_its_address_and_its_volumes_and_protection_holds() {
+    let scene = scene();
+    let instance = scene.instance.clone();
+    scene.call(Action::SetTerminationProtection { instance: instance.clone(), on: true }).await.expect("set");
+    assert_eq!(scene.refused(Action::TerminateInstances { instance: instance.clone() }).await.0, "OperationNotPermitted");
+    scene.call(Action::StopInstances { instance: instance.clone() }).await.expect("begun");
+    let start = Action::StartInstances { instance: instance.clone() };
+    assert_eq!(scene.refused(start.clone()).await.0, "IncorrectInstanceState", "it is still stopping");
+    tokio::time::sleep(MINUTE).await;
+    let describe = Action::DescribeInstances { ids: vec![instance], filters: Vec::new() };
+    let Ok(Reply::Instances(found)) = scene.call(describe).await else { panic!("it is described") };
+    assert_eq!(found[0].state, InstanceState::Stopped);
+    assert_eq!(found[0].private_ip.as_deref(), Some("10.0.0.5"));
+    assert!(found[0].block_devices.iter().any(|device| device.volume == scene.volume));
+    scene.call(start).await.expect("a stopped one starts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_auto_scaling_group_terminates_a_stopped_member_and_its_volume_goes_with_it() {
+    let scene = scene();
+    scene.ec2.with(|inner, _| {
+        let group = inner.core.groups.entry("g".to_owned()).or_default();
+        group.members.insert(scene.instance.clone(), "InService".to_owned());
+    });
+    scene.call(Action::StopInstances { instance: scene.instance.clone() }).await.expect("begun");
+    // Groups look as time passes: a look a minute.
+    for _ in 0..5 {
+        tokio::time::sleep(MINUTE).await;
+        scene.ec2.with(|_, _| ());
+    }
+    assert_eq!(scene.volumes(Filter::new("volume-id", scene.volume.as_str())).await, Vec::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_standby_it_does_not() {
+    let scene = scene();
+    scene.ec2.with(|inner, _| {
+        let group = inner.core.groups.entry("g".to_owned()).or_default();
+        group.members.insert(scene.instance.clone(), "InService".to_owned());
+    });
+    let enter = Action::EnterStandby { group: "g".to_owned(), instance: scene.instance.clone() };
+    scene.call(enter).await.expect("begun");
+    tokio::time::sleep(MINUTE).await;
+    scene.call(Action::StopInstances { instance: scene.instance.clone() }).await.expect("begun");
+    for _ in 0..60 {
+        tokio::time::sleep(MINUTE).await;
+        scene.ec2.with(|_, _| ());
+    }
+    assert_eq!(scene.volume(&scene.volume).await.state, VolumeState::InUse);
+}
