@@ -1,9 +1,10 @@
 //! An EC2 emulator: a pure core, and faces on it.
 //!
 //! In: EC2's actions, a time, and the disks behind the volumes. Out: EC2's replies, with its states, delays, limits,
-//! codes and messages. [`core`] knows no clock and does no I/O; [`face`] is the in-process face, which implements
-//! `rehome_ports::Cloud` on the runtime's clock. Where AWS documents behaviour, this follows it; where it does not,
-//! this is stricter than AWS, never more forgiving.
+//! codes and messages. [`api`] has the types that go in and out; [`core`] has the rules, knows no clock and does no I/O;
+//! [`disks`] is what it asks for bytes and machines; [`face`] is the in-process face, which implements
+//! `rehome_ports::Cloud` on the runtime's clock; `wire` (feature `wire`) speaks the Query protocol over HTTP. Where AWS documents behaviour, this follows it; where it does not, this
+//! is stricter than AWS, never more forgiving.
 
 pub mod api;
 pub mod core;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rehome_ec2_emulator::core::{Action, Reply, VolumeRequest};
+use rehome_ec2_emulator::api::{Action, AttachVolume, CreateVolume, DetachVolume, Reply, TagSpecification};
 use rehome_ec2_emulator::face::Emulator;
-use rehome_model::cloud::{AttachmentState, Tags, VolumeSpec};
+use rehome_model::cloud::{AttachmentState, Tags};
 use rehome_model::ids::{InstanceId, VolumeId, Zone};
 
 use crate::database::{ReferenceDatabase, Side};
@@ -26,9 +26,7 @@ impl Nodes<'_> {
     }
 
     fn call(&self, now: u64, action: &Action) -> Result<Reply, String> {
-        self.ec2.with_at(now, |inner, now| {
-            inner.core.handle(now, &mut inner.disks, action, false).map_err(|error| error.message)
-        })
+        self.ec2.with_at(now, |inner, now| inner.call(now, action).map_err(|error| error.message))
     }
 
     fn attachment(&self, now: u64, volume: &VolumeId) -> Option<(InstanceId, AttachmentState)> {
@@ -41,24 +39,17 @@ impl Nodes<'_> {
 
 impl Machines for Nodes<'_> {
     fn provision(&mut self, now: u64, zone: &str, size_gib: u32, claim: &str) -> String {
-        let spec = VolumeSpec {
-            volume_type: "gp3".to_owned(),
-            size_gib,
-            iops: None,
-            throughput_mib_s: None,
-            encrypted: false,
-            kms_key_id: None,
-        };
-        let request = VolumeRequest {
-            zone: Zone::from(zone),
-            snapshot: None,
-            spec,
-            multi_attach: false,
-            tags: Tags::from([("provisioned-for".to_owned(), claim.to_owned())]),
-            token: Some(format!("provision-{claim}")),
+        let tags = Tags::from([("provisioned-for".to_owned(), claim.to_owned())]);
+        let request = CreateVolume {
+            availability_zone: Some(Zone::from(zone)),
+            size: Some(i64::from(size_gib)),
+            volume_type: Some("gp3".to_owned()),
+            tag_specifications: vec![TagSpecification::new("volume", tags)],
+            client_token: Some(format!("provision-{claim}")),
+            ..CreateVolume::default()
         };
         match self.call(now, &Action::CreateVolume(request)) {
-            Ok(Reply::Volumes(made)) => made.first().map(|volume| volume.id.to_string()).unwrap_or_default(),
+            Ok(Reply::Volume(made)) => made.id.to_string(),
             _ => String::new(),
         }
     }
@@ -78,14 +69,16 @@ impl Machines for Nodes<'_> {
             .map(|letter| format!("/dev/xvda{letter}"))
             .find(|device| !used.contains(device))
             .ok_or_else(|| format!("no device name is free on {node}"))?;
-        self.call(now, &Action::AttachVolume { volume, instance, device }).map(|_| false)
+        let request = AttachVolume { volume_id: volume, instance_id: instance, device };
+        self.call(now, &Action::AttachVolume(request)).map(|_| false)
     }
 
     fn detach(&mut self, now: u64, handle: &str, node: &str) -> bool {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
         match self.attachment(now, &volume) {
             Some((held_by, AttachmentState::Attached)) if held_by == instance => {
-                self.call(now, &Action::DetachVolume { volume, instance: Some(instance) }).is_err()
+                let request = DetachVolume { instance_id: Some(instance), ..DetachVolume::of(volume) };
+                self.call(now, &Action::DetachVolume(request)).is_err()
             }
             Some((held_by, _)) => held_by != instance,
             None => true,

@@ -135,4 +135,27 @@ impl Action {
     pub fn is_read(&self) -> bool {
         self.name().starts_with("Describe") || self.name().starts_with("Get")
     }
+
+    /// The service it belongs to.
+    pub fn service(&self) -> Service {
+        match self {
+            Self::GetCallerIdentity => Service::Sts,
+            Self::DescribeAutoScalingInstances(_)
+            | Self::DescribeAutoScalingGroups(_)
+            | Self::EnterStandby(_)
+            | Self::ExitStandby(_)
+            | Self::SuspendProcesses(_)
+            | Self::ResumeProcesses(_) => Service::AutoScaling,
+            _ => Service::Ec2,
+        }
+    }
+}
+
+/// A service: each has its own endpoint and its own codes for a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "AWS' own names")]
+pub enum Service {
+    Ec2,
+    AutoScaling,
+    Sts,
 }

@@ -1,11 +1,13 @@
 //! Errors in EC2's own codes and messages.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 /// An error reply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, Serialize, Deserialize)]
+#[error("{code}: {message}")]
 pub struct ApiError {
-    /// HTTP status: 400, 403, 412, 503.
+    /// HTTP status: 400, 403, 412, 500, 503.
     pub status: u16,
     /// EC2's code.
     pub code: String,
@@ -16,18 +18,28 @@ pub struct ApiError {
 impl ApiError {
     /// An error with status 400.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.to_owned(), message: message.into() }
+        Self::with_status(400, code, message)
     }
 
-    pub(crate) fn volume_not_found(id: &str) -> Self {
-        Self::new("InvalidVolume.NotFound", format!("The volume '{id}' does not exist."))
+    /// An error with another status.
+    pub fn with_status(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into() }
     }
 
-    pub(crate) fn snapshot_not_found(id: &str) -> Self {
-        Self::new("InvalidSnapshot.NotFound", format!("The snapshot '{id}' does not exist."))
+    /// What EC2 answers to an action it does not know. A 400: SDKs retry a 5xx.
+    pub fn invalid_action(action: &str) -> Self {
+        Self::new("InvalidAction", format!("The action {action} is not valid for this web service."))
     }
 
-    pub(crate) fn instance_not_found(ids: &[String]) -> Self {
+    pub(crate) fn volumes_not_found(ids: &[&str]) -> Self {
+        Self::new("InvalidVolume.NotFound", some_do_not_exist("volume", ids))
+    }
+
+    pub(crate) fn snapshots_not_found(ids: &[&str]) -> Self {
+        Self::new("InvalidSnapshot.NotFound", some_do_not_exist("snapshot", ids))
+    }
+
+    pub(crate) fn instances_not_found(ids: &[&str]) -> Self {
         let message = if let [id] = ids {
             format!("The instance ID '{id}' does not exist")
         } else {
@@ -44,23 +56,31 @@ impl ApiError {
         Self::new("InvalidParameterValue", message)
     }
 
+    pub(crate) fn combination(message: impl Into<String>) -> Self {
+        Self::new("InvalidParameterCombination", message)
+    }
+
+    pub(crate) fn missing(parameter: &str) -> Self {
+        Self::new("MissingParameter", format!("The request must contain the parameter {parameter}"))
+    }
+
+    pub(crate) fn validation(message: impl Into<String>) -> Self {
+        Self::new("ValidationError", message)
+    }
+
     pub(crate) fn dry_run() -> Self {
-        Self {
-            status: 412,
-            code: "DryRunOperation".to_owned(),
-            message: "Request would have succeeded, but DryRun flag is set.".to_owned(),
-        }
+        Self::with_status(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
     }
 
-    pub(crate) fn unauthorized() -> Self {
-        Self {
-            status: 403,
-            code: "UnauthorizedOperation".to_owned(),
-            message: "You are not authorized to perform this operation.".to_owned(),
-        }
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::with_status(500, "InternalError", message)
     }
+}
 
-    pub(crate) fn throttled() -> Self {
-        Self { status: 503, code: "RequestLimitExceeded".to_owned(), message: "Request limit exceeded.".to_owned() }
+fn some_do_not_exist(what: &str, ids: &[&str]) -> String {
+    if let [id] = ids {
+        format!("The {what} '{id}' does not exist.")
+    } else {
+        format!("The {what}s '{}' do not exist.", ids.join(", "))
     }
 }

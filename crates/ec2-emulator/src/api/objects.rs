@@ -154,8 +154,6 @@ pub struct Instance {
     pub state_transition_reason: String,
     pub zone: Zone,
     pub instance_type: String,
-    /// `nitro` or `xen`.
-    pub hypervisor: String,
     /// Kept while stopped; gone with termination.
     pub private_ip: Option<String>,
     pub private_dns_name: String,

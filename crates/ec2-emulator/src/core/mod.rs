@@ -1,18 +1,42 @@
-//! The pure core: EC2's state and rules. No clock, no I/O, no randomness but by seed.
+//! The pure core: EC2's state and rules. No clock, no I/O but through [`crate::disks::Disks`], no randomness but by seed.
 
-mod action;
+mod advance;
 mod autoscaling;
-mod error;
+mod catalog;
+mod config;
+mod counters;
+mod faults;
+mod filter;
 mod handle;
+mod ids;
 mod instances;
+mod launch;
+mod page;
+mod power;
+mod regions;
+mod scene;
+mod schedule;
+mod snapshot_copy;
 mod snapshots;
+mod spec;
 mod state;
+mod tags;
 mod throttle;
 mod timing;
+mod tokens;
+mod views;
+mod volume_attach;
+mod volume_copy;
+mod volume_modify;
+mod volume_status;
 mod volumes;
 
-pub use action::{Action, Filter, Reply, SnapshotRequest, VolumeRequest};
-pub use error::ApiError;
-pub use state::{AutoScalingGroup, Config, Core, InstanceRecord, SnapshotRecord, VolumeRecord};
+pub use crate::api::{Action, ApiError, Filter, Reply};
+pub use catalog::{VolumeTypeLimits, instance_type, volume_type};
+pub use config::{Config, Consistency, Limits};
+pub use counters::Counters;
+pub use faults::{Effect, Faults, Rule};
+pub use scene::Ec2;
+pub use state::{AttachmentRecord, AutoScalingGroup, Core, Hydration, InstanceRecord, SnapshotRecord, VolumeRecord};
 pub use throttle::Family;
-pub use timing::{Limits, Millis, Timing};
+pub use timing::{Millis, Timing};

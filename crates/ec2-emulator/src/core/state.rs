@@ -3,67 +3,68 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::cloud::{
-    Attachment, InstanceBlockDevice, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState,
+    AttachmentState, InstanceBlockDevice, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 use serde::{Deserialize, Serialize};
 
-use super::action::VolumeRequest;
+use crate::api::{InitializationType, VolumeModification};
+
+use super::config::Config;
+use super::counters::Counters;
+use super::faults::Faults;
+use super::schedule::Schedule;
 use super::throttle::Buckets;
-use super::timing::{Limits, Millis, Timing};
-use crate::disks::{Content, MemoryDisks};
-
-/// How an emulator is set up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
-    /// Ids are made from it.
-    pub seed: u64,
-    /// Account.
-    pub account: String,
-    /// Region.
-    pub region: String,
-    /// Its zones.
-    pub zones: Vec<Zone>,
-    /// Delays.
-    pub timing: Timing,
-    /// Limits.
-    pub limits: Limits,
-    /// Actions that are denied, for tests of missing permissions.
-    pub denied: BTreeSet<String>,
-    /// Keys that cannot be used: volumes under them fail after they were accepted.
-    pub bad_keys: BTreeSet<String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let region = "us-east-1".to_owned();
-        Self {
-            seed: 1,
-            account: "123456789012".to_owned(),
-            zones: ["a", "b", "c"].iter().map(|zone| Zone(format!("{region}{zone}"))).collect(),
-            region,
-            timing: Timing::default(),
-            limits: Limits::default(),
-            denied: BTreeSet::new(),
-            bad_keys: BTreeSet::new(),
-        }
-    }
-}
+use super::timing::Millis;
+use super::tokens::Token;
+use super::views::Views;
 
 /// An instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "EC2's own attributes")]
 pub struct InstanceRecord {
     pub state: InstanceState,
+    /// When the state changes by itself.
     pub due: Option<Millis>,
+    pub state_transition_reason: String,
+    pub reservation: String,
+    pub image_id: String,
     pub zone: Zone,
     pub instance_type: String,
+    /// Kept while stopped.
     pub private_ip: String,
     pub root_device: String,
+    pub launched_at: Millis,
+    pub client_token: Option<String>,
     pub tags: Tags,
     pub block_devices: Vec<InstanceBlockDevice>,
+    /// DisableApiTermination.
     pub termination_protection: bool,
+    /// DisableApiStop.
     pub stop_protection: bool,
+}
+
+/// A volume's place at an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "EC2's own attributes")]
+pub struct AttachmentRecord {
+    pub instance: InstanceId,
+    pub device: String,
+    pub state: AttachmentState,
+    pub attached_at: Millis,
+    /// When `attaching` or `detaching` is over.
+    pub due: Option<Millis>,
+}
+
+/// How a volume fills with what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hydration {
+    /// How.
+    pub kind: InitializationType,
+    /// When it began.
+    pub from: Millis,
+    /// When it is over.
+    pub until: Millis,
 }
 
 /// A volume.
@@ -71,19 +72,28 @@ pub struct InstanceRecord {
 #[expect(missing_docs, reason = "EC2's own attributes")]
 pub struct VolumeRecord {
     pub state: VolumeState,
+    /// When `creating` is over.
     pub due: Option<Millis>,
-    /// Whether it will fail when due.
+    /// Whether it will fail then.
     pub fails: bool,
     pub zone: Zone,
     pub spec: VolumeSpec,
     pub multi_attach: bool,
     pub snapshot: Option<SnapshotId>,
-    pub attachments: Vec<Attachment>,
-    pub attachment_due: Option<Millis>,
+    pub source_volume: Option<VolumeId>,
+    pub initialization_rate: Option<u32>,
+    pub hydration: Option<Hydration>,
+    pub attachments: Vec<AttachmentRecord>,
     pub created_at: Millis,
-    pub visible_at: Millis,
     pub last_snapshot_at: Option<Millis>,
+    /// The newest snapshot taken of it, even if that is deleted.
     pub latest_snapshot: Option<SnapshotId>,
+    /// When its pending snapshots will be over, deleted ones too: they count until then.
+    pub pending_snapshots: Vec<Millis>,
+    pub modification: Option<VolumeModification>,
+    /// When its modification goes on.
+    pub modification_due: Option<Millis>,
+    pub modified_at: Vec<Millis>,
     pub tags: Tags,
 }
 
@@ -93,12 +103,18 @@ pub struct VolumeRecord {
 pub struct SnapshotRecord {
     pub volume: VolumeId,
     pub state: SnapshotState,
+    pub state_message: Option<String>,
     pub started_at: Millis,
+    /// When `pending` is over.
     pub completes_at: Millis,
-    pub visible_at: Millis,
+    /// Whether it will fail then.
+    pub fails: bool,
     pub volume_size_gib: u32,
+    pub description: String,
     pub encrypted: bool,
     pub kms_key_id: Option<String>,
+    /// Bytes in all blocks ever written.
+    pub full_bytes: u64,
     pub tags: Tags,
 }
 
@@ -109,36 +125,48 @@ pub struct AutoScalingGroup {
     pub members: BTreeMap<InstanceId, String>,
     /// Changes on their way: member -> (state, when).
     pub changing: BTreeMap<InstanceId, (String, Millis)>,
-    /// Since when a member was seen stopped.
+    /// Since when a member was seen not running.
     pub unhealthy_since: BTreeMap<InstanceId, Millis>,
+    /// Suspended processes.
+    pub suspended: BTreeSet<String>,
+    /// MinSize: Standby that would go below it is refused.
+    pub min_size: u32,
+    /// When it was made.
+    pub created_at: Millis,
 }
 
-/// The core's state.
+/// The core's state. It serialises: a face may save it and take it up again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Core {
     /// Set-up.
     pub config: Config,
-    pub(crate) next_id: u64,
     /// Instances.
     pub instances: BTreeMap<InstanceId, InstanceRecord>,
-    /// Volumes.
+    /// Volumes. Deleted ones are gone from here at once, whatever describes still show.
     pub volumes: BTreeMap<VolumeId, VolumeRecord>,
     /// Snapshots.
     pub snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
     /// Auto Scaling groups.
     pub groups: BTreeMap<String, AutoScalingGroup>,
+    /// Faults to come.
+    pub faults: Faults,
+    /// Calls by action, refused ones too.
+    pub calls: BTreeMap<String, u64>,
+    /// What else was counted.
+    pub counters: Counters,
+    pub(crate) now: Millis,
+    /// Ids made so far, by prefix.
+    pub(crate) made: BTreeMap<String, u64>,
     pub(crate) tokens: BTreeMap<String, Token>,
     pub(crate) buckets: Buckets,
-    /// Calls by action.
-    pub calls: BTreeMap<String, u64>,
-}
-
-/// What a client token stands for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Token {
-    pub request: VolumeRequest,
-    pub volume: VolumeId,
-    pub burned_until: Option<Millis>,
+    pub(crate) schedule: Schedule,
+    pub(crate) instance_views: Views<InstanceRecord>,
+    pub(crate) volume_views: Views<VolumeRecord>,
+    pub(crate) snapshot_views: Views<SnapshotRecord>,
+    /// Detaches that wait for an unmount.
+    pub(crate) busy: BTreeSet<(VolumeId, InstanceId)>,
+    /// Instances that are due to be stopped or terminated, whose machines are not down yet.
+    pub(crate) going_down: BTreeSet<InstanceId>,
 }
 
 impl Core {
@@ -146,105 +174,55 @@ impl Core {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            next_id: 0,
             instances: BTreeMap::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
+            faults: Faults::default(),
+            calls: BTreeMap::new(),
+            counters: Counters::default(),
+            now: 0,
+            made: BTreeMap::new(),
             tokens: BTreeMap::new(),
             buckets: Buckets::default(),
-            calls: BTreeMap::new(),
+            schedule: Schedule::default(),
+            instance_views: Views::default(),
+            volume_views: Views::default(),
+            snapshot_views: Views::default(),
+            busy: BTreeSet::new(),
+            going_down: BTreeSet::new(),
         }
     }
 
-    /// A fresh id, `vol-0123456789abcdef0`.
-    pub(crate) fn id(&mut self, prefix: &str) -> String {
-        self.next_id += 1;
-        let digest = blake3::hash(format!("{}/{prefix}/{}", self.config.seed, self.next_id).as_bytes()).to_hex();
-        format!("{prefix}-0{}", &digest[..16])
+    /// Whether an instance runs, so that its SSM agent answers.
+    pub fn is_online(&self, instance: &InstanceId) -> bool {
+        self.instances.get(instance).is_some_and(|record| record.state == InstanceState::Running)
     }
 
-    /// A running instance with a root volume, without the delays of RunInstances: for setting a scene up.
-    pub fn add_instance(
-        &mut self,
-        disks: &mut MemoryDisks,
-        now: Millis,
-        zone: &Zone,
-        private_ip: &str,
-        instance_type: &str,
-        tags: Tags,
-    ) -> InstanceId {
-        let id = InstanceId(self.id("i"));
-        let record = InstanceRecord {
-            state: InstanceState::Running,
-            due: None,
-            zone: zone.clone(),
-            instance_type: instance_type.to_owned(),
-            private_ip: private_ip.to_owned(),
-            root_device: "/dev/xvda".to_owned(),
-            tags,
-            block_devices: Vec::new(),
-            termination_protection: false,
-            stop_protection: false,
-        };
-        self.instances.insert(id.clone(), record);
-        let root = Content::with_files("ext4", BTreeMap::new());
-        self.add_volume(disks, now, &id, "/dev/xvda", gp3(8), root, true);
-        id
+    /// How late a change shows, by object and change.
+    fn lag(&self, now: Millis, id: &str) -> Option<Millis> {
+        let most = self.config.consistency.lag_ms;
+        (most > 0).then(|| now + self.chance(&["lag", id], now) % (most + 1))
     }
 
-    /// A volume with content, attached, without the delays of CreateVolume and AttachVolume: for setting a scene up.
-    #[expect(clippy::too_many_arguments, reason = "a scene is set up in one line a volume")]
-    pub fn add_volume(
-        &mut self,
-        disks: &mut MemoryDisks,
-        now: Millis,
-        instance: &InstanceId,
-        device: &str,
-        spec: VolumeSpec,
-        content: Content,
-        delete_on_termination: bool,
-    ) -> VolumeId {
-        let id = VolumeId(self.id("vol"));
-        disks.create(&id, content);
-        let zone = self.instances.get(instance).map_or_else(|| Zone::from(""), |record| record.zone.clone());
-        let record = VolumeRecord {
-            state: VolumeState::InUse,
-            due: None,
-            fails: false,
-            zone,
-            spec,
-            multi_attach: false,
-            snapshot: None,
-            attachments: vec![Attachment {
-                instance: instance.clone(),
-                device: device.to_owned(),
-                state: rehome_model::cloud::AttachmentState::Attached,
-            }],
-            attachment_due: None,
-            created_at: now,
-            visible_at: now,
-            last_snapshot_at: None,
-            latest_snapshot: None,
-            tags: Tags::new(),
-        };
-        self.volumes.insert(id.clone(), record);
-        if let Some(found) = self.instances.get_mut(instance) {
-            let device = device.to_owned();
-            found.block_devices.push(InstanceBlockDevice { device, volume: id.clone(), delete_on_termination });
+    /// To be called before an instance changes: describes go on to show what it was.
+    pub(crate) fn changing_instance(&mut self, now: Millis, id: &InstanceId) {
+        if let Some(until) = self.lag(now, id.as_str()) {
+            self.instance_views.remember(id.as_str(), self.instances.get(id).cloned(), until);
         }
-        id
     }
-}
 
-/// A gp3 volume with its baseline performance.
-pub(crate) fn gp3(size_gib: u32) -> VolumeSpec {
-    VolumeSpec {
-        volume_type: "gp3".to_owned(),
-        size_gib,
-        iops: Some(3000),
-        throughput_mib_s: Some(125),
-        encrypted: false,
-        kms_key_id: None,
+    /// To be called before a volume changes.
+    pub(crate) fn changing_volume(&mut self, now: Millis, id: &VolumeId) {
+        if let Some(until) = self.lag(now, id.as_str()) {
+            self.volume_views.remember(id.as_str(), self.volumes.get(id).cloned(), until);
+        }
+    }
+
+    /// To be called before a snapshot changes.
+    pub(crate) fn changing_snapshot(&mut self, now: Millis, id: &SnapshotId) {
+        if let Some(until) = self.lag(now, id.as_str()) {
+            self.snapshot_views.remember(id.as_str(), self.snapshots.get(id).cloned(), until);
+        }
     }
 }

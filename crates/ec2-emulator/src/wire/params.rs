@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::cloud::Tags;
 
-use crate::core::{ApiError, Filter};
+use crate::api::{ApiError, Filter, NewBlockDevice, Page, TagSpecification};
 
 /// The most list elements that are read: EC2 itself takes at most 1,000 ids a call.
 const LIST_MAX: usize = 1_000;
@@ -21,52 +21,98 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
-    pub(crate) fn required(&self, name: &str) -> Result<String, ApiError> {
-        self.get(name)
-            .map(str::to_owned)
-            .ok_or_else(|| ApiError::new("MissingParameter", format!("The request must contain the parameter {name}")))
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+
+    /// An id, or any other newtype over text.
+    pub(crate) fn id<T: for<'a> From<&'a str>>(&self, name: &str) -> Option<T> {
+        self.get(name).map(T::from)
+    }
+
+    pub(crate) fn required<T: for<'a> From<&'a str>>(&self, name: &str) -> Result<T, ApiError> {
+        self.id(name).ok_or_else(|| ApiError::missing(name))
     }
 
     pub(crate) fn flag(&self, name: &str) -> bool {
-        self.get(name) == Some("true")
+        self.boolean(name) == Some(true)
     }
 
-    pub(crate) fn number(&self, name: &str) -> Result<Option<u32>, ApiError> {
+    pub(crate) fn boolean(&self, name: &str) -> Option<bool> {
+        self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
         let parse = |text: &str| {
-            text.parse().map_err(|_| {
-                ApiError::new("InvalidParameterValue", format!("Value ({text}) for parameter {name} is invalid."))
-            })
+            text.parse().map_err(|_| ApiError::parameter(format!("Value ({text}) for parameter {name} is invalid.")))
         };
         self.get(name).map(parse).transpose()
     }
 
     /// `VolumeId.1`, `VolumeId.2`, ...
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
-        (1..=LIST_MAX).map_while(|index| self.get(&format!("{name}.{index}")).map(str::to_owned)).collect()
+    pub(crate) fn list<T: for<'a> From<&'a str>>(&self, name: &str) -> Vec<T> {
+        (1..=LIST_MAX).map_while(|index| self.id(&format!("{name}.{index}"))).collect()
     }
 
-    /// Numbers of the elements of a list of structures, `Filter.1.Name` being one of element 1.
-    fn elements<'a>(&'a self, name: &'a str, field: &'a str) -> impl Iterator<Item = String> + 'a {
+    /// Prefixes of the elements of a list of structures, of which each has `field`: `Filter.1` has `Filter.1.Name`.
+    pub(crate) fn elements<'a>(&'a self, name: &'a str, field: &'a str) -> impl Iterator<Item = String> + 'a {
         (1..=LIST_MAX)
             .map(move |index| format!("{name}.{index}"))
             .take_while(move |prefix| self.get(&format!("{prefix}.{field}")).is_some())
     }
 
+    fn part(&self, prefix: &str, field: &str) -> String {
+        self.text(&format!("{prefix}.{field}")).unwrap_or_default()
+    }
+
     pub(crate) fn filters(&self) -> Vec<Filter> {
         self.elements("Filter", "Name")
-            .map(|prefix| Filter {
-                name: self.get(&format!("{prefix}.Name")).unwrap_or_default().to_owned(),
-                values: self.list(&format!("{prefix}.Value")),
-            })
+            .map(|prefix| Filter { name: self.part(&prefix, "Name"), values: self.list(&format!("{prefix}.Value")) })
             .collect()
+    }
+
+    /// `MaxResults` (Auto Scaling: `MaxRecords`) and `NextToken`.
+    pub(crate) fn page(&self, size: &str) -> Result<Page, ApiError> {
+        Ok(Page { max_results: self.number(size)?, next_token: self.text("NextToken") })
     }
 
     /// Tags under a prefix: `Tag` or `TagSpecification.1.Tag`.
     pub(crate) fn tags(&self, prefix: &str) -> Tags {
-        self.elements(prefix, "Key")
+        self.elements(prefix, "Key").map(|prefix| (self.part(&prefix, "Key"), self.part(&prefix, "Value"))).collect()
+    }
+
+    /// Tags of which some may have no value: DeleteTags.
+    pub(crate) fn tags_or_keys(&self) -> BTreeMap<String, Option<String>> {
+        self.elements("Tag", "Key")
+            .map(|prefix| (self.part(&prefix, "Key"), self.text(&format!("{prefix}.Value"))))
+            .collect()
+    }
+
+    pub(crate) fn tag_specifications(&self) -> Vec<TagSpecification> {
+        self.elements("TagSpecification", "ResourceType")
+            .map(|prefix| TagSpecification {
+                resource_type: self.part(&prefix, "ResourceType"),
+                tags: self.tags(&format!("{prefix}.Tag")),
+            })
+            .collect()
+    }
+
+    /// `BlockDeviceMapping.N` of RunInstances.
+    pub(crate) fn new_block_devices(&self) -> Result<Vec<NewBlockDevice>, ApiError> {
+        self.elements("BlockDeviceMapping", "DeviceName")
             .map(|prefix| {
-                let part = |field: &str| self.get(&format!("{prefix}.{field}")).unwrap_or_default().to_owned();
-                (part("Key"), part("Value"))
+                let ebs = |field: &str| format!("{prefix}.Ebs.{field}");
+                Ok(NewBlockDevice {
+                    device_name: self.part(&prefix, "DeviceName"),
+                    snapshot_id: self.id(&ebs("SnapshotId")),
+                    volume_size: self.number(&ebs("VolumeSize"))?,
+                    volume_type: self.text(&ebs("VolumeType")),
+                    iops: self.number(&ebs("Iops"))?,
+                    throughput: self.number(&ebs("Throughput"))?,
+                    encrypted: self.boolean(&ebs("Encrypted")),
+                    kms_key_id: self.text(&ebs("KmsKeyId")),
+                    delete_on_termination: self.boolean(&ebs("DeleteOnTermination")),
+                })
             })
             .collect()
     }
@@ -74,10 +120,7 @@ impl Params {
     /// `BlockDeviceMapping.N.DeviceName` and its `Ebs.DeleteOnTermination`.
     pub(crate) fn delete_on_termination(&self) -> BTreeMap<String, bool> {
         self.elements("BlockDeviceMapping", "DeviceName")
-            .map(|prefix| {
-                let device = self.get(&format!("{prefix}.DeviceName")).unwrap_or_default().to_owned();
-                (device, self.flag(&format!("{prefix}.Ebs.DeleteOnTermination")))
-            })
+            .map(|prefix| (self.part(&prefix, "DeviceName"), self.flag(&format!("{prefix}.Ebs.DeleteOnTermination"))))
             .collect()
     }
 }

@@ -1,16 +1,18 @@
 //! The HTTP server.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::net::TcpListener;
 
 use super::params::Params;
 use super::{request, response, xml};
-use crate::core::{ApiError, Reply};
+use crate::api::{ApiError, Caller};
 use crate::face::Emulator;
 
 /// Why the server ended.
@@ -24,19 +26,20 @@ pub async fn serve(listener: TcpListener, emulator: Emulator) -> Result<(), Serv
     Ok(axum::serve(listener, router).await?)
 }
 
-async fn answer(State(emulator): State<Emulator>, body: Bytes) -> Response {
+async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response {
     let params = Params::parse(&body);
     let name = params.get("Action").unwrap_or_default().to_owned();
+    let request_id = request_id();
     // Auto Scaling and STS have versions of their own, and another shape of errors.
     let is_ec2 = params.get("Version") == Some("2016-11-15");
-    let (status, text) = match carry_out(&emulator, &name, &params).await {
+    let (status, text) = match carry_out(&emulator.called_by(caller(&headers)), &name, &params, &request_id).await {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => {
             let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
             let text = if is_ec2 {
-                xml::ec2_error(&error.code, &error.message)
+                xml::ec2_error(&error.code, &error.message, &request_id)
             } else {
-                xml::query_error(&error.code, &error.message)
+                xml::query_error(&error.code, &error.message, &request_id)
             };
             (status, text)
         }
@@ -44,39 +47,24 @@ async fn answer(State(emulator): State<Emulator>, body: Bytes) -> Response {
     (status, [(header::CONTENT_TYPE, "text/xml;charset=UTF-8")], text).into_response()
 }
 
-async fn carry_out(emulator: &Emulator, name: &str, params: &Params) -> Result<String, ApiError> {
-    let actions = request::actions(name, params)?;
-    let mut replies = Vec::new();
-    for action in &actions {
-        replies.push(emulator.request(action, params.flag("DryRun")).await?);
-    }
-    let next = page(params, &mut replies)?;
-    Ok(response::body(name, &actions, &replies, next.as_deref()))
+async fn carry_out(emulator: &Emulator, name: &str, params: &Params, request_id: &str) -> Result<String, ApiError> {
+    let action = request::action(name, params)?;
+    let reply = emulator.request(&action, params.flag("DryRun")).await?;
+    Ok(response::body(&action, &reply, request_id))
 }
 
-/// Cuts a describe's reply to the page that was asked for; the token of the next page, if there is one.
-fn page(params: &Params, replies: &mut [Reply]) -> Result<Option<String>, ApiError> {
-    let size = params.number("MaxResults")?;
-    if size.is_some_and(|size| (1..5).contains(&size)) {
-        let message = "Value for parameter maxResults is invalid. Expecting a value greater than 5.";
-        return Err(ApiError::new("InvalidParameterValue", message));
+/// Who calls, by the access key id of the signature. Signatures are not checked: the emulator serves loopback only.
+fn caller(headers: &HeaderMap) -> Caller {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let credential = authorization.split("Credential=").nth(1).unwrap_or_default();
+    match credential.split('/').next().unwrap_or_default() {
+        "" => Caller::default(),
+        key => Caller::new(key),
     }
-    let start: usize = match params.get("NextToken") {
-        Some(token) => token.parse().map_err(|_| ApiError::new("InvalidNextToken", "The token is not valid"))?,
-        None => 0,
-    };
-    let size = size.filter(|size| *size > 0).map_or(1_000, |size| size as usize);
-    Ok(match replies.first_mut() {
-        Some(Reply::Instances(all)) => cut(all, start, size),
-        Some(Reply::Volumes(all)) => cut(all, start, size),
-        Some(Reply::Snapshots(all)) => cut(all, start, size),
-        _ => None,
-    })
 }
 
-fn cut<T>(all: &mut Vec<T>, start: usize, size: usize) -> Option<String> {
-    let rest = all.split_off(start.min(all.len()));
-    let more = rest.len() > size;
-    *all = rest.into_iter().take(size).collect();
-    more.then(|| (start + size).to_string())
+/// Like AWS' request ids; counted, so that a log can be read.
+fn request_id() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    format!("00000000-0000-0000-0000-{:012x}", COUNT.fetch_add(1, Ordering::Relaxed))
 }

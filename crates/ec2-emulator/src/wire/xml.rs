@@ -20,6 +20,18 @@ impl Xml {
         self
     }
 
+    /// The same of a number or a flag.
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and flags are read best as they are")]
+    pub(crate) fn value(&mut self, name: &str, value: impl ToString) -> &mut Self {
+        self.text(name, value.to_string())
+    }
+
+    /// Text without an element of its own.
+    pub(crate) fn raw(&mut self, text: impl AsRef<str>) -> &mut Self {
+        self.write(format_args!("{}", escape(text.as_ref())));
+        self
+    }
+
     /// The same if there is something to write.
     pub(crate) fn optional(&mut self, name: &str, text: Option<impl ToString>) -> &mut Self {
         if let Some(text) = text {
@@ -36,11 +48,20 @@ impl Xml {
         self
     }
 
-    /// `<name><item>...</item>...</name>`.
-    pub(crate) fn list<T>(&mut self, name: &str, items: &[T], mut each: impl FnMut(&mut Self, &T)) -> &mut Self {
+    /// `<name><item>...</item>...</name>`: EC2's lists.
+    pub(crate) fn list<T>(&mut self, name: &str, items: &[T], each: impl FnMut(&mut Self, &T)) -> &mut Self {
+        self.sequence(name, "item", items, each)
+    }
+
+    /// `<name><member>...</member>...</name>`: the lists of Auto Scaling.
+    pub(crate) fn members<T>(&mut self, name: &str, items: &[T], each: impl FnMut(&mut Self, &T)) -> &mut Self {
+        self.sequence(name, "member", items, each)
+    }
+
+    fn sequence<T>(&mut self, name: &str, item: &str, items: &[T], mut each: impl FnMut(&mut Self, &T)) -> &mut Self {
         self.element(name, |xml| {
-            for item in items {
-                xml.element("item", |xml| each(xml, item));
+            for found in items {
+                xml.element(item, |xml| each(xml, found));
             }
         })
     }
@@ -51,23 +72,23 @@ impl Xml {
 }
 
 /// The body of an EC2 error.
-pub(crate) fn ec2_error(code: &str, message: &str) -> String {
+pub(crate) fn ec2_error(code: &str, message: &str, request_id: &str) -> String {
     let mut xml = Xml::default();
     xml.element("Errors", |xml| {
         xml.element("Error", |xml| {
             xml.text("Code", code).text("Message", message);
         });
     });
-    xml.text("RequestID", "00000000-0000-0000-0000-000000000000");
+    xml.text("RequestID", request_id);
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response>{}</Response>", xml.0)
 }
 
 /// The body of an error of Auto Scaling or STS.
-pub(crate) fn query_error(code: &str, message: &str) -> String {
+pub(crate) fn query_error(code: &str, message: &str, request_id: &str) -> String {
     let mut xml = Xml::default();
     xml.element("Error", |xml| {
         xml.text("Type", "Sender").text("Code", code).text("Message", message);
     });
-    xml.text("RequestId", "00000000-0000-0000-0000-000000000000");
+    xml.text("RequestId", request_id);
     xml.finish("ErrorResponse", "http://autoscaling.amazonaws.com/doc/2011-01-01/")
 }

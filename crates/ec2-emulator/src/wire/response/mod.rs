@@ -1,0 +1,118 @@
+//! From replies to XML, in the shapes of AWS' service models.
+
+mod auto_scaling;
+mod ebs;
+mod instances;
+mod place;
+
+use rehome_model::cloud::Tags;
+use serde::Serialize;
+
+use crate::api::{Action, Paged, Reply, Service};
+use crate::core::Millis;
+
+use super::xml::Xml;
+
+const EC2: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
+const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
+const AUTO_SCALING: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
+
+/// A reply as XML.
+pub(crate) fn body(action: &Action, reply: &Reply, request_id: &str) -> String {
+    let mut xml = Xml::default();
+    let name = action.name();
+    let root = format!("{name}Response");
+    match action.service() {
+        Service::Ec2 => {
+            xml.text("requestId", request_id);
+            match (action, reply) {
+                // One reservation, without the list around it.
+                (Action::RunInstances(_), Reply::Instances(page)) => {
+                    let id = page.items.first().map_or("", |instance| instance.reservation.as_str());
+                    instances::reservation(&mut xml, id, &page.items.iter().collect::<Vec<_>>());
+                }
+                _ => ec2(&mut xml, reply),
+            }
+            xml.finish(&root, EC2)
+        }
+        service => {
+            xml.element(&format!("{name}Result"), |xml| match reply {
+                Reply::CallerIdentity(caller) => {
+                    xml.text("Arn", &caller.arn).text("UserId", &caller.user_id).text("Account", &caller.account);
+                }
+                other => auto_scaling::show(xml, other),
+            });
+            xml.element("ResponseMetadata", |xml| {
+                xml.text("RequestId", request_id);
+            });
+            xml.finish(&root, if service == Service::Sts { STS } else { AUTO_SCALING })
+        }
+    }
+}
+
+fn ec2(xml: &mut Xml, reply: &Reply) {
+    match reply {
+        Reply::Instances(page) => instances::reservations(xml, page),
+        Reply::InstanceStatuses(page) => paged(xml, "instanceStatusSet", page, instances::status),
+        Reply::InstanceTypes(page) => paged(xml, "instanceTypeSet", page, instances::kind),
+        Reply::InstanceAttribute(id, attribute) => instances::attribute(xml, id, attribute),
+        Reply::InstanceStateChanges(changes) => {
+            xml.list("instancesSet", changes, instances::change);
+        }
+        Reply::Volumes(page) => paged(xml, "volumeSet", page, ebs::volume),
+        Reply::Volume(volume) => ebs::volume(xml, volume),
+        Reply::CopiedVolumes(volumes) => {
+            xml.list("volumeSet", volumes, ebs::volume);
+        }
+        Reply::VolumeStatuses(page) => paged(xml, "volumeStatusSet", page, ebs::volume_status),
+        Reply::VolumeModifications(page) => paged(xml, "volumeModificationSet", page, ebs::modification),
+        Reply::VolumeModification(found) => {
+            xml.element("volumeModification", |xml| ebs::modification(xml, found));
+        }
+        Reply::Attachment(found) => ebs::attachment(xml, found),
+        Reply::Snapshots(page) => paged(xml, "snapshotSet", page, ebs::snapshot),
+        Reply::Snapshot(found) => ebs::snapshot(xml, found),
+        Reply::SnapshotSet(found) => {
+            xml.list("snapshotSet", found, ebs::snapshot_info);
+        }
+        Reply::SnapshotId(id) => {
+            xml.text("snapshotId", id);
+        }
+        Reply::AvailabilityZones(zones) => {
+            xml.list("availabilityZoneInfo", zones, place::zone);
+        }
+        Reply::Regions(regions) => {
+            xml.list("regionInfo", regions, place::region);
+        }
+        Reply::Tags(page) => paged(xml, "tagSet", page, place::tag),
+        Reply::Done
+        | Reply::CallerIdentity(_)
+        | Reply::AutoScalingInstances(_)
+        | Reply::AutoScalingGroups(_)
+        | Reply::AutoScalingActivities(_) => {
+            xml.text("return", "true");
+        }
+    }
+}
+
+fn paged<T>(xml: &mut Xml, name: &str, page: &Paged<T>, each: fn(&mut Xml, &T)) {
+    xml.list(name, &page.items, each);
+    xml.optional("nextToken", page.next_token.as_ref());
+}
+
+/// An enum's own kebab-case name, as serde writes it: EC2's word.
+fn word(value: impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn time(ms: Millis) -> String {
+    let timestamp = jiff::Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or_default();
+    format!("{timestamp:.3}")
+}
+
+fn tags(xml: &mut Xml, tags: &Tags) {
+    let pairs: Vec<_> = tags.iter().collect();
+    xml.list("tagSet", &pairs, |xml, (key, value)| {
+        xml.text("key", key).text("value", value);
+    });
+}
