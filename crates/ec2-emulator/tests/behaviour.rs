@@ -3,13 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rehome_ec2_emulator::core::{Action, ApiError, Config, Filter, Reply, SnapshotRequest, VolumeRequest};
+use rehome_ec2_emulator::api::{
+    Action, ApiError, AttachVolume, Caller, CreateSnapshots, CreateVolume, DescribeById, DescribeSnapshots,
+    DetachVolume, InstanceChange, ModifyInstanceAttribute, Reply, StandbyRequest, StopInstances, TagSpecification,
+    TagsRequest, Volume,
+};
+use rehome_ec2_emulator::core::{Config, Consistency};
 use rehome_ec2_emulator::disks::Content;
 use rehome_ec2_emulator::face::Emulator;
-use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, Tags, Volume, VolumeSpec, VolumeState};
+use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// A volume that never was.
+const GONE: &str = "vol-0123456789abcdef0";
 
 struct Scene {
     ec2: Emulator,
@@ -49,6 +56,10 @@ fn scene() -> Scene {
     scene_with(Config::default())
 }
 
+fn stop(instance: &InstanceId) -> Action {
+    Action::StopInstances(StopInstances { instance_ids: vec![instance.clone()], ..StopInstances::default() })
+}
+
 impl Scene {
     async fn call(&self, action: Action) -> Result<Reply, ApiError> {
         self.ec2.request(&action, false).await
@@ -60,49 +71,53 @@ impl Scene {
     }
 
     async fn snapshot(&self) -> Result<SnapshotId, ApiError> {
-        let request = SnapshotRequest {
-            instance: self.instance.clone(),
+        let tags = Tags::from([("run".to_owned(), "1".to_owned())]);
+        let request = CreateSnapshots {
             exclude_boot_volume: true,
-            exclude_data_volumes: Vec::new(),
-            description: String::new(),
-            tags: Tags::from([("run".to_owned(), "1".to_owned())]),
+            tag_specifications: vec![TagSpecification::new("snapshot", tags)],
+            ..CreateSnapshots::of(self.instance.clone())
         };
         match self.call(Action::CreateSnapshots(request)).await? {
-            Reply::Snapshots(made) => Ok(made[0].id.clone()),
+            Reply::SnapshotSet(made) => Ok(made[0].id.clone()),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn create(&self, request: VolumeRequest) -> Result<Volume, ApiError> {
+    async fn create(&self, request: CreateVolume) -> Result<Volume, ApiError> {
         match self.call(Action::CreateVolume(request)).await? {
-            Reply::Volumes(mut made) => Ok(made.remove(0)),
+            Reply::Volume(made) => Ok(made),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn volumes(&self, filter: Filter) -> Vec<Volume> {
-        match self.call(Action::DescribeVolumes { ids: Vec::new(), filters: vec![filter] }).await {
-            Ok(Reply::Volumes(found)) => found,
+    async fn volumes(&self, by: DescribeById) -> Vec<Volume> {
+        match self.call(Action::DescribeVolumes(by)).await {
+            Ok(Reply::Volumes(page)) => page.items,
             other => panic!("{other:?}"),
         }
     }
 
     async fn volume(&self, id: &VolumeId) -> Volume {
-        self.volumes(Filter::new("volume-id", id.as_str())).await.remove(0)
+        self.volumes(DescribeById::filter("volume-id", id.as_str())).await.remove(0)
     }
 }
 
-fn blank(zone: Zone, size_gib: u32, token: &str) -> VolumeRequest {
-    let token = Some(token.to_owned());
-    VolumeRequest { zone, snapshot: None, spec: spec(size_gib), multi_attach: false, tags: Tags::new(), token }
+fn blank(zone: Zone, size_gib: i64, token: &str) -> CreateVolume {
+    CreateVolume {
+        availability_zone: Some(zone),
+        size: Some(size_gib),
+        volume_type: Some("gp3".to_owned()),
+        client_token: Some(token.to_owned()),
+        ..CreateVolume::default()
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_is_pending_first_and_no_volume_is_made_from_it_until_it_is_completed() {
-    let scene = scene();
+    let scene = scene_with(Config { consistency: Consistency::strong(), ..Config::default() });
     let snapshot = scene.snapshot().await.expect("taken");
     let mut request = blank(zone("a"), 10, "t");
-    request.snapshot = Some(snapshot.clone());
+    request.snapshot_id = Some(snapshot.clone());
     let error = scene.create(request.clone()).await.expect_err("it is pending");
     assert_eq!(error.code, "IncorrectState");
     assert_eq!(error.message, format!("Snapshot '{snapshot}' is not 'completed'."));
@@ -150,16 +165,19 @@ async fn a_snapshot_has_what_was_synced_and_not_what_is_in_memory() {
 async fn what_was_just_created_is_not_shown_for_a_moment() {
     let scene = scene();
     let snapshot = scene.snapshot().await.expect("taken");
-    let by_tag = || Action::DescribeSnapshots { ids: Vec::new(), filters: vec![Filter::new("tag:run", "1")] };
-    assert_eq!(scene.call(by_tag()).await, Ok(Reply::Snapshots(Vec::new())), "a negative look proves nothing");
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    match scene.call(by_tag()).await {
-        Ok(Reply::Snapshots(found)) => {
-            assert_eq!(found.len(), 1);
-            assert_eq!((&found[0].id, found[0].state), (&snapshot, SnapshotState::Pending));
-        }
+    let by_tag = || {
+        let filters = DescribeById::filter("tag:run", "1").filters;
+        Action::DescribeSnapshots(DescribeSnapshots { filters, ..DescribeSnapshots::default() })
+    };
+    let shown = |reply: Result<Reply, ApiError>| match reply {
+        Ok(Reply::Snapshots(page)) => page.items,
         other => panic!("{other:?}"),
-    }
+    };
+    assert_eq!(shown(scene.call(by_tag()).await), Vec::new(), "a negative look proves nothing");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let found = shown(scene.call(by_tag()).await);
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].id, found[0].state), (&snapshot, SnapshotState::Pending));
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,24 +197,27 @@ async fn a_volume_under_a_bad_key_fails_after_it_was_accepted_and_burns_its_toke
     config.bad_keys.insert("key/bad".to_owned());
     let scene = scene_with(config);
     let mut request = blank(zone("a"), 10, "burned");
-    request.spec.kms_key_id = Some("key/bad".to_owned());
+    request.encrypted = Some(true);
+    request.kms_key_id = Some("key/bad".to_owned());
     let volume = scene.create(request.clone()).await.expect("accepted");
     tokio::time::sleep(MINUTE).await;
     assert_eq!(scene.volume(&volume.id).await.state, VolumeState::Error);
     assert_eq!(scene.create(request.clone()).await.expect_err("burned").code, "IdempotentParameterMismatch");
-    request.token = Some("burned-2".to_owned());
+    request.client_token = Some("burned-2".to_owned());
     scene.create(request).await.expect("a new token is accepted");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_volume_is_attached_in_its_zone_only_once_and_at_a_free_device() {
-    let scene = scene();
+    let scene = scene_with(Config { consistency: Consistency::strong(), ..Config::default() });
     let elsewhere = scene.create(blank(zone("b"), 10, "b")).await.expect("made");
     let here = scene.create(blank(zone("a"), 10, "a")).await.expect("made");
-    let attach = |volume: &VolumeId, device: &str| Action::AttachVolume {
-        volume: volume.clone(),
-        instance: scene.instance.clone(),
-        device: device.to_owned(),
+    let attach = |volume: &VolumeId, device: &str| {
+        Action::AttachVolume(AttachVolume {
+            volume_id: volume.clone(),
+            instance_id: scene.instance.clone(),
+            device: device.to_owned(),
+        })
     };
     let (code, message) = scene.refused(attach(&here.id, "/dev/xvdg")).await;
     assert_eq!((code.as_str(), message), ("IncorrectState", format!("{} is not 'available'.", here.id)));
@@ -215,7 +236,7 @@ async fn a_volume_is_attached_in_its_zone_only_once_and_at_a_free_device() {
 #[tokio::test(start_paused = true)]
 async fn a_mounted_volume_stays_busy_until_it_is_unmounted() {
     let scene = scene();
-    let detach = Action::DetachVolume { volume: scene.volume.clone(), instance: None };
+    let detach = Action::DetachVolume(DetachVolume::of(scene.volume.clone()));
     scene.call(detach.clone()).await.expect("begun");
     tokio::time::sleep(MINUTE).await;
     assert_eq!(scene.volume(&scene.volume).await.attachments[0].state, AttachmentState::Busy);
@@ -230,10 +251,10 @@ async fn a_mounted_volume_stays_busy_until_it_is_unmounted() {
 #[tokio::test(start_paused = true)]
 async fn an_attached_volume_is_not_deleted_and_one_that_is_gone_is_named() {
     let scene = scene();
-    let delete = |volume: &VolumeId| Action::DeleteVolume { volume: volume.clone() };
+    let delete = |volume: &VolumeId| Action::DeleteVolume(volume.clone());
     assert_eq!(scene.refused(delete(&scene.volume)).await.0, "VolumeInUse");
-    let (code, message) = scene.refused(delete(&VolumeId::from("vol-0gone"))).await;
-    assert_eq!((code.as_str(), message.as_str()), ("InvalidVolume.NotFound", "The volume 'vol-0gone' does not exist."));
+    let (code, message) = scene.refused(delete(&VolumeId::from(GONE))).await;
+    assert_eq!((code.as_str(), message), ("InvalidVolume.NotFound", format!("The volume '{GONE}' does not exist.")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,11 +263,11 @@ async fn a_volume_smaller_than_its_snapshot_an_unknown_zone_and_too_many_iops_ar
     let snapshot = scene.snapshot().await.expect("taken");
     tokio::time::sleep(MINUTE).await;
     let mut small = blank(zone("a"), 9, "small");
-    small.snapshot = Some(snapshot);
+    small.snapshot_id = Some(snapshot);
     assert_eq!(scene.create(small).await.expect_err("too small").code, "InvalidParameterValue");
     assert_eq!(scene.create(blank(zone("z"), 9, "z")).await.expect_err("no such zone").code, "InvalidZone.NotFound");
     let mut fast = blank(zone("a"), 9, "fast");
-    fast.spec.iops = Some(2_147_483_647);
+    fast.iops = Some(2_147_483_647);
     let error = scene.create(fast).await.expect_err("too fast");
     assert!(error.message.contains("iops of 2147483647 is too high; maximum is 80000"), "{}", error.message);
 }
@@ -254,15 +275,15 @@ async fn a_volume_smaller_than_its_snapshot_an_unknown_zone_and_too_many_iops_ar
 #[tokio::test(start_paused = true)]
 async fn describes_and_changes_are_throttled_by_buckets_of_their_own() {
     let scene = scene();
-    let now = || Action::DescribeVolumes { ids: Vec::new(), filters: Vec::new() };
+    let now = || Action::DescribeVolumes(DescribeById::filter("status", "*"));
     scene.ec2.with(|inner, at| {
         let mut asked = 0;
-        while inner.core.handle(at, &mut inner.disks, &now(), false).is_ok() {
+        while inner.core.handle(at, &Caller::default(), &mut inner.disks, &now(), false).is_ok() {
             asked += 1;
         }
         assert_eq!(asked, 100, "the bucket of describes holds 100");
-        let tags = Action::CreateTags { resource: scene.volume.to_string(), tags: Tags::new() };
-        assert_eq!(inner.core.handle(at, &mut inner.disks, &tags, false), Ok(Reply::Done));
+        let tags = TagsRequest { resources: vec![scene.volume.to_string()], ..TagsRequest::default() };
+        assert_eq!(inner.call(at, &Action::CreateTags(tags)), Ok(Reply::Done));
     });
     assert_eq!(scene.refused_at_once(now()), "RequestLimitExceeded");
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -272,9 +293,7 @@ async fn describes_and_changes_are_throttled_by_buckets_of_their_own() {
 impl Scene {
     /// The code of a refusal without the latency in which tokens come back.
     fn refused_at_once(&self, action: Action) -> String {
-        self.ec2.with(|inner, now| {
-            inner.core.handle(now, &mut inner.disks, &action, false).expect_err("refused").code
-        })
+        self.ec2.with(|inner, now| inner.call(now, &action).expect_err("refused").code)
     }
 }
 
@@ -288,8 +307,8 @@ async fn a_dry_run_tells_permission_only() {
         let error = scene.ec2.request(&action, true).await.expect_err("a dry run never succeeds");
         (error.status, error.code)
     }
-    // The volume does not even exist: a dry run does not look.
-    let delete = Action::DeleteVolume { volume: VolumeId::from("vol-0gone") };
+    // The volume does not even exist: permission is looked at first.
+    let delete = Action::DeleteVolume(VolumeId::from(GONE));
     assert_eq!(dry(delete).await, (403, "UnauthorizedOperation".to_owned()));
 }
 
@@ -297,14 +316,17 @@ async fn a_dry_run_tells_permission_only() {
 async fn a_stopped_instance_keeps_its_address_and_its_volumes_and_protection_holds() {
     let scene = scene();
     let instance = scene.instance.clone();
-    scene.call(Action::SetTerminationProtection { instance: instance.clone(), on: true }).await.expect("set");
-    assert_eq!(scene.refused(Action::TerminateInstances { instance: instance.clone() }).await.0, "OperationNotPermitted");
-    scene.call(Action::StopInstances { instance: instance.clone() }).await.expect("begun");
-    let start = Action::StartInstances { instance: instance.clone() };
+    let change = InstanceChange::DisableApiTermination(true);
+    let protect = ModifyInstanceAttribute { instance_id: instance.clone(), change };
+    scene.call(Action::ModifyInstanceAttribute(protect)).await.expect("set");
+    assert_eq!(scene.refused(Action::TerminateInstances(vec![instance.clone()])).await.0, "OperationNotPermitted");
+    scene.call(stop(&instance)).await.expect("begun");
+    let start = Action::StartInstances(vec![instance.clone()]);
     assert_eq!(scene.refused(start.clone()).await.0, "IncorrectInstanceState", "it is still stopping");
     tokio::time::sleep(MINUTE).await;
-    let describe = Action::DescribeInstances { ids: vec![instance], filters: Vec::new() };
-    let Ok(Reply::Instances(found)) = scene.call(describe).await else { panic!("it is described") };
+    let describe = Action::DescribeInstances(DescribeById::ids([&instance]));
+    let Ok(Reply::Instances(page)) = scene.call(describe).await else { panic!("it is described") };
+    let found = page.items;
     assert_eq!(found[0].state, InstanceState::Stopped);
     assert_eq!(found[0].private_ip.as_deref(), Some("10.0.0.5"));
     assert!(found[0].block_devices.iter().any(|device| device.volume == scene.volume));
@@ -318,13 +340,13 @@ async fn an_auto_scaling_group_terminates_a_stopped_member_and_its_volume_goes_w
         let group = inner.core.groups.entry("g".to_owned()).or_default();
         group.members.insert(scene.instance.clone(), "InService".to_owned());
     });
-    scene.call(Action::StopInstances { instance: scene.instance.clone() }).await.expect("begun");
+    scene.call(stop(&scene.instance)).await.expect("begun");
     // Groups look as time passes: a look a minute.
     for _ in 0..5 {
         tokio::time::sleep(MINUTE).await;
         scene.ec2.with(|_, _| ());
     }
-    assert_eq!(scene.volumes(Filter::new("volume-id", scene.volume.as_str())).await, Vec::new());
+    assert_eq!(scene.volumes(DescribeById::filter("volume-id", scene.volume.as_str())).await, Vec::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -334,10 +356,14 @@ async fn in_standby_it_does_not() {
         let group = inner.core.groups.entry("g".to_owned()).or_default();
         group.members.insert(scene.instance.clone(), "InService".to_owned());
     });
-    let enter = Action::EnterStandby { group: "g".to_owned(), instance: scene.instance.clone() };
-    scene.call(enter).await.expect("begun");
+    let enter = StandbyRequest {
+        auto_scaling_group_name: "g".to_owned(),
+        instance_ids: vec![scene.instance.clone()],
+        should_decrement_desired_capacity: true,
+    };
+    scene.call(Action::EnterStandby(enter)).await.expect("begun");
     tokio::time::sleep(MINUTE).await;
-    scene.call(Action::StopInstances { instance: scene.instance.clone() }).await.expect("begun");
+    scene.call(stop(&scene.instance)).await.expect("begun");
     for _ in 0..60 {
         tokio::time::sleep(MINUTE).await;
         scene.ec2.with(|_, _| ());

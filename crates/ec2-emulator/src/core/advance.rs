@@ -152,9 +152,13 @@ impl Core {
 
     /// The device is gone from the instance: so is the attachment.
     pub(crate) fn detached(&mut self, at: Millis, volume: &VolumeId, instance: &InstanceId) {
-        self.busy.remove(&(volume.clone(), instance.clone()));
         self.changing_volume(at, volume);
         self.changing_instance(at, instance);
+        self.forget_attachment(volume, instance);
+    }
+
+    fn forget_attachment(&mut self, volume: &VolumeId, instance: &InstanceId) {
+        self.busy.remove(&(volume.clone(), instance.clone()));
         if let Some(record) = self.volumes.get_mut(volume) {
             record.attachments.retain(|found| found.instance != *instance);
             if record.attachments.is_empty() && record.state == VolumeState::InUse {
@@ -166,11 +170,12 @@ impl Core {
         }
     }
 
-    /// As on EC2: a mounted volume stays `busy` until it is unmounted.
+    /// As on EC2: a mounted volume stays `busy` until it is unmounted. When that was is not known here, only that it was
+    /// before now: so it shows at once.
     fn look_at_the_busy(&mut self, disks: &mut dyn Disks) {
         for (volume, instance) in self.busy.clone() {
             if disks.detach(&volume, &instance, false).is_ok() {
-                self.detached(self.now, &volume, &instance);
+                self.forget_attachment(&volume, &instance);
             }
         }
     }
