@@ -1,1 +1,22 @@
 //! The cloud and host ports on the AWS SDK; the only crate that depends on it.
+//!
+//! In: AWS's standard configuration and credential chain. Out: [`AwsCloud`], which is `rehome_ports::Cloud`, and
+//! [`SsmHosts`], which is `rehome_ports::Hosts`. The SDK's own retries are off: reads are sent again here, within
+//! named limits; a call that changes something is sent once, and what its error means is for the caller to decide.
+
+mod auto_scaling;
+mod cloud;
+mod connect;
+mod convert;
+mod error;
+mod filters;
+mod instances;
+mod permissions;
+mod retry;
+mod snapshots;
+mod ssm;
+mod volumes;
+
+pub use cloud::AwsCloud;
+pub use connect::{ConnectError, Options, connect, with_config};
+pub use ssm::SsmHosts;

@@ -1,10 +1,12 @@
 //! The ports: what rehome asks of a cloud, of hosts and of pods.
 //!
 //! In: the model's nouns. Out: traits whose documentation is their contract (idempotent or not, what a lost reply
-//! means, what "already so" answers, which errors mean retry, wait, decide or stop). The suites that
-//! every implementation must pass stand with the emulator (crate `ec2-emulator`) and run over both its faces.
+//! means, what "already so" answers, which errors mean retry, wait, decide or stop). The suite that
+//! every `Cloud` must pass is `contract` (behind a feature of that name); it runs over both faces of the emulator.
 
 mod cloud;
+#[cfg(feature = "contract")]
+pub mod contract;
 mod error;
 mod hosts;
 mod pods;

@@ -36,12 +36,11 @@ pub(crate) async fn run(command: &mut Command, input: String, limit: Duration) -
             let _ = stdin.write_all(input.as_bytes()).await;
         })
     });
-    let status = match tokio::time::timeout(limit, child.wait()).await {
-        Ok(status) => Some(status?),
-        Err(_) => {
-            child.kill().await?;
-            None
-        }
+    let status = if let Ok(status) = tokio::time::timeout(limit, child.wait()).await {
+        Some(status?)
+    } else {
+        child.kill().await?;
+        None
     };
     if let Some(writer) = writer {
         writer.abort();

@@ -1,5 +1,7 @@
 //! Scripts through an `ssh` that is a shell script: it runs the remote command here, or fails as ssh fails.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers are tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,103 @@
+//! Auto Scaling: who is in a group, and who is out of its care.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_autoscaling::types::{AutoScalingGroup, AutoScalingInstanceDetails};
+use rehome_model::cloud::AutoScalingMembership;
+use rehome_model::ids::InstanceId;
+use rehome_ports::CloudError;
+
+use crate::cloud::AwsCloud;
+use crate::error::cloud_error;
+use crate::retry::read;
+
+const DESCRIBE: &str = "DescribeAutoScalingInstances";
+/// DescribeAutoScalingInstances takes at most 50 ids (Auto Scaling API reference).
+const MEMBERS_PER_CALL: usize = 50;
+
+impl AwsCloud {
+    /// The membership of those instances that are in a group.
+    pub(crate) async fn memberships(
+        &self,
+        instances: impl Iterator<Item = &InstanceId>,
+    ) -> Result<BTreeMap<InstanceId, AutoScalingMembership>, CloudError> {
+        let ids: Vec<String> = instances.map(ToString::to_string).collect();
+        let mut found = BTreeMap::new();
+        for ids in ids.chunks(MEMBERS_PER_CALL) {
+            let mut token = None;
+            loop {
+                let page = read(|| async {
+                    let call = self.auto_scaling.describe_auto_scaling_instances();
+                    let call = call.set_instance_ids(Some(ids.to_vec())).set_next_token(token.clone());
+                    call.send().await.map_err(|error| cloud_error(DESCRIBE, &error))
+                })
+                .await?;
+                found.extend(page.auto_scaling_instances().iter().filter_map(membership));
+                token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+                if token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The members of a group; none if there is no such group.
+    pub(crate) async fn group_members(&self, group: &str) -> Result<Vec<InstanceId>, CloudError> {
+        let said = read(|| async {
+            let call = self.auto_scaling.describe_auto_scaling_groups().auto_scaling_group_names(group);
+            call.send().await.map_err(|error| cloud_error("DescribeAutoScalingGroups", &error))
+        })
+        .await?;
+        let members = said.auto_scaling_groups().iter().flat_map(AutoScalingGroup::instances);
+        Ok(members.filter_map(|member| member.instance_id()).map(InstanceId::new).collect())
+    }
+
+    /// "Already so" has no code of its own (it is a ValidationError, as everything is), so the state is looked at.
+    pub(crate) async fn standby(&self, group: &str, instance: &InstanceId, enter: bool) -> Result<(), CloudError> {
+        let sent = if enter {
+            let call = self.auto_scaling.enter_standby().auto_scaling_group_name(group);
+            let call = call.instance_ids(instance.as_str()).should_decrement_desired_capacity(true);
+            call.send().await.map(|_| ()).map_err(|error| cloud_error("EnterStandby", &error))
+        } else {
+            let call = self.auto_scaling.exit_standby().auto_scaling_group_name(group);
+            let call = call.instance_ids(instance.as_str());
+            call.send().await.map(|_| ()).map_err(|error| cloud_error("ExitStandby", &error))
+        };
+        let Err(error) = sent else { return Ok(()) };
+        if error.code != "ValidationError" {
+            return Err(error);
+        }
+        let membership = self.memberships(std::iter::once(instance)).await?.remove(instance);
+        match membership {
+            Some(found) if found.group == group && is_so(&found.lifecycle_state, enter) => Ok(()),
+            _ => Err(error),
+        }
+    }
+}
+
+fn membership(from: &AutoScalingInstanceDetails) -> Option<(InstanceId, AutoScalingMembership)> {
+    let group = from.auto_scaling_group_name()?.to_owned();
+    let lifecycle_state = from.lifecycle_state()?.to_owned();
+    Some((InstanceId::new(from.instance_id()?), AutoScalingMembership { group, lifecycle_state }))
+}
+
+/// Whether a lifecycle state is the wanted one, or on its way to it ("Amazon EC2 Auto Scaling instance lifecycle").
+fn is_so(lifecycle_state: &str, standby: bool) -> bool {
+    if standby {
+        matches!(lifecycle_state, "Standby" | "EnteringStandby")
+    } else {
+        matches!(lifecycle_state, "InService" | "Pending" | "Pending:Wait" | "Pending:Proceed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_so;
+
+    #[test]
+    fn a_member_on_its_way_is_already_so_and_one_that_is_leaving_is_not() {
+        assert!(is_so("EnteringStandby", true) && is_so("Pending", false));
+        assert!(!is_so("Terminating", true) && !is_so("Terminating", false) && !is_so("InService", true));
+    }
+}

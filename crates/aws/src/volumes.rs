@@ -1,0 +1,146 @@
+//! Volumes.
+
+use aws_sdk_ec2::operation::create_volume::CreateVolumeOutput;
+use aws_sdk_ec2::types::{self as ec2, ResourceType, VolumeType};
+use rehome_model::cloud::{AttachmentState, Volume, VolumeSpec};
+use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_ports::{CloudError, CreateVolume, VolumeFilter};
+
+use crate::cloud::AwsCloud;
+use crate::convert;
+use crate::error::cloud_error;
+use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
+use crate::retry::read;
+
+const DESCRIBE: &str = "DescribeVolumes";
+const CREATE: &str = "CreateVolume";
+
+impl AwsCloud {
+    /// Volumes in the order of ids. Ids go into a filter: asked by id, EC2 fails the whole call for an unknown one.
+    pub(crate) async fn volumes(&self, wanted: &VolumeFilter) -> Result<Vec<Volume>, CloudError> {
+        let mut found = Vec::new();
+        match wanted {
+            VolumeFilter::Ids(ids) => {
+                for ids in ids.chunks(IDS_PER_CALL) {
+                    let ids = filter("volume-id", ids.iter().map(ToString::to_string));
+                    self.volume_pages(vec![ids], &mut found).await?;
+                }
+            }
+            VolumeFilter::Tags(tags) => {
+                self.volume_pages(tag_filters(tags), &mut found).await?;
+                found.retain(|volume| carries(&volume.tags, tags));
+            }
+        }
+        found.sort_by(|one, other| one.id.cmp(&other.id));
+        found.dedup_by(|one, other| one.id == other.id);
+        Ok(found)
+    }
+
+    async fn volume_pages(&self, filters: Vec<ec2::Filter>, found: &mut Vec<Volume>) -> Result<(), CloudError> {
+        let mut token = None;
+        loop {
+            let page = read(|| async {
+                let call = self.ec2.describe_volumes().set_filters(Some(filters.clone())).max_results(PAGE);
+                call.set_next_token(token.clone()).send().await.map_err(|error| cloud_error(DESCRIBE, &error))
+            })
+            .await?;
+            for volume in page.volumes() {
+                found.push(convert::volume(DESCRIBE, volume)?);
+            }
+            token = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if token.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Encryption and key are not asked for: a volume from an encrypted snapshot has the snapshot's key.
+    pub(crate) async fn volume_from_snapshot(&self, request: &CreateVolume) -> Result<Volume, CloudError> {
+        let VolumeSpec { volume_type, size_gib, iops, throughput_mib_s, .. } = &request.spec;
+        let too_large = |_| CloudError::new(CREATE, "InvalidParameterValue", "a number is out of EC2's range");
+        let number = |value: Option<u32>| value.map(i32::try_from).transpose().map_err(too_large);
+        let call = self.ec2.create_volume().snapshot_id(request.snapshot.as_str());
+        let sent = call
+            .availability_zone(request.zone.as_str())
+            .volume_type(VolumeType::from(volume_type.as_str()))
+            .set_size(number(Some(*size_gib))?)
+            .set_iops(number(*iops)?)
+            .set_throughput(number(*throughput_mib_s)?)
+            .set_tag_specifications(tag_specifications(ResourceType::Volume, &request.tags))
+            .client_token(&request.token)
+            .send()
+            .await;
+        let made = sent.map_err(|error| cloud_error(CREATE, &error))?;
+        convert::volume(CREATE, &as_volume(&made))
+    }
+
+    /// A lost reply and a second call meet an error here; whether the volume is there already only a describe tells.
+    pub(crate) async fn attach(
+        &self,
+        volume: &VolumeId,
+        instance: &InstanceId,
+        device: &str,
+    ) -> Result<(), CloudError> {
+        let call = self.ec2.attach_volume().volume_id(volume.as_str()).instance_id(instance.as_str());
+        let sent = call.device(device).send().await.map_err(|error| cloud_error("AttachVolume", &error));
+        let Err(error) = sent else { return Ok(()) };
+        if !matches!(error.code.as_str(), "VolumeInUse" | "InvalidParameterValue" | "IncorrectState") {
+            return Err(error);
+        }
+        match self.attachment_state(volume, instance).await? {
+            Some(AttachmentState::Attaching | AttachmentState::Attached) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// Never forced. EC2 says IncorrectState both of a volume that is detached and of one it will not detach.
+    pub(crate) async fn detach(&self, volume: &VolumeId, instance: &InstanceId) -> Result<(), CloudError> {
+        let call = self.ec2.detach_volume().volume_id(volume.as_str()).instance_id(instance.as_str());
+        let sent = call.send().await.map_err(|error| cloud_error("DetachVolume", &error));
+        let Err(error) = sent else { return Ok(()) };
+        match error.code.as_str() {
+            "InvalidAttachment.NotFound" | "InvalidVolume.NotFound" => Ok(()),
+            "IncorrectState" => match self.attachment_state(volume, instance).await? {
+                Some(AttachmentState::Attaching | AttachmentState::Attached) => Err(error),
+                _ => Ok(()),
+            },
+            _ => Err(error),
+        }
+    }
+
+    async fn attachment_state(
+        &self,
+        volume: &VolumeId,
+        instance: &InstanceId,
+    ) -> Result<Option<AttachmentState>, CloudError> {
+        let found = self.volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
+        let mut attachments = found.into_iter().flat_map(|volume| volume.attachments);
+        Ok(attachments.find(|attachment| attachment.instance == *instance).map(|attachment| attachment.state))
+    }
+
+    /// A volume's zone, if EC2 shows the volume.
+    pub(crate) async fn zone_of(&self, volume: &VolumeId) -> Result<Option<String>, CloudError> {
+        let found = self.volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
+        Ok(found.into_iter().next().map(|volume| volume.zone.0))
+    }
+}
+
+/// CreateVolume answers a volume in a type of its own.
+fn as_volume(made: &CreateVolumeOutput) -> ec2::Volume {
+    ec2::Volume::builder()
+        .set_volume_id(made.volume_id().map(str::to_owned))
+        .set_state(made.state().cloned())
+        .set_availability_zone(made.availability_zone().map(str::to_owned))
+        .set_volume_type(made.volume_type().cloned())
+        .set_size(made.size())
+        .set_iops(made.iops())
+        .set_throughput(made.throughput())
+        .set_encrypted(made.encrypted())
+        .set_kms_key_id(made.kms_key_id().map(str::to_owned))
+        .set_multi_attach_enabled(made.multi_attach_enabled())
+        .set_snapshot_id(made.snapshot_id().map(str::to_owned))
+        .set_create_time(made.create_time().copied())
+        .set_attachments(Some(made.attachments().to_vec()))
+        .set_tags(Some(made.tags().to_vec()))
+        .build()
+}

@@ -1,0 +1,46 @@
+//! Who calls, and what it may do.
+
+use rehome_model::cloud::{InstanceState, Tags};
+
+use super::check::{Checked, Under, capture, fails, holds, same};
+use crate::error::ErrorClass;
+
+pub(super) async fn caller(under: Under<'_>) -> Checked {
+    let caller = under.cloud.caller().await?;
+    let full = !caller.account.is_empty() && caller.arn.starts_with("arn:") && !caller.region.is_empty();
+    holds(full, || format!("{caller:?}"))
+}
+
+pub(super) async fn denied(under: Under<'_>) -> Checked {
+    let instance = under.world.instance(&Tags::new()).await;
+    let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
+    let (instances, volumes) = ([instance], [volume]);
+    same("nothing denied", &under.cloud.denied_actions(&instances, &volumes).await?, &Vec::new())?;
+    under.world.set_denied("CreateSnapshots", true).await;
+    let denied = under.cloud.denied_actions(&instances, &volumes).await;
+    under.world.set_denied("CreateSnapshots", false).await;
+    same("the denied actions", &denied?, &vec!["ec2:CreateSnapshots".to_owned()])
+}
+
+pub(super) async fn dry_runs_change_nothing(under: Under<'_>) -> Checked {
+    let instance = under.world.instance(&Tags::new()).await;
+    let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
+    let before = (under.instance(&instance).await?, under.volume(&volume).await?);
+    under.cloud.denied_actions(std::slice::from_ref(&instance), std::slice::from_ref(&volume)).await?;
+    under.world.settle().await;
+    same("the world after", &(under.instance(&instance).await?, under.volume(&volume).await?), &before)
+}
+
+pub(super) async fn denied_call_stops(under: Under<'_>) -> Checked {
+    let instance = under.world.instance(&Tags::new()).await;
+    under.world.volume(&instance, "/dev/xvdf", 1).await;
+    under.world.set_denied("StopInstances", true).await;
+    under.world.set_denied("CreateSnapshots", true).await;
+    let (stopped, captured) =
+        (under.cloud.stop_instance(&instance).await, under.cloud.create_snapshots(&capture(&instance, "d")).await);
+    under.world.set_denied("StopInstances", false).await;
+    under.world.set_denied("CreateSnapshots", false).await;
+    same("the class", &fails("UnauthorizedOperation", stopped)?.class(), &ErrorClass::Stop)?;
+    same("the operation", &fails("UnauthorizedOperation", captured)?.operation, &"CreateSnapshots")?;
+    same("the state", &under.instance(&instance).await?.state, &InstanceState::Running)
+}
