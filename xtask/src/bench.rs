@@ -27,7 +27,10 @@ pub fn bench() -> Result<bool> {
     println!("binary without the AWS SDK  {:.1} MiB", size as f64 / f64::from(1 << 20));
     println!("start-up (--version)        {start:?}");
     println!("demo, 3 members             {three:?}");
-    println!("demo, 30 members            {thirty:?}, {:.1} times that of 3", thirty.as_secs_f64() / three.as_secs_f64());
+    println!(
+        "demo, 30 members            {thirty:?}, {:.1} times that of 3",
+        thirty.as_secs_f64() / three.as_secs_f64()
+    );
     Ok(true)
 }
 

@@ -1,6 +1,7 @@
 //! The project's own tasks.
 
 mod bench;
+mod control_plane;
 mod test;
 
 use std::process::ExitCode;
@@ -20,12 +21,16 @@ enum Task {
     Test,
     /// Measure the demo and the binary; ratios where two things are compared.
     Bench,
+    /// Try the engine against a real Kubernetes control plane (built from its Go modules: ten minutes the first time).
+    #[command(name = "control-plane")]
+    ControlPlane,
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Test => test::test(),
         Task::Bench => bench::bench(),
+        Task::ControlPlane => control_plane::test(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -29,7 +29,9 @@ pub fn test() -> Result<bool> {
     } else {
         count.skipped.push("dependencies: cargo-deny is not installed (`cargo install cargo-deny`)".to_owned());
     }
-    count.skipped.push("lab: it has not landed yet; nothing was tried against a real Kubernetes or Cassandra".to_owned());
+    count
+        .skipped
+        .push("lab: it has not landed yet; nothing was tried against a real Kubernetes or Cassandra".to_owned());
     for skipped in &count.skipped {
         println!("not run: {skipped}");
     }
@@ -93,10 +95,8 @@ fn cargo_test(count: &mut Count) -> Result<()> {
 /// `test result: ok. 11 passed; 0 failed; 0 ignored; ...`
 fn result_line(line: &str) -> Option<(u64, u64, u64)> {
     let rest = line.strip_prefix("test result: ")?;
-    let number = |word: &str| {
-        rest.split([';', '.'])
-            .find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok())
-    };
+    let number =
+        |word: &str| rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
     Some((number("passed")?, number("failed")?, number("ignored")?))
 }
 

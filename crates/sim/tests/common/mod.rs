@@ -18,6 +18,8 @@ pub struct Stage {
     pub control: Arc<Control>,
     pub ports: SimPorts,
     pub migration: Migration,
+    /// A real cluster instead of the simulated one.
+    pub kube: Option<kube::Client>,
     drivers: std::cell::Cell<u32>,
 }
 
@@ -44,7 +46,11 @@ impl Stage {
         let control = Control::new();
         let ports = SimPorts::new(&world, &control);
         let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
-        Self { world, control, ports, migration, drivers: std::cell::Cell::new(0) }
+        Self { world, control, ports, migration, kube: None, drivers: std::cell::Cell::new(0) }
+    }
+
+    fn kube(&self) -> kube::Client {
+        self.kube.clone().unwrap_or_else(|| self.ports.kube())
     }
 
     pub fn profile(&self) -> &'static dyn Profile {
@@ -52,7 +58,7 @@ impl Stage {
     }
 
     pub async fn survey(&self) -> Survey {
-        let (cloud, hosts, kube) = (self.ports.cloud(), self.ports.hosts(), self.ports.kube());
+        let (cloud, hosts, kube) = (self.ports.cloud(), self.ports.hosts(), self.kube());
         let ports = rehome_survey::Ports {
             cloud: cloud.as_ref(),
             hosts: hosts.as_ref(),
@@ -81,7 +87,7 @@ impl Stage {
                 cloud: self.ports.cloud(),
                 hosts: self.ports.hosts(),
                 pods: self.ports.pods(),
-                kube: self.ports.kube(),
+                kube: self.kube(),
             },
             clock: Clock::starting_at(self.world.ec2().now()),
             holder: format!("driver-{}", self.drivers.get()),

@@ -1,0 +1,184 @@
+//! `cargo xtask control-plane`: a real etcd, kube-apiserver, controller-manager and scheduler on loopback, without
+//! nodes, built from the Go module proxy into the cache.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long the apiserver may take to be ready.
+const READY: Duration = Duration::from_secs(60);
+const SERVER: &str = "https://127.0.0.1:16443";
+/// The one user; loopback only, and gone with the state directory.
+const TOKEN: &str = "control-plane-test";
+
+/// Starts the control plane, runs the tests that need it, and stops it again.
+pub fn test() -> Result<bool> {
+    let binary = build()?;
+    let state = tempdir()?;
+    let plane = Plane::start(&binary, &state)?;
+    let status = Command::new("cargo")
+        .args(["test", "--package", "rehome-sim", "--test", "control_plane", "--", "--ignored", "--nocapture"])
+        .env("REHOME_CONTROL_PLANE", state.join("kubeconfig"))
+        .status()
+        .context("cargo test")?;
+    drop(plane);
+    fs::remove_dir_all(&state)?;
+    Ok(status.success())
+}
+
+fn cache() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let home = || variable("HOME").map(|home| home.join(".cache"));
+    variable("REHOME_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("rehome")))
+        .context("none of REHOME_CACHE, XDG_CACHE_HOME and HOME is set")
+}
+
+/// All components in one binary, rebuilt when its sources change. Cold: about ten minutes on two cores.
+fn build() -> Result<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/kubernetes");
+    let cache = cache()?.join("go");
+    fs::create_dir_all(&cache)?;
+    let binary = cache.join("lab-k8s");
+    println!("== building Kubernetes (cached in {})", cache.display());
+    let version = "-X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 \
+                   -X k8s.io/component-base/version.gitMinor=34";
+    let status = Command::new("go")
+        .current_dir(&sources)
+        .args(["build", "-trimpath", "-ldflags", &format!("-s -w {version}"), "-o"])
+        .arg(&binary)
+        .arg(".")
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false")
+        .env("GOMODCACHE", cache.join("mod"))
+        .env("GOCACHE", cache.join("build"))
+        .status()
+        .context("go is needed to build Kubernetes")?;
+    if !status.success() {
+        bail!("Kubernetes was not built");
+    }
+    Ok(binary)
+}
+
+fn tempdir() -> Result<PathBuf> {
+    let path = std::env::temp_dir().join(format!("rehome-control-plane-{}", std::process::id()));
+    fs::create_dir_all(&path)?;
+    Ok(path)
+}
+
+/// Running components; they end with this value.
+struct Plane {
+    children: Vec<(&'static str, Child)>,
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        for (_, child) in self.children.iter_mut().rev() {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Plane {
+    fn start(binary: &Path, state: &Path) -> Result<Self> {
+        let mut plane = Self { children: Vec::new() };
+        prepare(state)?;
+        let path = |name: &str| state.join(name).display().to_string();
+        let kubeconfig = path("kubeconfig");
+        plane.spawn(binary, state, "etcd", &[format!("-data-dir={}", path("etcd"))])?;
+        let apiserver = [
+            "--etcd-servers=http://127.0.0.1:12379".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--secure-port=16443".to_owned(),
+            "--advertise-address=127.0.0.1".to_owned(),
+            "--endpoint-reconciler-type=none".to_owned(),
+            format!("--cert-dir={}", path("certificates")),
+            format!("--token-auth-file={}", path("tokens.csv")),
+            "--authorization-mode=RBAC".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-signing-key-file={}", path("sa.key")),
+            format!("--service-account-key-file={}", path("sa.key")),
+            // Pods are made by the set's controller without a service account controller's help.
+            "--disable-admission-plugins=ServiceAccount".to_owned(),
+        ];
+        plane.spawn(binary, state, "kube-apiserver", &apiserver)?;
+        plane.wait_ready(binary, &kubeconfig, state)?;
+        let common = [format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".to_owned()];
+        // The binder's period stays the default: real clusters have it.
+        plane.spawn(binary, state, "kube-controller-manager", &common)?;
+        plane.spawn(binary, state, "kube-scheduler", &common)?;
+        Ok(plane)
+    }
+
+    fn spawn(&mut self, binary: &Path, state: &Path, name: &'static str, arguments: &[String]) -> Result<()> {
+        let log = fs::File::create(state.join(format!("{name}.log")))?;
+        let child = Command::new(binary)
+            .arg(name)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
+        self.children.push((name, child));
+        Ok(())
+    }
+
+    fn wait_ready(&mut self, binary: &Path, kubeconfig: &str, state: &Path) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let ready = Command::new(binary)
+                .args(["kubectl", "--kubeconfig", kubeconfig, "get", "--raw", "/readyz"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
+            if ready.success() {
+                println!("== the apiserver is ready after {:.1?}", started.elapsed());
+                return Ok(());
+            }
+            for (name, child) in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    let log = fs::read_to_string(state.join(format!("{name}.log"))).unwrap_or_default();
+                    let last: Vec<&str> = log.lines().rev().take(5).collect();
+                    bail!("{name} ended with {status}: {}", last.join("\n"));
+                }
+            }
+            if started.elapsed() > READY {
+                bail!("the apiserver is not ready after {READY:?}");
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+/// Key, token and kubeconfig.
+fn prepare(state: &Path) -> Result<()> {
+    let key = Command::new("openssl")
+        .args(["genrsa", "-out"])
+        .arg(state.join("sa.key"))
+        .arg("2048")
+        .stderr(Stdio::null())
+        .status()
+        .context("openssl")?;
+    if !key.success() {
+        bail!("openssl made no key");
+    }
+    fs::write(state.join("tokens.csv"), format!("{TOKEN},admin,admin,\"system:masters\"\n"))?;
+    let kubeconfig = format!(
+        "apiVersion: v1
+kind: Config
+clusters: [{{name: plane, cluster: {{server: \"{SERVER}\", insecure-skip-tls-verify: true}}}}]
+users: [{{name: admin, user: {{token: {TOKEN}}}}}]
+contexts: [{{name: plane, context: {{cluster: plane, user: admin}}}}]
+current-context: plane
+"
+    );
+    fs::write(state.join("kubeconfig"), kubeconfig)?;
+    Ok(())
+}
