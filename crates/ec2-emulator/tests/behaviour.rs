@@ -14,7 +14,7 @@ use rehome_ec2_emulator::face::Emulator;
 use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 /// A volume that never was.
 const GONE: &str = "vol-0123456789abcdef0";
 
@@ -285,15 +285,15 @@ async fn describes_and_changes_are_throttled_by_buckets_of_their_own() {
         let tags = TagsRequest { resources: vec![scene.volume.to_string()], ..TagsRequest::default() };
         assert_eq!(inner.call(at, &Action::CreateTags(tags)), Ok(Reply::Done));
     });
-    assert_eq!(scene.refused_at_once(now()), "RequestLimitExceeded");
+    assert_eq!(scene.refused_at_once(&now()), "RequestLimitExceeded");
     tokio::time::sleep(Duration::from_secs(1)).await;
     scene.call(now()).await.expect("20 tokens a second come back");
 }
 
 impl Scene {
     /// The code of a refusal without the latency in which tokens come back.
-    fn refused_at_once(&self, action: Action) -> String {
-        self.ec2.with(|inner, now| inner.call(now, &action).expect_err("refused").code)
+    fn refused_at_once(&self, action: &Action) -> String {
+        self.ec2.with(|inner, now| inner.call(now, action).expect_err("refused").code)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use quick_xml::escape::escape;
+use quick_xml::escape::partial_escape as escape;
 
 /// A document being written.
 #[derive(Default)]
