@@ -86,6 +86,41 @@ fn of_several_sstables_the_newest_cell_wins() {
     assert_eq!(merged.tokens.len(), 16);
 }
 
+/// A value of a case's `expected.json`, as text.
+fn text(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+#[test]
+fn the_disk_says_what_the_live_node_said_in_every_state_of_its_files() {
+    let cases = ["ring", "drained", "moved", "peer-left", "peer-other-port", "peer-deleted", "uncompressed"];
+    for case in cases {
+        let expected: serde_json::Value =
+            serde_json::from_slice(&fixture(&format!("cases/{case}/expected.json"))).unwrap();
+        let local = &expected["local"];
+        let found = identity(&files(&format!("cases/{case}/archive.tar.gz"))).unwrap_or_else(|e| panic!("{case}: {e}"));
+        assert_eq!(found.host_id, text(&local["host_id"]), "{case}");
+        assert_eq!(found.broadcast_address, local["broadcast_address"].as_str().map(str::to_owned), "{case}");
+        let mut tokens: Vec<i64> =
+            local["tokens"].as_array().unwrap().iter().map(|t| text(t).parse().unwrap()).collect();
+        tokens.sort_unstable();
+        let mut on_disk = found.tokens;
+        on_disk.sort_unstable();
+        assert_eq!(on_disk, tokens, "{case}");
+        let mut peers: Vec<(String, String)> = expected["peers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|peer| (text(&peer["peer"]), text(&peer["host_id"])))
+            .collect();
+        peers.sort();
+        let mut saved: Vec<(String, String)> =
+            found.peers.into_iter().map(|peer| (peer.address, peer.host_id.unwrap_or_default())).collect();
+        saved.sort();
+        assert_eq!(saved, peers, "{case}");
+    }
+}
+
 #[test]
 fn an_empty_directory_is_no_member() {
     assert_eq!(identity(&BTreeMap::new()), Err(IdentityError::NotCassandra));

@@ -98,9 +98,12 @@ pub fn identity(files: &BTreeMap<String, Vec<u8>>) -> Result<DiskIdentity, Ident
 fn peers(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Peer>, IdentityError> {
     let mut peers: Vec<Peer> = merged(&directory(files, "peers_v2-"))?
         .into_iter()
-        .filter_map(|(key, row)| Some(Peer { address: address(&key)?, host_id: plain(&row, "host_id").and_then(uuid) }))
+        .filter_map(|((key, _), row)| {
+            Some(Peer { address: address(&key)?, host_id: plain(&row, "host_id").and_then(uuid) })
+        })
         .collect();
     peers.sort();
+    peers.dedup();
     Ok(peers)
 }
 

@@ -43,7 +43,9 @@ pub enum SstableError {
         version: String,
     },
     /// A compressor this reader does not know.
-    #[error("{file} is compressed with {compressor}; this reads LZ4Compressor only: use Cassandra's own sstabledump")]
+    #[error(
+        "{file} is compressed with {compressor}; this reads LZ4Compressor and NoopCompressor: use Cassandra's own sstabledump"
+    )]
     UnsupportedCompressor {
         /// File.
         file: String,
@@ -70,10 +72,18 @@ pub(crate) struct Cell {
     pub kind: String,
 }
 
+/// A partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub key: Vec<u8>,
+    /// When all of it was deleted; what is newer lives.
+    pub deleted_at: Option<i64>,
+    pub rows: Vec<Row>,
+}
+
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    pub key: Vec<u8>,
     pub clustering: Vec<Vec<u8>>,
     pub deleted_at: Option<i64>,
     pub cells: Vec<Cell>,
@@ -93,17 +103,17 @@ fn component<'a>(directory: &'a Directory, base: &str, name: &str) -> Result<(St
     }
 }
 
-/// The rows of an sstable; `base` is `nb-1-big`.
-pub(crate) fn rows(directory: &Directory, base: &str) -> Result<Vec<Row>, SstableError> {
+/// The partitions of an sstable; `base` is `nb-1-big`.
+pub(crate) fn partitions(directory: &Directory, base: &str) -> Result<Vec<Partition>, SstableError> {
     let header = header(directory, base)?;
     let data = data(directory, base)?;
     let file = format!("{base}-Data.db");
     let mut bytes = Bytes::new(&file, &data);
-    let mut rows = Vec::new();
+    let mut partitions = Vec::new();
     while !bytes.is_empty() {
-        partition(&mut bytes, &header, &mut rows)?;
+        partitions.push(partition(&mut bytes, &header)?);
     }
-    Ok(rows)
+    Ok(partitions)
 }
 
 fn string(bytes: &[u8]) -> String {
@@ -168,7 +178,8 @@ fn data(directory: &Directory, base: &str) -> Result<Vec<u8>, SstableError> {
         let Some(chunk) = chunk else {
             return Err(SstableError::Damaged { file: data_file, offset: *start, what: "a chunk past the end" });
         };
-        if chunk.len() >= max_compressed {
+        // NoopCompressor is what `flush_compression: none` of cassandra.yaml writes.
+        if chunk.len() >= max_compressed || compressor == "NoopCompressor" {
             plain.extend_from_slice(chunk);
         } else if compressor == "LZ4Compressor" {
             plain.extend(decompress(&data_file, *start, chunk, length as usize)?);
@@ -235,23 +246,25 @@ mod cell_flag {
     pub(super) const USE_ROW_TTL: u8 = 0x10;
 }
 
-fn partition(bytes: &mut Bytes<'_>, header: &Header, rows: &mut Vec<Row>) -> Result<(), SstableError> {
+fn partition(bytes: &mut Bytes<'_>, header: &Header) -> Result<Partition, SstableError> {
     let key = bytes.with_short_length()?.to_vec();
-    // The partition's own deletion: local time in 4 bytes, timestamp in 8.
-    let (_local, _deleted) = (bytes.u32()?, bytes.u64()?);
+    // The partition's own deletion: local time in 4 bytes, timestamp in 8, the least one for none (DeletionTime.LIVE).
+    let (_local, deleted) = (bytes.u32()?, bytes.u64()?.cast_signed());
+    let deleted_at = (deleted != i64::MIN).then_some(deleted);
+    let mut rows = Vec::new();
     loop {
         let flags = bytes.u8()?;
         if flags & row_flag::END_OF_PARTITION != 0 {
-            return Ok(());
+            return Ok(Partition { key, deleted_at, rows });
         }
         if flags & (row_flag::IS_MARKER | row_flag::EXTENDED) != 0 {
             return Err(bytes.error("a range deletion or static row, which these tables do not have"));
         }
-        rows.push(row(bytes, header, &key, flags)?);
+        rows.push(row(bytes, header, flags)?);
     }
 }
 
-fn row(bytes: &mut Bytes<'_>, header: &Header, key: &[u8], flags: u8) -> Result<Row, SstableError> {
+fn row(bytes: &mut Bytes<'_>, header: &Header, flags: u8) -> Result<Row, SstableError> {
     let delta = |value: u64| header.min_timestamp.wrapping_add(value.cast_signed());
     let mut clustering = Vec::new();
     if !header.clustering.is_empty() {
@@ -300,7 +313,7 @@ fn row(bytes: &mut Bytes<'_>, header: &Header, key: &[u8], flags: u8) -> Result<
             cells.push(cell(bytes, name, kind, timestamp, false, &delta)?);
         }
     }
-    Ok(Row { key: key.to_vec(), clustering, deleted_at, cells })
+    Ok(Row { clustering, deleted_at, cells })
 }
 
 /// The type of a multi-cell collection's values; a set's are empty.

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::sstable::{Cell, Directory, SstableError, rows};
+use super::sstable::{Cell, Directory, SstableError, partitions};
 
 /// A row after the merge: column -> element of a collection (empty for a plain column) -> value.
 pub(crate) type Merged = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// Where a row is: partition key and clustering.
+pub(crate) type Key = (Vec<u8>, Vec<Vec<u8>>);
 
 #[derive(Default)]
 struct Versions {
@@ -14,20 +17,28 @@ struct Versions {
     cells: BTreeMap<(String, Vec<u8>), Cell>,
 }
 
-/// Rows by partition key. Rows of one partition are merged into one: the tables read here have no clustering but
-/// peers_v2's port, and there a peer has one port.
-pub(crate) fn merged(directory: &Directory) -> Result<BTreeMap<Vec<u8>, Merged>, SstableError> {
-    let mut all: BTreeMap<Vec<u8>, Versions> = BTreeMap::new();
+/// The rows that live.
+pub(crate) fn merged(directory: &Directory) -> Result<BTreeMap<Key, Merged>, SstableError> {
+    let mut deleted: BTreeMap<Vec<u8>, Option<i64>> = BTreeMap::new();
+    let mut all: BTreeMap<Key, Versions> = BTreeMap::new();
     for base in bases(directory)? {
-        for row in rows(directory, &base)? {
-            let versions = all.entry(row.key).or_default();
-            versions.deleted_at = versions.deleted_at.max(row.deleted_at);
-            for cell in row.cells {
-                absorb(versions, cell);
+        for partition in partitions(directory, &base)? {
+            let whole = deleted.entry(partition.key.clone()).or_default();
+            *whole = (*whole).max(partition.deleted_at);
+            for row in partition.rows {
+                let versions = all.entry((partition.key.clone(), row.clustering)).or_default();
+                versions.deleted_at = versions.deleted_at.max(row.deleted_at);
+                for cell in row.cells {
+                    absorb(versions, cell);
+                }
             }
         }
     }
-    Ok(all.into_iter().map(|(key, versions)| (key, alive(versions))).filter(|(_, row)| !row.is_empty()).collect())
+    let rows = all.into_iter().map(|(key, mut versions)| {
+        versions.deleted_at = versions.deleted_at.max(deleted.get(&key.0).copied().flatten());
+        (key, alive(versions))
+    });
+    Ok(rows.filter(|(_, row)| !row.is_empty()).collect())
 }
 
 /// `nb-1-big` for every sstable; another format is refused rather than overlooked.
