@@ -1,8 +1,10 @@
 //! Volumes.
 
+use std::time::Duration;
+
 use aws_sdk_ec2::operation::create_volume::CreateVolumeOutput;
 use aws_sdk_ec2::types::{self as ec2, ResourceType, VolumeType};
-use rehome_model::cloud::{AttachmentState, Volume, VolumeSpec};
+use rehome_model::cloud::{Attachment, AttachmentState, Volume, VolumeSpec};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_ports::{CloudError, CreateVolume, VolumeFilter};
 
@@ -14,6 +16,9 @@ use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeVolumes";
 const CREATE: &str = "CreateVolume";
+/// How often, and how far apart, a describe is asked again that cannot be right yet (EC2 "Eventual consistency").
+const STALE_LOOKS: u32 = 6;
+const STALE_PAUSE: Duration = Duration::from_millis(500);
 
 impl AwsCloud {
     /// Volumes in the order of ids. Ids go into a filter: asked by id, EC2 fails the whole call for an unknown one.
@@ -87,10 +92,19 @@ impl AwsCloud {
         if !matches!(error.code.as_str(), "VolumeInUse" | "InvalidParameterValue" | "IncorrectState") {
             return Err(error);
         }
-        match self.attachment_state(volume, instance).await? {
-            Some(AttachmentState::Attaching | AttachmentState::Attached) => Ok(()),
-            _ => Err(error),
+        for _ in 0..STALE_LOOKS {
+            let shown = self.attachments(volume).await?;
+            if let Some(there) = shown.iter().find(|attachment| attachment.instance == *instance) {
+                let stays = matches!(there.state, AttachmentState::Attaching | AttachmentState::Attached);
+                return if stays { Ok(()) } else { Err(error) };
+            }
+            if error.code != "VolumeInUse" || !shown.is_empty() {
+                break;
+            }
+            // In use, and shown at no instance: the describe is behind.
+            tokio::time::sleep(STALE_PAUSE).await;
         }
+        Err(error)
     }
 
     /// Never forced. EC2 says IncorrectState both of a volume that is detached and of one it will not detach.
@@ -100,22 +114,21 @@ impl AwsCloud {
         let Err(error) = sent else { return Ok(()) };
         match error.code.as_str() {
             "InvalidAttachment.NotFound" | "InvalidVolume.NotFound" => Ok(()),
-            "IncorrectState" => match self.attachment_state(volume, instance).await? {
-                Some(AttachmentState::Attaching | AttachmentState::Attached) => Err(error),
-                _ => Ok(()),
-            },
+            "IncorrectState" => {
+                let shown = self.attachments(volume).await?;
+                let there = shown.iter().find(|attachment| attachment.instance == *instance);
+                match there.map(|attachment| attachment.state) {
+                    Some(AttachmentState::Attaching | AttachmentState::Attached) => Err(error),
+                    _ => Ok(()),
+                }
+            }
             _ => Err(error),
         }
     }
 
-    async fn attachment_state(
-        &self,
-        volume: &VolumeId,
-        instance: &InstanceId,
-    ) -> Result<Option<AttachmentState>, CloudError> {
+    async fn attachments(&self, volume: &VolumeId) -> Result<Vec<Attachment>, CloudError> {
         let found = self.volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
-        let mut attachments = found.into_iter().flat_map(|volume| volume.attachments);
-        Ok(attachments.find(|attachment| attachment.instance == *instance).map(|attachment| attachment.state))
+        Ok(found.into_iter().flat_map(|volume| volume.attachments).collect())
     }
 
     /// A volume's zone, if EC2 shows the volume.

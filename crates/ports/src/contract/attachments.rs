@@ -31,7 +31,6 @@ pub(super) async fn attached(under: Under<'_>) -> Checked {
 pub(super) async fn attach_twice(under: Under<'_>) -> Checked {
     let (instance, volume) = free_volume(under, "attach-twice").await?;
     under.cloud.attach_volume(&volume, &instance, "/dev/xvdp").await?;
-    under.cloud.attach_volume(&volume, &instance, "/dev/xvdp").await?;
     under.world.settle().await;
     under.cloud.attach_volume(&volume, &instance, "/dev/xvdp").await?;
     only(under.volume(&volume).await?.attachments).map(|_| ())

@@ -53,7 +53,6 @@ pub(super) async fn already_so(under: Under<'_>) -> Checked {
     under.cloud.set_standby(&group, &instance, false).await?;
     same("the state at first", &lifecycle(under, &instance).await?, &"InService".to_owned())?;
     under.cloud.set_standby(&group, &instance, true).await?;
-    under.cloud.set_standby(&group, &instance, true).await?;
     under.world.settle().await;
     under.cloud.set_standby(&group, &instance, true).await?;
     same("the state at last", &lifecycle(under, &instance).await?, &"Standby".to_owned())

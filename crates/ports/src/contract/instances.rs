@@ -109,10 +109,12 @@ pub(super) async fn protections(under: Under<'_>) -> Checked {
     for protection in [InstanceProtection::Termination, InstanceProtection::Stop] {
         for on in [false, true, true, false, false] {
             under.cloud.protect_instance(&instance, protection, on).await?;
+            under.world.settle().await;
             same("the protection", &under.cloud.is_protected(&instance, protection).await?, &on)?;
         }
     }
     under.cloud.protect_instance(&instance, InstanceProtection::Termination, true).await?;
+    under.world.settle().await;
     same("the other", &under.cloud.is_protected(&instance, InstanceProtection::Stop).await?, &false)
 }
 
@@ -134,6 +136,7 @@ pub(super) async fn deletion(under: Under<'_>) -> Checked {
     for _ in 0..2 {
         under.cloud.set_delete_on_termination(&instance, &wanted).await?;
     }
+    under.world.settle().await;
     let found = under.instance(&instance).await?;
     let data = found.block_devices.iter().filter(|device| device.device.starts_with("/dev/xvd"));
     let data = data.filter(|device| Some(&device.device) != found.root_device.as_ref());
