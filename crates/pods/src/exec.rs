@@ -9,9 +9,19 @@ use kube::Api;
 use kube::api::AttachParams;
 use rehome_ports::{PodScript, Pods, ScriptError, ScriptOutput};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
-/// The most that is read of each output stream; scripts say what matters in far less.
-const OUTPUT_MAX_BYTES: u64 = 1 << 20;
+/// The most that is kept of each output stream; scripts say what matters in far less.
+const OUTPUT_MAX_BYTES: usize = 1 << 20;
+
+/// Exec does not end what it started when the connection ends: `timeout` does, where the image has one
+/// that can kill (old ones of busybox cannot).
+const ENDED_AT_LIMIT: &str =
+    r#"if timeout -k 10 5 true 2>/dev/null; then exec timeout -k 10 "$1" sh -c "$2"; else exec sh -c "$2"; fi"#;
+/// How long after the script's own limit its end may take to arrive. More than `timeout` waits before it kills.
+const REPORT_LIMIT: Duration = Duration::from_secs(15);
+/// Exit codes of a script that `timeout` ended: its own, the shell's for a kill, and busybox' for a plain signal.
+const ENDED: [i32; 3] = [124, 137, 143];
 
 /// Pods of a real cluster.
 #[derive(Clone)]
@@ -34,7 +44,8 @@ impl KubePods {
     ) -> Result<ScriptOutput, ScriptError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let options = AttachParams::default().container(container).stdout(true).stderr(true);
-        let command = ["sh", "-c", script.text.as_str()];
+        let limit = script.limit_s.max(1).to_string();
+        let command = ["sh", "-c", ENDED_AT_LIMIT, "sh", limit.as_str(), script.text.as_str()];
         let mut process = pods.exec(pod, command, &options).await.map_err(|error| not_started(pod, &error))?;
         let (stdout, stderr, status) = (process.stdout(), process.stderr(), process.take_status());
         let status = async {
@@ -46,8 +57,9 @@ impl KubePods {
         let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), status);
         match exit_code(status.as_ref()) {
             Some(exit_code) => Ok(ScriptOutput { exit_code, stdout, stderr }),
+            None if never_began(status.as_ref()) => Err(unreachable(pod, message(status.as_ref()))),
             // The connection broke, or the container died under the script: it may or may not have ended.
-            None => Err(unreachable(pod, format!("no exit status came: {}", message(status.as_ref())))),
+            None => Err(timed_out(pod, script)),
         }
     }
 }
@@ -62,15 +74,22 @@ impl Pods for KubePods {
         script: &PodScript,
     ) -> Result<ScriptOutput, ScriptError> {
         let limit = Duration::from_secs(u64::from(script.limit_s));
-        match tokio::time::timeout(limit, self.exec(namespace, pod, container, script)).await {
-            Ok(result) => result,
-            Err(_) => Err(ScriptError::TimedOut {
-                target: format!("pod {pod}"),
-                task: script.task.name().to_owned(),
-                limit_s: script.limit_s,
-            }),
+        let started = Instant::now();
+        let exec = Box::pin(self.exec(namespace, pod, container, script));
+        let end = tokio::time::timeout(limit + REPORT_LIMIT, exec).await;
+        match end {
+            Ok(Ok(output)) if ENDED.contains(&output.exit_code) && started.elapsed() >= limit => {
+                Err(timed_out(pod, script))
+            }
+            Ok(end) => end,
+            Err(_) => Err(timed_out(pod, script)),
         }
     }
+}
+
+fn timed_out(pod: &str, script: &PodScript) -> ScriptError {
+    let task = script.task.name().to_owned();
+    ScriptError::TimedOut { target: format!("pod {pod}"), task, limit_s: script.limit_s }
 }
 
 fn unreachable(pod: &str, reason: String) -> ScriptError {
@@ -87,13 +106,18 @@ fn not_started(pod: &str, error: &kube::Error) -> ScriptError {
     }
 }
 
+/// Reads a stream to its end, and keeps the first part. A stream that is not read holds up the others and the status.
 async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(stream) = stream {
+    let mut kept = Vec::new();
+    if let Some(mut stream) = stream {
+        let mut buffer = [0; 8192];
         // A broken stream ends the text; whether the script ended is told by the status.
-        let _ = stream.take(OUTPUT_MAX_BYTES).read_to_end(&mut bytes).await;
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            let room = OUTPUT_MAX_BYTES.saturating_sub(kept.len()).min(count);
+            kept.extend_from_slice(&buffer[..room]);
+        }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8_lossy(&kept).into_owned()
 }
 
 /// The exit code of exec's final status: 0 for Success, else in the cause `ExitCode` (kubelet's remotecommand).
@@ -105,6 +129,14 @@ fn exit_code(status: Option<&Status>) -> Option<i32> {
     let causes = status.details.as_ref()?.causes.as_ref()?;
     let cause = causes.iter().find(|cause| cause.reason.as_deref() == Some("ExitCode"))?;
     cause.message.as_ref()?.parse().ok()
+}
+
+/// Whether the kubelet or the container's runtime says that the shell could not even be started. Their errors are all
+/// `InternalError`, also those of a script that was cut off, so the words decide (kubelet server.go; containerd, CRI-O).
+fn never_began(status: Option<&Status>) -> bool {
+    const WORDS: [&str; 4] = ["container not found", "not running", "failed to start exec", "OCI runtime exec failed"];
+    let message = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+    WORDS.iter().any(|words| message.contains(words))
 }
 
 fn message(status: Option<&Status>) -> String {

@@ -81,10 +81,10 @@ fn cases() -> Vec<Case> {
         scene("RH0108", |s| s.identity = |index, identity| identity.cluster = format!("cluster-{index}")),
         scene("RH0109", |s| s.auto_scaling = true),
         scene("RH0110", |s| s.host.schema_versions = 2),
-        migration("RH0201", |m| m.spec.source.volumes[0].mount_path = "/elsewhere".to_owned()),
-        scene("RH0202", |s| s.host.kind = "lvm".to_owned()),
+        migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
+        scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),
-        scene("RH0204", |s| s.fs_type = "btrfs".to_owned()),
+        scene("RH0204", |s| "btrfs".clone_into(&mut s.fs_type)),
         world("RH0205", |stage| {
             let (_, volume) = first_member(stage);
             stage.world.ec2().with(|inner, _| {
@@ -96,7 +96,7 @@ fn cases() -> Vec<Case> {
             second.role = "commitlog".into();
             m.spec.source.volumes.push(second);
         }),
-        scene("RH0207", |s| s.volume.volume_type = "st1".to_owned()),
+        scene("RH0207", |s| "st1".clone_into(&mut s.volume.volume_type)),
         // The scene's volumes go with their instances, as EC2's own do by default when launched with them.
         scene("RH0208", |_| ()),
         scene("RH0209", |s| s.host.free_percent = 2),
