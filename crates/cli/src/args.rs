@@ -52,6 +52,10 @@ pub enum Command {
     },
     /// Move a cluster on the embedded EC2 and Kubernetes, in virtual time.
     Demo(Demo),
+    /// Serve an emulated cloud on this machine, for tests of anything that talks to it.
+    #[cfg(feature = "emulate")]
+    #[command(subcommand)]
+    Emulate(Emulate),
     /// Print the JSON Schema of the migration file.
     Schema,
     /// Print a completion script for a shell.
@@ -186,4 +190,49 @@ pub struct Demo {
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// What is emulated.
+#[cfg(feature = "emulate")]
+#[derive(Debug, Subcommand)]
+pub enum Emulate {
+    /// Serve EC2, EBS, Auto Scaling, SSM and STS, until interrupted.
+    ///
+    /// Point any AWS client at it with AWS_ENDPOINT_URL and any credentials. Signatures are not checked: serve it to
+    /// loopback, or to a network that nobody else is in.
+    Ec2(EmulateEc2),
+}
+
+/// Options of `emulate ec2`.
+#[cfg(feature = "emulate")]
+#[derive(Debug, ClapArgs)]
+pub struct EmulateEc2 {
+    /// Directory of the account, its volumes and its snapshots. A file system with reflinks (XFS, Btrfs) makes
+    /// snapshots instant. An emulator that is started again goes on with it.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Port to serve on; 0 takes a free one, which is printed.
+    #[arg(long, default_value_t = 4566)]
+    pub port: u16,
+    /// Address to serve on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub address: std::net::IpAddr,
+    /// All delays times this: 0 makes everything ready at once, 1 is as EC2 is. Applies to a new state only.
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = scale)]
+    pub time_scale: f64,
+    /// Show attached volumes as loop devices of this machine, with links in /dev/disk/by-id. Needs root.
+    #[arg(long)]
+    pub devices: bool,
+    /// The program that runs instances as machines: start, stop, attach, exec. `docs/emulator.md` says how it is called.
+    #[arg(long, value_name = "PROGRAM", requires = "devices")]
+    pub guests: Option<PathBuf>,
+    /// Seed of ids and delays. Applies to a new state only.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[cfg(feature = "emulate")]
+fn scale(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&number) { Ok(number) } else { Err("must be from 0 to 100".to_owned()) }
 }

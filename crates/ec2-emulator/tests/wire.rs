@@ -30,7 +30,7 @@ async fn server() -> Server {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of loopback");
     let address = listener.local_addr().expect("it has an address");
-    tokio::spawn(serve(listener, ec2));
+    tokio::spawn(serve(listener, ec2, None));
     Server { address }
 }
 

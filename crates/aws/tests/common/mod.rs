@@ -51,7 +51,7 @@ impl Account {
                 let url = format!("http://{}", listener.local_addr().unwrap());
                 let account = Account { emulator: emulator.clone(), clock: Handle::current(), url };
                 assert!(tell.send(account).is_ok(), "the test waits for it");
-                wire::serve(listener, emulator).await.unwrap();
+                wire::serve(listener, emulator, None).await.unwrap();
             });
         });
         told.await.unwrap()

@@ -2,6 +2,8 @@
 
 mod demo;
 mod drive;
+#[cfg(feature = "emulate")]
+mod emulate;
 mod look;
 mod simple;
 
@@ -40,6 +42,8 @@ async fn real(command: Command) -> Result<Exit> {
         Command::Status(target) => look::status(&target).await,
         Command::Apply(apply) => drive::apply(&apply).await,
         Command::Rollback(rollback) => drive::rollback(&rollback).await,
+        #[cfg(feature = "emulate")]
+        Command::Emulate(crate::args::Emulate::Ec2(options)) => emulate::ec2(&options).await,
         // All others were carried out without a runtime of their own.
         _ => Ok(Exit::Usage),
     }

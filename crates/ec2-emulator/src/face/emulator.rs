@@ -8,18 +8,21 @@ use tokio::time::Instant;
 
 use crate::api::{Action, ApiError, Caller, Reply};
 use crate::core::{Config, Core, Millis};
-use crate::disks::MemoryDisks;
+use crate::disks::{Disks, MemoryDisks};
+
+use super::saved::StateFile;
 
 /// The account and its disks.
 #[derive(Debug)]
-pub struct Inner {
+pub struct Inner<D = MemoryDisks> {
     /// EC2.
     pub core: Core,
     /// The disks.
-    pub disks: MemoryDisks,
+    pub disks: D,
+    saved: Option<StateFile>,
 }
 
-impl Inner {
+impl<D: Disks> Inner<D> {
     /// A call at a time, without latency, tap and clock: for the machines that live in this EC2.
     pub fn call(&mut self, now: Millis, action: &Action) -> Result<Reply, ApiError> {
         self.core.handle(now, &Caller::new("machine"), &mut self.disks, action, false)
@@ -27,9 +30,8 @@ impl Inner {
 }
 
 /// An EC2 in this process. Clones are the same EC2.
-#[derive(Clone)]
-pub struct Emulator {
-    inner: Arc<Mutex<Inner>>,
+pub struct Emulator<D = MemoryDisks> {
+    inner: Arc<Mutex<Inner<D>>>,
     epoch_ms: Millis,
     started: Instant,
     latency: Duration,
@@ -37,18 +39,49 @@ pub struct Emulator {
     tap: Option<Arc<dyn Tap>>,
 }
 
+impl<D> Clone for Emulator<D> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), caller: self.caller.clone(), tap: self.tap.clone(), ..*self }
+    }
+}
+
 impl Emulator {
     /// An empty EC2 whose clock shows `epoch_ms` now, and which answers after `latency`.
     pub fn new(config: Config, epoch_ms: Millis, latency: Duration) -> Self {
-        let inner = Inner { core: Core::new(config), disks: MemoryDisks::default() };
+        Self::on(Core::new(config), MemoryDisks::default(), epoch_ms, latency)
+    }
+}
+
+impl<D: Disks> Emulator<D> {
+    /// An EC2 on these disks, in the state of `core`.
+    pub fn on(core: Core, disks: D, epoch_ms: Millis, latency: Duration) -> Self {
         Self {
-            inner: Arc::new(Mutex::new(inner)),
+            inner: Arc::new(Mutex::new(Inner { core, disks, saved: None })),
             epoch_ms,
             started: Instant::now(),
             latency,
             caller: Caller::default(),
             tap: None,
         }
+    }
+
+    /// The same EC2, which from now on keeps its state in a file: what it answered is there before the answer is sent.
+    pub fn saved_in(self, file: StateFile) -> std::io::Result<Self> {
+        {
+            let mut inner = self.lock();
+            let Inner { core, saved, .. } = &mut *inner;
+            saved.insert(file).save(core)?;
+        }
+        Ok(self)
+    }
+
+    /// Lets what is due happen, and saves it: for an EC2 that nobody calls for a while.
+    pub fn tick(&self) -> std::io::Result<()> {
+        let now = self.now();
+        let mut inner = self.lock();
+        let Inner { core, disks, saved } = &mut *inner;
+        core.advance(now, disks);
+        saved.as_mut().map_or(Ok(()), |file| file.save(core))
     }
 
     /// The same EC2, with every call going past `tap`.
@@ -69,20 +102,20 @@ impl Emulator {
     }
 
     /// Looks into EC2 or its disks directly, at the present time: for the machines that live in it, and for tests.
-    pub fn with<T>(&self, look: impl FnOnce(&mut Inner, Millis) -> T) -> T {
+    pub fn with<T>(&self, look: impl FnOnce(&mut Inner<D>, Millis) -> T) -> T {
         self.with_at(self.now(), look)
     }
 
     /// The same at an earlier moment, for a world that catches up in steps. EC2 never goes back before what it was
     /// already asked at.
-    pub fn with_at<T>(&self, at: Millis, look: impl FnOnce(&mut Inner, Millis) -> T) -> T {
+    pub fn with_at<T>(&self, at: Millis, look: impl FnOnce(&mut Inner<D>, Millis) -> T) -> T {
         let mut inner = self.lock();
-        let Inner { core, disks } = &mut *inner;
+        let Inner { core, disks, .. } = &mut *inner;
         core.advance(at, disks);
         look(&mut inner, at)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner<D>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,8 +130,12 @@ impl Emulator {
         let now = self.now();
         let reply = {
             let mut inner = self.lock();
-            let Inner { core, disks } = &mut *inner;
-            core.handle(now, &self.caller, disks, action, dry_run)
+            let Inner { core, disks, saved } = &mut *inner;
+            let reply = core.handle(now, &self.caller, disks, action, dry_run);
+            match saved.as_mut().map_or(Ok(()), |file| file.save(core)) {
+                Ok(()) => reply,
+                Err(error) => Err(ApiError::with_status(500, "InternalError", format!("the state: {error}"))),
+            }
         };
         if let Some(tap) = &self.tap {
             tap.after(name, !action.is_read()).await.map_err(lost)?;

@@ -1,4 +1,5 @@
-//! The wire face: EC2, Auto Scaling and STS in the Query protocol, as the AWS SDKs and the AWS CLI speak it.
+//! The wire face: EC2, Auto Scaling and STS in the Query protocol and SSM in JSON, as the AWS SDKs and the AWS CLI speak
+//! them.
 //!
 //! It answers on loopback only what the core knows; unknown actions answer as EC2 does (`InvalidAction`, 400).
 
@@ -6,6 +7,7 @@ mod params;
 mod request;
 mod response;
 mod server;
+mod ssm;
 mod xml;
 
 pub use server::{ServeError, serve};

@@ -1,6 +1,7 @@
 //! The HTTP server.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -11,22 +12,53 @@ use axum::routing::post;
 use tokio::net::TcpListener;
 
 use super::params::Params;
+use super::ssm::Ssm;
 use super::{request, response, xml};
 use crate::api::{ApiError, Caller};
+use crate::disks::Disks;
 use crate::face::Emulator;
+use crate::host::Guests;
 
 /// Why the server ended.
 #[derive(Debug, thiserror::Error)]
 #[error("the emulator stopped serving: {0}")]
 pub struct ServeError(#[from] std::io::Error);
 
-/// Serves until the future is dropped.
-pub async fn serve(listener: TcpListener, emulator: Emulator) -> Result<(), ServeError> {
-    let router = Router::new().route("/", post(answer)).with_state(emulator);
-    Ok(axum::serve(listener, router).await?)
+/// How often an emulator that nobody calls looks at its clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Serves until the future is dropped. `guests` run SSM's scripts; without them, SSM knows no instance.
+pub async fn serve<D: Disks + Send + 'static>(
+    listener: TcpListener,
+    emulator: Emulator<D>,
+    guests: Option<Guests>,
+) -> Result<(), ServeError> {
+    let ssm = Ssm::new(guests);
+    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator.clone(), ssm));
+    tokio::select! {
+        ended = axum::serve(listener, router) => Ok(ended?),
+        error = tick(&emulator) => Err(error.into()),
+    }
 }
 
-async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Bytes) -> Response {
+/// Ends only with an error.
+async fn tick<D: Disks>(emulator: &Emulator<D>) -> std::io::Error {
+    loop {
+        tokio::time::sleep(TICK).await;
+        if let Err(error) = emulator.tick() {
+            return error;
+        }
+    }
+}
+
+async fn answer<D: Disks + Send + 'static>(
+    State((emulator, ssm)): State<(Emulator<D>, Ssm)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    if let Some(target) = headers.get("x-amz-target").and_then(|value| value.to_str().ok()) {
+        return ssm.answer(&emulator, target, &body).await;
+    }
     let params = Params::parse(&body);
     let name = params.get("Action").unwrap_or_default().to_owned();
     let request_id = request_id();
@@ -47,7 +79,12 @@ async fn answer(State(emulator): State<Emulator>, headers: HeaderMap, body: Byte
     (status, [(header::CONTENT_TYPE, "text/xml;charset=UTF-8")], text).into_response()
 }
 
-async fn carry_out(emulator: &Emulator, name: &str, params: &Params, request_id: &str) -> Result<String, ApiError> {
+async fn carry_out<D: Disks>(
+    emulator: &Emulator<D>,
+    name: &str,
+    params: &Params,
+    request_id: &str,
+) -> Result<String, ApiError> {
     let action = request::action(name, params)?;
     let reply = emulator.request(&action, params.flag("DryRun")).await?;
     Ok(response::body(&action, &reply, request_id))

@@ -1,0 +1,58 @@
+//! `emulate`.
+
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use anyhow::Result;
+use rehome_ec2_emulator::core::{Config, Core};
+use rehome_ec2_emulator::face::{Emulator, StateFile};
+use rehome_ec2_emulator::host::{Devices, Guests, HostDisks};
+use rehome_ec2_emulator::wire;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::EmulateEc2;
+use crate::exit::{Exit, problem};
+
+/// Where udev links the disks of this machine.
+const BY_ID: &str = "/dev/disk/by-id";
+
+/// Serves EC2 until it is interrupted.
+pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
+    let state = &options.state;
+    let unusable = |error: String| problem(Exit::Usage, error, "give --state a directory that this user can write to");
+    let devices = if options.devices { Devices::Loop { links: BY_ID.into() } } else { Devices::None };
+    let guests = options.guests.as_ref().map(Guests::new);
+    let mut disks = HostDisks::open(state, devices, guests.clone())
+        .map_err(|error| unusable(format!("{}: {error}", state.display())))?;
+    let file = StateFile::new(state.join("account.json"));
+    let core = file.load().map_err(|error| problem(Exit::Usage, error.to_string(), "nothing was changed"))?;
+    let core = core.unwrap_or_else(|| Core::new(config(options)));
+    disks
+        .restore()
+        .map_err(|error| problem(Exit::Failed, error.to_string(), "look at `losetup --list`; devices need root"))?;
+    let now = u64::try_from(UNIX_EPOCH.elapsed().unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
+    let emulator = Emulator::on(core, disks, now, Duration::ZERO)
+        .saved_in(file)
+        .map_err(|error| unusable(format!("{}: {error}", state.display())))?;
+    let listener = TcpListener::bind((options.address, options.port)).await.map_err(|error| {
+        let place = format!("{}:{}", options.address, options.port);
+        problem(Exit::Usage, format!("{place}: {error}"), "give --port one that is free")
+    })?;
+    let url = format!("http://{}", listener.local_addr()?);
+    anstream::println!("{url}");
+    anstream::eprintln!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        ended = wire::serve(listener, emulator, guests) => ended?,
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminated.recv() => {}
+    }
+    Ok(Exit::Ok)
+}
+
+fn config(options: &EmulateEc2) -> Config {
+    let default = Config::default();
+    let timing = default.timing.scaled(options.time_scale);
+    Config { seed: options.seed, timing, ..default }
+}
