@@ -39,7 +39,9 @@ fn cache() -> Result<PathBuf> {
 
 /// All components in one binary, rebuilt when its sources change. Cold: about ten minutes on two cores.
 fn build() -> Result<PathBuf> {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../lab/kubernetes");
+    // At run time, not when this was built: checkouts may share a target directory.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    let sources = Path::new(&package).join("../lab/kubernetes");
     let cache = cache()?.join("go");
     fs::create_dir_all(&cache)?;
     let binary = cache.join("lab-k8s");

@@ -29,9 +29,16 @@ pub fn test() -> Result<bool> {
     } else {
         count.skipped.push("dependencies: cargo-deny is not installed (`cargo install cargo-deny`)".to_owned());
     }
+    if found("go") && found("openssl") {
+        check(&mut count, "real control plane", &["xtask", "control-plane"])?;
+    } else {
+        count
+            .skipped
+            .push("real control plane: it is built with Go 1.26, and needs openssl (golang.org/dl)".to_owned());
+    }
     count
         .skipped
-        .push("lab: it has not landed yet; nothing was tried against a real Kubernetes or Cassandra".to_owned());
+        .push("lab: it has not landed yet; nothing was moved on real nodes, disks or a real Cassandra".to_owned());
     for skipped in &count.skipped {
         println!("not run: {skipped}");
     }

@@ -1,6 +1,6 @@
 //! The guest program: the user's own way to run machines.
 //!
-//! It is called as `PROGRAM VERB INSTANCE [ARGUMENT...]`, with `EC2_ZONE`, `EC2_PRIVATE_IP`, `EC2_INSTANCE_TYPE` and
+//! `docs/emulator.md` has this for users. It is called as `PROGRAM VERB INSTANCE [ARGUMENT...]`, with `EC2_ZONE`, `EC2_PRIVATE_IP`, `EC2_INSTANCE_TYPE` and
 //! `EC2_NAME` (the tag) set where the verb is `start`. Exit code 0 is success; other codes are an error, unless said
 //! otherwise. Every call must end soon and may come again.
 //!
