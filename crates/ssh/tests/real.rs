@@ -55,7 +55,8 @@ impl Server {
         let here = directory.path().display();
         let settings = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {here}/host\nAuthorizedKeysFile {here}/authorized\n\
-             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\nLogLevel INFO\n"
+             StrictModes no\nUsePAM no\nPidFile none\nPasswordAuthentication no\n\
+             KbdInteractiveAuthentication no\nLogLevel INFO\n"
         );
         fs::write(path("sshd_config"), settings).unwrap();
         let key = fs::read_to_string(path("host.pub")).unwrap();

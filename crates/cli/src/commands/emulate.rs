@@ -44,7 +44,8 @@ pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
     anstream::eprintln!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = wire::serve(listener, emulator, guests) => ended?,
+        ended = wire::serve(listener, emulator.clone(), guests) => ended?,
+        error = wire::keep_time(&emulator) => return Err(error.into()),
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminated.recv() => {}
     }

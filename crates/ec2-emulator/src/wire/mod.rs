@@ -10,4 +10,4 @@ mod server;
 mod ssm;
 mod xml;
 
-pub use server::{ServeError, serve};
+pub use server::{ServeError, keep_time, serve};

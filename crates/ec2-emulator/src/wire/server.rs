@@ -28,25 +28,24 @@ pub struct ServeError(#[from] std::io::Error);
 const TICK: Duration = Duration::from_millis(250);
 
 /// Serves until the future is dropped. `guests` run SSM's scripts; without them, SSM knows no instance.
+///
+/// Time passes for the account only when it is called; [`keep_time`] lets it pass meanwhile.
 pub async fn serve<D: Disks + Send + 'static>(
     listener: TcpListener,
     emulator: Emulator<D>,
     guests: Option<Guests>,
 ) -> Result<(), ServeError> {
-    let ssm = Ssm::new(guests);
-    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator.clone(), ssm));
-    tokio::select! {
-        ended = axum::serve(listener, router) => Ok(ended?),
-        error = tick(&emulator) => Err(error.into()),
-    }
+    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator, Ssm::new(guests)));
+    Ok(axum::serve(listener, router).await?)
 }
 
-/// Ends only with an error.
-async fn tick<D: Disks>(emulator: &Emulator<D>) -> std::io::Error {
+/// Lets what is due happen, and saves it, though nobody calls. Ends only with an error. Not part of [`serve`]: a test
+/// whose clock is paused would see it run.
+pub async fn keep_time<D: Disks>(emulator: &Emulator<D>) -> ServeError {
     loop {
         tokio::time::sleep(TICK).await;
         if let Err(error) = emulator.tick() {
-            return error;
+            return error.into();
         }
     }
 }
