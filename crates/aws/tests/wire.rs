@@ -19,7 +19,6 @@ async fn the_aws_sdk_keeps_the_contract_over_the_wire() {
 }
 
 #[tokio::test]
-#[ignore = "the face in process takes a star in a tag for a pattern"]
 async fn the_emulator_keeps_the_contract_in_process() {
     let account = Account::start(Config::default()).await;
     let broken = account.contract_in_process().await;

@@ -1,14 +1,16 @@
-//! The emulator on files of this host, with a guest program that notes how it is called. Needs no root.
+//! The emulator on files of this host, with a guest program that notes how it is called. Only what
+//! shows devices needs root, and is skipped without.
 #![cfg(feature = "wire")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rehome_ec2_emulator::core::{Config, Core};
-use rehome_ec2_emulator::disks::{Capture, DiskSource, Disks};
+use rehome_ec2_emulator::disks::{Busy, Capture, DiskSource, Disks};
 use rehome_ec2_emulator::face::{Emulator, StateFile};
 use rehome_ec2_emulator::host::{Devices, Guests, HostDisks, Output};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
@@ -69,6 +71,45 @@ fn a_machine_is_thawed_even_if_its_volume_cannot_be_captured() {
     assert!(error.to_string().starts_with("capture of vol-1: cp ended with"), "{error}");
     assert_eq!(calls(directory.path()), ["freeze i-1", "thaw i-1"]);
     assert!(!directory.path().join("snapshots/snap-1.img").exists());
+}
+
+/// Runs a program that must succeed.
+fn run(program: &str, arguments: &[&Path]) {
+    assert!(Command::new(program).args(arguments).status().unwrap().success(), "{program} {arguments:?}");
+}
+
+#[test]
+fn a_mounted_volume_cannot_be_detached_and_an_unmounted_one_leaves_no_device() {
+    let user = Command::new("id").arg("-u").output().unwrap().stdout;
+    if user != b"0\n" || !Path::new("/dev/loop-control").exists() {
+        eprintln!("skipped: needs root and loop devices");
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let (links, mounted) = (directory.path().join("by-id"), directory.path().join("mounted"));
+    fs::create_dir(&mounted).unwrap();
+    let devices = Devices::Loop { links: links.clone() };
+    let mut disks = HostDisks::open(directory.path(), devices, Some(guests(directory.path()))).unwrap();
+    let (volume, instance) = (VolumeId::from("vol-0f"), InstanceId::from("i-1"));
+    disks.create(&volume, 1, DiskSource::Blank).unwrap();
+    // Twice, as the core may ask: one device all the same.
+    for _ in 0..2 {
+        disks.attach(&volume, &instance, "/dev/xvdf").unwrap();
+    }
+    let link = links.join("nvme-Amazon_Elastic_Block_Store_vol0f");
+    let device = fs::read_link(&link).unwrap();
+    run("mkfs.ext4", &[Path::new("-q"), &device]);
+    run("mount", &[&device, &mounted]);
+    let while_mounted = disks.detach(&volume, &instance, false);
+    let still_there = link.exists();
+    run("umount", &[&mounted]);
+    assert_eq!((while_mounted, still_there), (Err(Busy), true));
+    assert_eq!(disks.detach(&volume, &instance, false), Ok(()));
+    assert!(fs::read_link(&link).is_err());
+    let file = directory.path().join("volumes/vol-0f.img");
+    let left = Command::new("losetup").arg("-j").arg(&file).output().unwrap().stdout;
+    assert_eq!(String::from_utf8_lossy(&left), "");
+    assert_eq!(calls(directory.path()), ["attach i-1", "attach i-1", "detach i-1"]);
 }
 
 #[tokio::test]

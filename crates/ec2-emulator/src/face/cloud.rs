@@ -66,7 +66,13 @@ fn unexpected(operation: &'static str, reply: &Reply) -> CloudError {
 }
 
 fn tag_filters(tags: &Tags) -> Vec<Filter> {
-    tags.iter().map(|(key, value)| Filter::new(format!("tag:{key}"), value.clone())).collect()
+    tags.iter().map(|(key, value)| Filter::new(format!("tag:{key}"), literal(value))).collect()
+}
+
+/// The pattern that matches this text only.
+fn literal(text: &str) -> String {
+    let escape = |character: char| matches!(character, '*' | '?' | '\\').then_some('\\');
+    text.chars().flat_map(|character| escape(character).into_iter().chain([character])).collect()
 }
 
 /// A filter, not ids: what EC2 does not show is left out instead of an error.

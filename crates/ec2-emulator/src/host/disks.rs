@@ -116,10 +116,11 @@ impl HostDisks {
     fn release(&self, volume: &VolumeId) {
         let Devices::Loop { links } = &self.devices else { return };
         let _ = fs::remove_file(Self::link(links, volume));
-        if let Ok(Some(device)) = self.loop_device(volume) {
-            // A device that is in use goes away with its last user.
-            let _ = run("detach", volume, "losetup", [Path::new("-d"), &device]);
-        }
+        // A device that is in use goes away with its last user.
+        let gone = self.loop_device(volume).and_then(|device| {
+            device.map_or(Ok(()), |device| run("detach", volume, "losetup", [Path::new("-d"), &device]).map(|_| ()))
+        });
+        told(gone);
     }
 }
 
@@ -128,6 +129,13 @@ fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
+}
+
+/// EC2 has no reply to put this error into: whoever runs the emulator is told.
+fn told(result: Result<(), DiskError>) {
+    if let Err(error) = result {
+        tracing::error!("{error}");
+    }
 }
 
 fn copy(operation: &'static str, subject: &impl ToString, from: &Path, to: &Path) -> Result<(), DiskError> {
@@ -230,7 +238,7 @@ impl Disks for HostDisks {
             symlink(&block_device, &link).map_err(|error| broken("attach", volume, &error))?;
         }
         match &self.guests {
-            Some(guests) => guests.attach(instance, device, &block_device, volume),
+            Some(guests) => guests.show("attach", instance, device, &block_device, volume),
             None => Ok(()),
         }
     }
@@ -242,14 +250,16 @@ impl Disks for HostDisks {
             // What cannot be told counts as mounted.
             let block_device = self.loop_device(volume).map_err(|_| Busy)?;
             if let Some(block_device) = block_device {
-                if !force && mounts::is_mounted(&block_device) {
+                if !force && mounts::is_mounted(&block_device).unwrap_or(true) {
                     return Err(Busy);
                 }
                 if let Some(guests) = &self.guests
-                    && guests.detach(instance, &device, &block_device, volume).is_err()
-                    && !force
+                    && let Err(error) = guests.show("detach", instance, &device, &block_device, volume)
                 {
-                    return Err(Busy);
+                    tracing::error!("{error}");
+                    if !force {
+                        return Err(Busy);
+                    }
                 }
             }
             self.release(volume);
@@ -271,7 +281,7 @@ impl Disks for HostDisks {
     fn stop_machine(&mut self, instance: &InstanceId, clean: bool) {
         if let Some(guests) = &self.guests {
             // EC2 shows no error here either: the instance stays `stopping` until its machine is down.
-            let _ = guests.stop(instance, clean);
+            told(guests.stop(instance, clean));
         }
     }
 
@@ -281,7 +291,7 @@ impl Disks for HostDisks {
 
     fn remove_machine(&mut self, instance: &InstanceId) {
         if let Some(guests) = &self.guests {
-            let _ = guests.remove(instance);
+            told(guests.remove(instance));
         }
     }
 }

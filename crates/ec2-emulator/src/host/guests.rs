@@ -97,24 +97,16 @@ impl Guests {
         self.call("remove", instance, &[])
     }
 
-    pub(super) fn attach(
+    /// `attach` or `detach`.
+    pub(super) fn show(
         &self,
+        verb: &'static str,
         instance: &InstanceId,
         device: &str,
         block_device: &Path,
         volume: &VolumeId,
     ) -> Result<(), DiskError> {
-        self.call("attach", instance, &[device, &block_device.display().to_string(), volume.as_str()])
-    }
-
-    pub(super) fn detach(
-        &self,
-        instance: &InstanceId,
-        device: &str,
-        block_device: &Path,
-        volume: &VolumeId,
-    ) -> Result<(), DiskError> {
-        self.call("detach", instance, &[device, &block_device.display().to_string(), volume.as_str()])
+        self.call(verb, instance, &[device, &block_device.display().to_string(), volume.as_str()])
     }
 
     pub(super) fn freeze(&self, instance: &InstanceId) -> Result<(), DiskError> {

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Whether any process sees a file system of this device.
-pub(super) fn is_mounted(device: &Path) -> bool {
-    let Ok(metadata) = fs::metadata(device) else { return false };
+pub(super) fn is_mounted(device: &Path) -> io::Result<bool> {
+    let metadata = fs::metadata(device)?;
     let number = format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev()));
-    let Ok(processes) = fs::read_dir("/proc") else { return false };
     let mut seen = BTreeSet::new();
-    for process in processes.flatten() {
-        let path = process.path();
+    for process in fs::read_dir("/proc")? {
+        let path = process?.path();
         // Most processes share a namespace; one look at each is enough. Those that ended meanwhile have none.
         let Ok(namespace) = fs::read_link(path.join("ns/mnt")) else { continue };
         if seen.insert(namespace) && mountinfo_has(&path, &number) {
-            return true;
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
 }
 
 fn mountinfo_has(process: &Path, number: &str) -> bool {
