@@ -18,8 +18,7 @@ pub fn bench() -> Result<bool> {
     if !built.success() {
         bail!("rehome was not built");
     }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let binary = target.join("release").join("rehome");
+    let binary = crate::cargo::target()?.join("release").join("rehome");
     let size = std::fs::metadata(&binary)?.len();
     let start = median(&binary, &["--version"])?;
     let three = median(&binary, &["demo", "--output", "json"])?;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::go;
+
 /// How long the apiserver may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 const SERVER: &str = "https://127.0.0.1:16443";
@@ -16,7 +18,7 @@ const TOKEN: &str = "control-plane-test";
 
 /// Starts the control plane, runs the tests that need it, and stops it again.
 pub fn test() -> Result<bool> {
-    let binary = build()?;
+    let binary = go::kubernetes()?;
     let state = tempdir()?;
     let plane = Plane::start(&binary, &state)?;
     let status = Command::new("cargo")
@@ -27,42 +29,6 @@ pub fn test() -> Result<bool> {
     drop(plane);
     fs::remove_dir_all(&state)?;
     Ok(status.success())
-}
-
-fn cache() -> Result<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let home = || variable("HOME").map(|home| home.join(".cache"));
-    variable("REHOME_CACHE")
-        .or_else(|| variable("XDG_CACHE_HOME").or_else(home).map(|cache| cache.join("rehome")))
-        .context("none of REHOME_CACHE, XDG_CACHE_HOME and HOME is set")
-}
-
-/// All components in one binary, rebuilt when its sources change. Cold: about ten minutes on two cores.
-fn build() -> Result<PathBuf> {
-    // At run time, not when this was built: checkouts may share a target directory.
-    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
-    let sources = Path::new(&package).join("../lab/kubernetes");
-    let cache = cache()?.join("go");
-    fs::create_dir_all(&cache)?;
-    let binary = cache.join("lab-k8s");
-    println!("== building Kubernetes (cached in {})", cache.display());
-    let version = "-X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 \
-                   -X k8s.io/component-base/version.gitMinor=34";
-    let status = Command::new("go")
-        .current_dir(&sources)
-        .args(["build", "-trimpath", "-ldflags", &format!("-s -w {version}"), "-o"])
-        .arg(&binary)
-        .arg(".")
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-buildvcs=false")
-        .env("GOMODCACHE", cache.join("mod"))
-        .env("GOCACHE", cache.join("build"))
-        .status()
-        .context("go is needed to build Kubernetes")?;
-    if !status.success() {
-        bail!("Kubernetes was not built");
-    }
-    Ok(binary)
 }
 
 fn tempdir() -> Result<PathBuf> {

@@ -1,7 +1,12 @@
 //! The project's own tasks.
 
 mod bench;
+mod cache;
+mod cargo;
 mod control_plane;
+mod go;
+mod lab;
+mod python;
 mod test;
 
 use std::process::ExitCode;
@@ -24,13 +29,17 @@ enum Task {
     /// Try the engine against a real Kubernetes control plane (built from its Go modules: ten minutes the first time).
     #[command(name = "control-plane")]
     ControlPlane,
+    /// Real parts on this machine: Kubernetes, EC2's emulator, EBS volumes, a legacy Cassandra. Needs root.
+    #[command(subcommand)]
+    Lab(lab::Lab),
 }
 
 fn main() -> ExitCode {
-    let done = match Args::parse().task {
+    let done = match &Args::parse().task {
         Task::Test => test::test(),
         Task::Bench => bench::bench(),
         Task::ControlPlane => control_plane::test(),
+        Task::Lab(what) => lab::lab(what),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

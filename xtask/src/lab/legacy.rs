@@ -1,0 +1,78 @@
+//! The legacy side: three instances with a real Cassandra each, on emulated EBS volumes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::cloud;
+use super::command::output;
+use super::layout::{members, state};
+use crate::cache;
+
+/// GiB of a member's data volume.
+const DATA_GIB: u32 = 4;
+/// How long a member may take to be set up.
+const SETUP_LIMIT: Duration = Duration::from_secs(400);
+/// What all members are found by.
+const TAG: &str = "cluster=prod";
+
+/// Launches and sets up the members, and fills the cluster with rows.
+pub fn up(rows: u32) -> Result<()> {
+    let mut instances = BTreeMap::new();
+    for member in members() {
+        instances.insert(member.name.clone(), cloud::launch(&member, DATA_GIB, &[TAG])?);
+    }
+    fs::write(state("members.json"), serde_json::to_string(&instances)?)?;
+    let ids: Vec<String> = instances.values().cloned().collect();
+    cloud::wait_online(&ids)?;
+    let text = fs::read_to_string(cache::checkout()?.join("lab/cassandra/member.sh"))?;
+    let addresses: Vec<String> = members().into_iter().map(|member| member.address).collect();
+    // All are seeds, and wait for each other: started at the same time.
+    std::thread::scope(|scope| {
+        let each = members().into_iter().map(|member| {
+            let (text, addresses, instances) = (&text, &addresses, &instances);
+            scope.spawn(move || {
+                let rack = member.zone.chars().last().unwrap_or('a');
+                let settings = format!(
+                    "export CLUSTER=prod DC=us-east-1 RACK={rack} SEEDS={} ADDRESS={} DEVICE=/dev/xvdf\n",
+                    addresses.join(","),
+                    member.address
+                );
+                let id = instances.get(&member.name).context("launched above")?;
+                cloud::run_script(std::slice::from_ref(id), SETUP_LIMIT, &(settings + text)).map(|_| ())
+            })
+        });
+        let each: Vec<_> = each.collect();
+        each.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a set-up panicked"))?)
+    })?;
+    println!("== loading {rows} rows");
+    output(client()?.arg("init").args(hosts(&addresses)))?;
+    output(client()?.args(["load", "--rows", &rows.to_string()]).args(hosts(&addresses))).map(|_| ())
+}
+
+/// The CQL client.
+pub fn client() -> Result<Command> {
+    cloud::script("cassandra/client.py")
+}
+
+/// The client's option for addresses.
+pub fn hosts(addresses: &[String]) -> [String; 2] {
+    ["--hosts".to_owned(), addresses.join(",")]
+}
+
+/// Instances by member.
+pub fn instances() -> Result<BTreeMap<String, String>> {
+    Ok(serde_json::from_str(&fs::read_to_string(state("members.json"))?)?)
+}
+
+/// Where the cache keeps what is built of Cassandra: root file system and image.
+pub fn build() -> Result<PathBuf> {
+    let script = cache::checkout()?.join("lab/cassandra/build.sh");
+    println!("== building Cassandra's root file system and image");
+    let printed = output(Command::new(script).arg(cache::directory()?.join("lab")))?;
+    printed.lines().last().map(PathBuf::from).context("build.sh printed no directory")
+}

@@ -1,0 +1,227 @@
+//! `cargo xtask lab`: real parts on one machine. Kubernetes with three nodes in three zones, the EC2 emulator on the
+//! wire, an EBS CSI driver, and three legacy instances that run a real Cassandra.
+
+mod cgroups;
+mod cloud;
+mod command;
+mod control_plane;
+mod csi;
+mod down;
+mod images;
+mod layout;
+mod legacy;
+mod network;
+mod nodes;
+mod packages;
+mod pki;
+mod process;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::{cache, cargo, go};
+use layout::{LOCK, SOCKETS, STATE, nodes, state};
+
+/// What to do with the lab.
+#[derive(Subcommand)]
+pub enum Lab {
+    /// Bring it up: Kubernetes, the EC2 emulator, the CSI driver, the legacy cluster with its rows.
+    Up(Up),
+    /// What runs, and where it is found.
+    Status,
+    /// The last lines of what a part wrote; without a name, the parts.
+    Logs {
+        /// The part, such as `kube-apiserver`.
+        name: Option<String>,
+        /// Lines.
+        #[arg(long, default_value_t = 40)]
+        lines: usize,
+    },
+    /// Run a command where the lab's cluster and account are found: `lab run -- rehome plan -f FILE`.
+    Run {
+        /// The command.
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Take it away, every trace.
+    Down,
+}
+
+/// Options of `lab up`.
+#[derive(Args, Clone)]
+pub struct Up {
+    /// Rows in the legacy cluster.
+    #[arg(long, default_value_t = 100_000)]
+    rows: u32,
+    /// EC2's delays times this; 0 makes everything ready at once.
+    #[arg(long, default_value_t = 0.1)]
+    time_scale: f64,
+    /// Kubernetes and the account only, without the legacy cluster.
+    #[arg(long)]
+    no_legacy: bool,
+}
+
+/// Carries it out; true if all is well.
+pub fn lab(what: &Lab) -> Result<bool> {
+    match what {
+        Lab::Up(options) => locked(|| up(options)).map(|()| true),
+        Lab::Status => status(),
+        Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
+        Lab::Run { command } => run(command),
+        Lab::Down => locked(down::down).map(|()| true),
+    }
+}
+
+/// Runs something while no other command changes the lab.
+fn locked<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let root = command::output(Command::new("id").arg("-u"))?;
+    if root.trim() != "0" {
+        bail!("the lab makes namespaces, mounts and loop devices: run it as root");
+    }
+    let lock = fs::File::create(LOCK).with_context(|| LOCK.to_owned())?;
+    if lock.try_lock().is_err() {
+        bail!("another command is changing the lab ({LOCK}); wait for it");
+    }
+    act()
+}
+
+/// Brings the lab up; takes away what was made if that fails.
+fn up(options: &Up) -> Result<()> {
+    if Path::new(STATE).exists() {
+        bail!("a lab is up or half up ({STATE}): `cargo xtask lab down` first");
+    }
+    cgroups::check()?;
+    packages::install()?;
+    let parts = Parts::build()?;
+    let started = Instant::now();
+    for part in ["bin", "log", "processes", "nodes"] {
+        fs::create_dir_all(state(part))?;
+    }
+    fs::create_dir_all(SOCKETS)?;
+    let made = start(options, &parts, started);
+    if made.is_err() {
+        eprintln!("the lab did not come up; it stays for a look (`cargo xtask lab logs`) until `cargo xtask lab down`");
+    }
+    made
+}
+
+/// Everything that is built.
+struct Parts {
+    kubernetes: std::path::PathBuf,
+    driver: std::path::PathBuf,
+    attacher: std::path::PathBuf,
+    rehome: std::path::PathBuf,
+    cassandra: std::path::PathBuf,
+}
+
+impl Parts {
+    fn build() -> Result<Self> {
+        crate::python::venv()?;
+        Ok(Self {
+            kubernetes: go::kubernetes()?,
+            driver: go::csi_driver()?,
+            attacher: go::attacher()?,
+            rehome: cargo::rehome()?,
+            cassandra: legacy::build()?,
+        })
+    }
+}
+
+fn start(options: &Up, parts: &Parts, started: Instant) -> Result<()> {
+    let tell = |what: &str| println!("{:6.1} s  {what}", started.elapsed().as_secs_f64());
+    symlink(&parts.kubernetes, state("bin/lab-k8s"))?;
+    symlink(&parts.kubernetes, state("bin/kubectl"))?;
+    // A copy: what is rebuilt while the lab is up must not change what runs in it.
+    fs::copy(&parts.rehome, state("bin/rehome"))?;
+    network::up()?;
+    pki::up()?;
+    tell("network and certificates");
+    cloud::up(&state("bin/rehome"), &parts.cassandra.join("rootfs"), options.time_scale)?;
+    let mut instances = BTreeMap::new();
+    for node in nodes() {
+        instances.insert(node.name.clone(), cloud::launch(&node, 0, &["kubernetes.io/cluster/lab=owned"])?);
+    }
+    fs::write(state("nodes.json"), serde_json::to_string(&instances)?)?;
+    tell("the EC2 emulator answers, with an instance for each node");
+    control_plane::up(&parts.kubernetes)?;
+    tell("the apiserver is ready");
+    let images = [images::pause()?, parts.cassandra.join("image.tar")];
+    nodes::up(&parts.kubernetes, &instances, &images)?;
+    control_plane::dns(&parts.kubernetes)?;
+    tell("three nodes and DNS are ready");
+    csi::up(&parts.driver, &parts.attacher, &instances)?;
+    control_plane::apply(&cache::checkout()?.join("lab/cassandra/target.yaml"))?;
+    allow_rehome()?;
+    tell("the CSI driver is on every node; the empty set is there");
+    if !options.no_legacy {
+        legacy::up(options.rows)?;
+        tell("the legacy cluster serves its rows");
+    }
+    process::all_alive()
+}
+
+/// Lets the user `rehome` do what `rehome rbac` asks for, and no more.
+fn allow_rehome() -> Result<()> {
+    const NAMESPACE: &str = "cassandra";
+    let roles = command::output(Command::new(state("bin/rehome")).args(["rbac", "--namespace", NAMESPACE]))?;
+    let subject = "subjects: [{kind: User, name: rehome, apiGroup: rbac.authorization.k8s.io}]";
+    let binding = |kind: &str, role: &str, metadata: &str| {
+        format!(
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {metadata}\n{subject}\n\
+             roleRef: {{kind: {role}, name: rehome, apiGroup: rbac.authorization.k8s.io}}\n"
+        )
+    };
+    let text = roles
+        + &binding("RoleBinding", "Role", &format!("{{name: rehome, namespace: {NAMESPACE}}}"))
+        + &binding("ClusterRoleBinding", "ClusterRole", "{name: rehome}");
+    control_plane::apply_text("rehome-rbac.yaml", &text)
+}
+
+fn status() -> Result<bool> {
+    if !Path::new(STATE).exists() {
+        println!("no lab is up: `cargo xtask lab up`");
+        return Ok(false);
+    }
+    let mut well = true;
+    for name in process::names() {
+        let pid = process::pid(&name);
+        well &= pid.is_some();
+        println!("{:24} {}", name, pid.map_or("ended".to_owned(), |pid| format!("runs, pid {pid}")));
+    }
+    println!("\nkubeconfig {}\nEC2        {} in namespace {}", pki::kubeconfig("rehome"), layout::EC2, layout::CENTER);
+    Ok(well)
+}
+
+fn logs(name: Option<&str>, lines: usize) -> Result<bool> {
+    let Some(name) = name else {
+        for name in process::names() {
+            println!("{name}");
+        }
+        return Ok(true);
+    };
+    let file = process::log(name);
+    if !file.exists() {
+        bail!("no part is called {name}: `cargo xtask lab logs` lists them");
+    }
+    println!("{}", command::tail(&file, lines));
+    Ok(true)
+}
+
+/// A command in the control plane's namespace, with the account's and rehome's own settings.
+fn inside(program: &str) -> Command {
+    let mut command = cloud::client(program);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", state("bin").display())).env("KUBECONFIG", pki::kubeconfig("rehome"));
+    command
+}
+
+fn run(words: &[String]) -> Result<bool> {
+    Ok(inside(&words[0]).args(&words[1..]).status()?.success())
+}
