@@ -225,6 +225,32 @@ fn a_blank_data_directory_is_an_error_of_the_script() {
     assert!(stderr.contains("no system.local"), "{stderr}");
 }
 
+/// A survey's output with one mounted device, as lsblk and udev show it.
+fn survey_of_device(lsblk_type: &str, link: &str) -> rehome_model::host::HostReport {
+    let text = format!(
+        "@@ os\nDebian\n@@ lsblk\n{{\"blockdevices\":[{{\"path\":\"/dev/loop7\",\"type\":\"{lsblk_type}\",\"size\":4294967296,\
+         \"fstype\":\"xfs\"}}]}}\n@@ links\n{link} /dev/loop7\n@@ mounts\n{{\"filesystems\":[{{\"source\":\"/dev/loop7\",\
+         \"target\":\"/var/lib/cassandra\",\"fstype\":\"xfs\",\"options\":\"rw\",\"size\":1,\"avail\":1}}]}}\n@@ service\n\
+         ActiveState=active\n@@ paths\n997 997 /var/lib/cassandra\n"
+    );
+    match cassandra().read_host_answer(&HostTask::Survey, &text).unwrap() {
+        HostAnswer::Report(report) => *report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_device_that_udev_links_as_an_ebs_volume_is_a_whole_one_whatever_the_kernel_calls_it() {
+    let linked = survey_of_device("loop", "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0");
+    assert_eq!(linked.block_devices[0].kind, "disk");
+    assert_eq!(linked.block_devices[0].volume.as_ref().map(|id| id.as_str()), Some("vol-0123456789abcdef0"));
+    let foreign = survey_of_device("loop", "/dev/xvdf");
+    assert_eq!((foreign.block_devices[0].kind.as_str(), &foreign.block_devices[0].volume), ("loop", &None));
+    let partition = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0-part1";
+    let part = survey_of_device("part", partition);
+    assert_eq!((part.block_devices[0].kind.as_str(), &part.block_devices[0].volume), ("part", &None));
+}
+
 #[test]
 fn scripts_say_which_run_and_step_they_belong_to_and_quote_settings() {
     let settings = BTreeMap::from([("unit".to_owned(), "it's.service".to_owned())]);

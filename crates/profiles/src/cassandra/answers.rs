@@ -172,6 +172,9 @@ fn devices(lsblk: &Value, links: &[&str]) -> Vec<HostBlockDevice> {
         .filter_map(|line| {
             let (link, device) = line.split_once(' ')?;
             let hex = link.rsplit_once(BY_ID)?.1;
+            // Partitions and namespaces have links of their own: `vol0123...-part1`, `vol0123..._1`.
+            let whole = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+            whole.then_some(())?;
             Some((device, VolumeId(format!("vol-{hex}"))))
         })
         .collect();
@@ -182,9 +185,13 @@ fn devices(lsblk: &Value, links: &[&str]) -> Vec<HostBlockDevice> {
             let name = path.rsplit('/').next().unwrap_or_default().to_owned();
             let serial = word(device, "serial").and_then(|serial| serial.strip_prefix("vol").map(str::to_owned));
             let volume = serial.map(|hex| VolumeId(format!("vol-{}", hex.trim_start_matches('-'))));
+            let link = linked.get(path.as_str()).cloned();
+            // udev links whole EBS volumes so; what the kernel calls the device (`loop` behind an emulated account)
+            // does not matter then. LVM, RAID and partitions have no such link.
+            let kind = if link.is_some() { Some("disk".to_owned()) } else { word(device, "type") };
             HostBlockDevice {
-                volume: volume.or_else(|| linked.get(path.as_str()).cloned()),
-                kind: word(device, "type").unwrap_or_default(),
+                volume: volume.or(link),
+                kind: kind.unwrap_or_default(),
                 parent: word(device, "pkname"),
                 size_bytes: number(device, "size"),
                 fs_type: word(device, "fstype"),
