@@ -29,14 +29,22 @@ pub fn make(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Groups whose name begins so.
+fn groups(prefix: &str) -> Vec<PathBuf> {
+    let entries =
+        hierarchies().into_iter().flat_map(|hierarchy| fs::read_dir(hierarchy).into_iter().flatten().flatten());
+    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).map(|entry| entry.path()).collect()
+}
+
+/// The same, for people.
+pub fn names(prefix: &str) -> Vec<String> {
+    groups(prefix).into_iter().map(|path| format!("control group {}", path.display())).collect()
+}
+
 /// Removes groups whose name begins so, and all within them. What still has processes stays.
 pub fn remove(prefix: &str) {
-    for hierarchy in hierarchies() {
-        for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(prefix) {
-                remove_tree(&entry.path());
-            }
-        }
+    for group in groups(prefix) {
+        remove_tree(&group);
     }
 }
 

@@ -46,8 +46,7 @@ pub fn up(binary: &Path) -> Result<()> {
             format!("--root-ca-file={}", pki::file("ca.crt")),
         ],
     )?;
-    let scheduler =
-        [kubeconfig("scheduler"), "--leader-elect=false".to_owned(), "--bind-address=127.0.0.1".to_owned()];
+    let scheduler = [kubeconfig("scheduler"), "--leader-elect=false".to_owned(), "--bind-address=127.0.0.1".to_owned()];
     component(binary, "kube-scheduler", &scheduler)?;
     wait_for("the apiserver is ready", READY, || {
         process::all_alive()?;

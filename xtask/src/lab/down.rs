@@ -145,3 +145,15 @@ fn namespaces() -> Vec<String> {
     let names = listed.lines().filter_map(|line| line.split(' ').next());
     names.filter(|name| name.starts_with(&format!("{PREFIX}-"))).map(str::to_owned).collect()
 }
+
+/// What of a lab is still on this machine.
+pub fn traces() -> Result<Vec<String>> {
+    let mut left: Vec<String> = namespaces().into_iter().map(|name| format!("network namespace {name}")).collect();
+    left.extend([STATE, SOCKETS].into_iter().filter(|place| Path::new(place).exists()).map(str::to_owned));
+    left.extend(cgroups::names(&format!("{PREFIX}-")));
+    let table = fs::read_to_string("/proc/mounts")?;
+    left.extend(table.lines().filter(|line| line.contains(STATE) || line.contains(SOCKETS)).map(str::to_owned));
+    let loops = output(Command::new("losetup").args(["-n", "-O", "NAME,BACK-FILE"]))?;
+    left.extend(loops.lines().filter(|line| line.contains(STATE)).map(str::to_owned));
+    Ok(left)
+}

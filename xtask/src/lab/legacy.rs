@@ -64,11 +64,6 @@ pub fn hosts(addresses: &[String]) -> [String; 2] {
     ["--hosts".to_owned(), addresses.join(",")]
 }
 
-/// Instances by member.
-pub fn instances() -> Result<BTreeMap<String, String>> {
-    Ok(serde_json::from_str(&fs::read_to_string(state("members.json"))?)?)
-}
-
 /// Where the cache keeps what is built of Cassandra: root file system and image.
 pub fn build() -> Result<PathBuf> {
     let script = cache::checkout()?.join("lab/cassandra/build.sh");

@@ -15,6 +15,7 @@ mod nodes;
 mod packages;
 mod pki;
 mod process;
+mod story;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,6 +51,15 @@ pub enum Lab {
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Bring it up, tell the whole story on it (plan, apply, proof, rollback, ten kills), take it away.
+    Test {
+        /// How the lab comes up.
+        #[command(flatten)]
+        up: Up,
+        /// Leave it up at the end, and use one that is up.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Take it away, every trace.
     Down,
 }
@@ -72,9 +82,10 @@ pub struct Up {
 pub fn lab(what: &Lab) -> Result<bool> {
     match what {
         Lab::Up(options) => locked(|| up(options)).map(|()| true),
-        Lab::Status => status(),
+        Lab::Status => Ok(status()),
         Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
         Lab::Run { command } => run(command),
+        Lab::Test { up: options, keep } => locked(|| test(options, *keep)),
         Lab::Down => locked(down::down).map(|()| true),
     }
 }
@@ -184,10 +195,32 @@ fn allow_rehome() -> Result<()> {
     control_plane::apply_text("rehome-rbac.yaml", &text)
 }
 
-fn status() -> Result<bool> {
+/// The story, on a lab of its own or on the one that is up.
+fn test(options: &Up, keep: bool) -> Result<bool> {
+    if !(keep && Path::new(STATE).exists()) {
+        up(options)?;
+    }
+    let so = story::Story::of(options.rows).tell()?;
+    if keep {
+        return Ok(so);
+    }
+    if !so {
+        for name in process::names().into_iter().filter(|name| process::pid(name).is_none()) {
+            println!("{name} has ended: {}", command::tail(&process::log(&name), 20));
+        }
+    }
+    down::down()?;
+    let left = down::traces()?;
+    for trace in &left {
+        println!("NOT SO  lab down leaves {trace}");
+    }
+    Ok(so && left.is_empty())
+}
+
+fn status() -> bool {
     if !Path::new(STATE).exists() {
         println!("no lab is up: `cargo xtask lab up`");
-        return Ok(false);
+        return false;
     }
     let mut well = true;
     for name in process::names() {
@@ -196,7 +229,7 @@ fn status() -> Result<bool> {
         println!("{:24} {}", name, pid.map_or("ended".to_owned(), |pid| format!("runs, pid {pid}")));
     }
     println!("\nkubeconfig {}\nEC2        {} in namespace {}", pki::kubeconfig("rehome"), layout::EC2, layout::CENTER);
-    Ok(well)
+    well
 }
 
 fn logs(name: Option<&str>, lines: usize) -> Result<bool> {

@@ -44,7 +44,8 @@ pub fn install() -> Result<()> {
 fn is_installed(package: &str) -> bool {
     let asked = Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]).output();
     // A program that came to the machine another way is as good as its package.
-    asked.is_ok_and(|answer| answer.stdout == b"installed") || PROGRAMS.iter().any(|(of, program)| *of == package && on_path(program))
+    asked.is_ok_and(|answer| answer.stdout == b"installed")
+        || PROGRAMS.iter().any(|(of, program)| *of == package && on_path(program))
 }
 
 /// Packages that machines often have by other means.

@@ -25,7 +25,14 @@ pub fn kubeconfig(user: &str) -> String {
 /// Makes all of them.
 pub fn up() -> Result<()> {
     fs::create_dir_all(state("pki"))?;
-    openssl(&[&["req", "-x509"], &EC[..], &["-nodes", "-days", DAYS, "-subj", "/CN=lab-ca", "-keyout", "ca.key", "-out", "ca.crt"]].concat())?;
+    openssl(
+        &[
+            &["req", "-x509"],
+            &EC[..],
+            &["-nodes", "-days", DAYS, "-subj", "/CN=lab-ca", "-keyout", "ca.key", "-out", "ca.crt"],
+        ]
+        .concat(),
+    )?;
     openssl(&["genrsa", "-out", "sa.key", "2048"])?;
     openssl(&["rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"])?;
     let names = format!(
@@ -78,7 +85,20 @@ fn certificate(name: &str, subject: &str, alternative_names: Option<&str>) -> Re
     fs::write(state("pki").join(&settings), format!("extendedKeyUsage=serverAuth,clientAuth\n{alternative}"))?;
     openssl(&[&["req"], &EC[..], &["-nodes", "-subj", subject, "-keyout", &key, "-out", &request]].concat())?;
     openssl(&[
-        "x509", "-req", "-in", &request, "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", DAYS, "-out",
-        &own, "-extfile", &settings,
+        "x509",
+        "-req",
+        "-in",
+        &request,
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        DAYS,
+        "-out",
+        &own,
+        "-extfile",
+        &settings,
     ])
 }

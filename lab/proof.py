@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""What the lab's migration must have come to, asserted by foreign clients only: boto3, kubectl and a CQL driver.
+
+  before       notes who the legacy members are, for the other commands
+  adopted      after `rehome apply`
+  rolled-back  after `rehome rollback --discard-writes`
+
+Prints a line for each thing it saw, and ends with 1 at the first that is not so."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.policies import WhiteListRoundRobinPolicy
+
+NAMESPACE, SET, MIGRATION = "cassandra", "cassandra", "cassandra-prod"
+TAG = "rehome.dev/"
+LEGACY_NETWORK = "10.99.1."
+# Seconds a deleted pod may take to come back, and a set scaled up by a stranger is watched.
+POD_LIMIT_S, WATCH_S = 300, 20
+BLOCK = 1 << 20
+
+
+def check(so, what):
+    print(("ok      " if so else "NOT SO  ") + what, flush=True)
+    if not so:
+        sys.exit(1)
+
+
+def kubectl(*words):
+    done = subprocess.run(["kubectl", "--kubeconfig", os.environ["ADMIN_KUBECONFIG"], *words], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"kubectl {' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def objects(*words):
+    return json.loads(kubectl("get", *words, "-o", "json"))
+
+
+def tags(found):
+    return {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
+
+
+def member(address):
+    """Who a member says it is, asked of it alone."""
+    only = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([address]), request_timeout=30)
+    cluster = Cluster([address], execution_profiles={EXEC_PROFILE_DEFAULT: only}, connect_timeout=30)
+    try:
+        session = cluster.connect()
+        local = session.execute("select host_id, tokens, cluster_name, data_center, rack from system.local").one()
+        peers = session.execute("select peer, host_id from system.peers_v2").all()
+    finally:
+        cluster.shutdown()
+    return {
+        "host_id": str(local.host_id),
+        "tokens": sorted(local.tokens),
+        "cluster": local.cluster_name,
+        "place": [local.data_center, local.rack],
+        "peers": sorted(str(peer.peer) for peer in peers),
+    }
+
+
+def legacy_instances(ec2):
+    reply = ec2.describe_instances(Filters=[{"Name": "tag:cluster", "Values": ["prod"]}])
+    found = [instance for one in reply["Reservations"] for instance in one["Instances"]]
+    return sorted(found, key=lambda instance: tags(instance)["Name"])
+
+
+def data_volume(instance):
+    """The one that is not the root."""
+    devices = instance["BlockDeviceMappings"]
+    return [d["Ebs"]["VolumeId"] for d in devices if d["DeviceName"] != instance["RootDeviceName"]][0]
+
+
+def before(options):
+    """Notes who the legacy members are."""
+    noted = {}
+    for instance in legacy_instances(boto3.client("ec2")):
+        devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
+        noted[tags(instance)["Name"]] = {
+            "instance": instance["InstanceId"],
+            "zone": instance["Placement"]["AvailabilityZone"],
+            "volume": data_volume(instance),
+            "delete_on_termination": devices,
+            **member(instance["PrivateIpAddress"]),
+        }
+    options.notes.write_text(json.dumps(noted, indent=1))
+    check(len(noted) == 3, f"three legacy members: {', '.join(sorted(noted))}")
+
+
+def content(path):
+    """A hash of a disk's content: where it lies in the file does not matter, nor what is a hole."""
+    digest = hashlib.blake2b()
+    with open(path, "rb") as file:
+        size, at = os.fstat(file.fileno()).st_size, 0
+        while at < size:
+            try:
+                at = os.lseek(file.fileno(), at, os.SEEK_DATA) // BLOCK * BLOCK
+            except OSError:
+                break
+            file.seek(at)
+            block = file.read(BLOCK)
+            if block.count(0) != len(block):
+                digest.update(at.to_bytes(8, "big") + block)
+            at += BLOCK
+    return digest.hexdigest()
+
+
+def mounted(volume):
+    """Whether any process of this machine has the volume's device mounted."""
+    link = Path("/dev/disk/by-id") / f"nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
+    if not link.exists():
+        return False
+    device = os.stat(link).st_rdev
+    number = f" {os.major(device)}:{os.minor(device)} "
+    seen = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            namespace = os.readlink(process / "ns/mnt")
+            if namespace not in seen and number in (process / "mountinfo").read_text():
+                return True
+        except OSError:
+            continue
+        seen.add(namespace)
+    return False
+
+
+def made_by_rehome(ec2, of):
+    """Everything of a kind that carries the migration's tag."""
+    where = [{"Name": f"tag:{TAG}migration", "Values": [MIGRATION]}]
+    if of == "volumes":
+        return ec2.describe_volumes(Filters=where)["Volumes"]
+    return ec2.describe_snapshots(Filters=where, OwnerIds=["self"])["Snapshots"]
+
+
+def pods():
+    found = objects("pods", "-n", NAMESPACE, "-l", "app=cassandra")["items"]
+    return {pod["metadata"]["name"]: pod for pod in found}
+
+
+def check_slot(ec2, name, noted, snapshots, pod):
+    """Volume -> PersistentVolume -> claim -> pod -> host id, for one member."""
+    claim = objects("pvc", f"data-{name}", "-n", NAMESPACE)
+    check(claim["status"]["phase"] == "Bound", f"{name}: its claim is bound")
+    check(not claim["metadata"].get("ownerReferences"), f"{name}: nothing owns its claim")
+    volume = objects("pv", claim["spec"]["volumeName"])
+    check(volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain", f"{name}: its PersistentVolume is Retain")
+    handle = volume["spec"]["csi"]["volumeHandle"]
+    disk = ec2.describe_volumes(VolumeIds=[handle])["Volumes"][0]
+    check(disk["AvailabilityZone"] == noted["zone"], f"{name}: {handle} is in {noted['zone']}")
+    labels = tags(disk)
+    check(labels.get(f"{TAG}member") == name and labels.get(f"{TAG}role") == "data", f"{name}: {handle} carries its tags")
+    check(labels.get("ebs.csi.aws.com/cluster") == "true", f"{name}: the CSI driver may attach {handle}")
+    source = snapshots[disk["SnapshotId"]]
+    check(source["VolumeId"] == noted["volume"], f"{name}: made from a snapshot of {noted['volume']}")
+    node = objects("node", pod["spec"]["nodeName"])
+    holder = node["spec"]["providerID"].rsplit("/", 1)[1]
+    attached = [one["InstanceId"] for one in disk["Attachments"]]
+    check(attached == [holder], f"{name}: {handle} is attached to {holder} and to nobody else")
+    used = [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
+    check(used == [f"data-{name}"], f"{name}: its pod uses its claim")
+    check(not mounted(noted["volume"]), f"{name}: {noted['volume']} is mounted nowhere")
+    pool = options_pool()
+    same = content(pool / f"volumes/{noted['volume']}.img") == content(pool / f"snapshots/{disk['SnapshotId']}.img")
+    check(same, f"{name}: {noted['volume']} is as it was captured in {disk['SnapshotId']}")
+    return handle
+
+
+def options_pool():
+    return Path(os.environ["LAB_ACCOUNT"])
+
+
+def check_members(noted, of_pods):
+    """Every pod is its member, and knows pods only."""
+    addresses = {name: pod["status"]["podIP"] for name, pod in of_pods.items()}
+    for name, address in sorted(addresses.items()):
+        found = member(address)
+        for what in ("host_id", "tokens", "cluster", "place"):
+            check(found[what] == noted[name][what], f"{name} at {address}: {what} is the legacy one")
+        others = sorted(other for who, other in addresses.items() if who != name)
+        check(found["peers"] == others, f"{name}: system.peers_v2 lists the other pods only: {', '.join(found['peers'])}")
+
+
+def adopted(options):
+    """After `rehome apply`."""
+    ec2 = boto3.client("ec2")
+    noted = json.loads(options.notes.read_text())
+    found = pods()
+    check(sorted(found) == sorted(noted), f"pods {', '.join(sorted(found))} are there")
+    snapshots = {one["SnapshotId"]: one for one in made_by_rehome(ec2, "snapshots")}
+    check(len(snapshots) == 2 * len(noted), f"{len(snapshots)} snapshots: a base and a final one of each member")
+    handles = {check_slot(ec2, name, noted[name], snapshots, found[name]) for name in sorted(noted)}
+    made = {one["VolumeId"] for one in made_by_rehome(ec2, "volumes")}
+    check(made == handles and len(handles) == len(noted), "no volume was made but those three")
+    states = {one["InstanceId"]: one["State"]["Name"] for one in legacy_instances(ec2)}
+    check(set(states.values()) == {"stopped"}, "every legacy instance is stopped")
+    configured = kubectl("get", "statefulsets,pods,configmaps,services", "-n", NAMESPACE, "-o", "json")
+    specs = [one.get("spec", one.get("data")) for one in json.loads(configured)["items"]
+             if one["metadata"]["name"] != f"rehome-{MIGRATION}" and "rehome.dev/record" not in json.dumps(one["metadata"])
+             and not one["metadata"]["name"].startswith("rehome-")]
+    check(LEGACY_NETWORK not in json.dumps(specs), "no legacy address in anything the pods are configured with")
+    check_members(noted, found)
+    if options.restart:
+        check_restart(options.restart, noted)
+
+
+def check_restart(name, noted):
+    """A deleted pod comes back on the same volume, at another address."""
+    old = pods()[name]
+    volume = objects("pvc", f"data-{name}", "-n", NAMESPACE)["spec"]["volumeName"]
+    kubectl("delete", "pod", name, "-n", NAMESPACE, "--wait=true")
+    end = time.monotonic() + POD_LIMIT_S
+    while True:
+        new = pods().get(name)
+        ready = new and any(c["type"] == "Ready" and c["status"] == "True" for c in new["status"].get("conditions", []))
+        if ready and new["metadata"]["uid"] != old["metadata"]["uid"]:
+            try:
+                found = member(new["status"]["podIP"])
+                break
+            except Exception as error:  # it is ready for its peers before it is for clients
+                if time.monotonic() > end:
+                    raise error
+        check(time.monotonic() < end, f"{name} comes back within {POD_LIMIT_S} s") if time.monotonic() > end else None
+        time.sleep(1)
+    addresses = old["status"]["podIP"], new["status"]["podIP"]
+    check(addresses[0] != addresses[1], f"{name} was deleted and is back: {addresses[0]} -> {addresses[1]}")
+    check(found["host_id"] == noted[name]["host_id"], f"{name}: the same member")
+    after = objects("pvc", f"data-{name}", "-n", NAMESPACE)["spec"]["volumeName"]
+    check(after == volume, f"{name}: on the same volume")
+
+
+def rolled_back(options):
+    """After `rehome rollback --discard-writes`."""
+    ec2 = boto3.client("ec2")
+    noted = json.loads(options.notes.read_text())
+    for instance in legacy_instances(ec2):
+        name = tags(instance)["Name"]
+        check(instance["State"]["Name"] == "running", f"{name}: {instance['InstanceId']} runs")
+        check(data_volume(instance) == noted[name]["volume"], f"{name}: on its original volume")
+        devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
+        check(devices == noted[name]["delete_on_termination"], f"{name}: DeleteOnTermination is as it was")
+        found = member(instance["PrivateIpAddress"])
+        check(found["host_id"] == noted[name]["host_id"], f"{name}: the same member, and open to clients")
+        check(found["peers"] == noted[name]["peers"], f"{name}: it knows the legacy members only")
+    check(made_by_rehome(ec2, "volumes") == [], "no volume of the run is left")
+    check(made_by_rehome(ec2, "snapshots") == [], "no snapshot of the run is left")
+    check(objects("pv")["items"] == [], "no PersistentVolume is left")
+    volumes = {one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]}
+    kubectl("scale", f"statefulset/{SET}", "-n", NAMESPACE, "--replicas=3")
+    time.sleep(WATCH_S)
+    phases = {name: pod["status"]["phase"] for name, pod in pods().items()}
+    check(set(phases.values()) == {"Pending"}, f"scaled up by hand, no clone starts: {phases}")
+    check({one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]} == volumes, "and no volume is provisioned")
+    kubectl("scale", f"statefulset/{SET}", "-n", NAMESPACE, "--replicas=0")
+    end = time.monotonic() + POD_LIMIT_S
+    while pods():
+        if time.monotonic() > end:
+            check(False, "the pending pods go away")
+        time.sleep(1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--notes", type=Path, required=True, help="where `before` notes what it saw")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("before", help=before.__doc__).set_defaults(do=before)
+    command = commands.add_parser("adopted", help=adopted.__doc__)
+    command.add_argument("--restart", metavar="POD", help="also delete this pod and see it come back")
+    command.set_defaults(do=adopted)
+    commands.add_parser("rolled-back", help=rolled_back.__doc__).set_defaults(do=rolled_back)
+    options = parser.parse_args()
+    options.do(options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+//! `cargo xtask lab test`: the whole story on real parts. Every step is one line that says whether it is so.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use super::command::{last_lines, output};
+use super::control_plane::kubectl;
+use super::layout::{members, state};
+use super::{cloud, inside, legacy, pki};
+use crate::cache;
+
+/// Kills of one migration: at the how-manieth call of its process that changes something, and when. They add up to most
+/// of a run's calls, so that all of it is hit; the modes are those of `lab/chaos.py`.
+const KILLS: [(u32, &str); 10] = [
+    (2, "before"),
+    (3, "lost"),
+    (5, "after"),
+    (6, "lost"),
+    (7, "before"),
+    (9, "lost"),
+    (8, "after"),
+    (9, "lost"),
+    (11, "before"),
+    (12, "lost"),
+];
+
+/// One step of it.
+type Step = fn(&Story) -> Result<()>;
+
+/// The story, and how far it got.
+pub struct Story {
+    rows: u32,
+    passed: u32,
+    failed: u32,
+}
+
+impl Story {
+    /// A story about a legacy cluster of so many rows.
+    pub fn of(rows: u32) -> Self {
+        Self { rows, passed: 0, failed: 0 }
+    }
+
+    /// Tells it all; stops at the first thing that is not so. Answers whether all was.
+    pub fn tell(mut self) -> Result<bool> {
+        fs::create_dir_all(state("story"))?;
+        let all: [(&str, Step); 14] = [
+            ("foreign clients note who the legacy members are", |_| proof(&["before"])),
+            ("check finds no error", |_| rehome("check", &["check"])),
+            ("plan is the same twice", |_| plan_twice()),
+            ("apply moves the cluster", |_| rehome("apply", &["apply", "--yes", "--output", "json"])),
+            ("foreign clients see volume, claim, pod and member belong together; a deleted pod comes back", |_| {
+                proof(&["adopted", "--restart", "cassandra-1"])
+            }),
+            ("all rows are there at QUORUM, in the pods", |story| story.check_rows(&pods()?)),
+            ("verify agrees", |_| rehome("verify", &["verify"])),
+            ("status tells it without the cloud", |_| status("completed")),
+            ("applying again changes nothing", |_| unchanged()),
+            ("rollback brings the legacy cluster back", |_| {
+                rehome("rollback", &["rollback", "--yes", "--discard-writes"])
+            }),
+            ("foreign clients see the legacy cluster, and a set that starts no clone", |_| proof(&["rolled-back"])),
+            ("all rows are there at QUORUM, on the legacy members", |story| story.check_rows(&legacy_addresses())),
+            ("killed with -9 at ten calls, a migration ends in the same state", |_| killed_ten_times()),
+            ("foreign clients see that state, with no second snapshot or volume", |_| proof(&["adopted"])),
+        ];
+        for (name, step) in all {
+            if !self.step(name, step) {
+                break;
+            }
+        }
+        if self.failed == 0 {
+            self.step("all rows are there at QUORUM, in the pods of the killed migration", |story| {
+                story.check_rows(&pods()?)
+            });
+        }
+        println!("lab: {} passed, {} failed", self.passed, self.failed);
+        Ok(self.failed == 0)
+    }
+
+    fn step(&mut self, name: &str, step: impl FnOnce(&Self) -> Result<()>) -> bool {
+        let started = Instant::now();
+        let done = step(self);
+        let took = started.elapsed().as_secs_f64();
+        match done {
+            Ok(()) => {
+                self.passed += 1;
+                println!("so      {name} ({took:.1} s)");
+                true
+            }
+            Err(error) => {
+                self.failed += 1;
+                println!("NOT SO  {name} ({took:.1} s): {error:#}");
+                false
+            }
+        }
+    }
+
+    fn check_rows(&self, addresses: &[String]) -> Result<()> {
+        output(legacy::client()?.args(["check", "--rows", &self.rows.to_string()]).args(legacy::hosts(addresses)))
+            .map(|_| ())
+    }
+}
+
+fn migration() -> Result<PathBuf> {
+    Ok(cache::checkout()?.join("lab/cassandra/migration.yaml"))
+}
+
+/// Where a command's output is kept.
+pub fn kept(name: &str) -> PathBuf {
+    state("story").join(name)
+}
+
+/// `rehome VERB -f MIGRATION ...`
+fn rehome_command(words: &[&str]) -> Result<Command> {
+    let mut command = inside("rehome");
+    command.arg(words[0]).arg("--file").arg(migration()?).args(&words[1..]);
+    Ok(command)
+}
+
+/// Runs rehome; keeps what it printed, in `NAME.out` and `NAME.err`.
+fn rehome(name: &str, words: &[&str]) -> Result<()> {
+    let (out, err) = (kept(&format!("{name}.out")), kept(&format!("{name}.err")));
+    let mut command = rehome_command(words)?;
+    command.stdin(Stdio::null()).stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?);
+    let status = command.status()?;
+    if !status.success() {
+        let said = fs::read_to_string(&err)? + &fs::read_to_string(&out)?;
+        bail!("rehome {} ended with {status}: {}", words.join(" "), last_lines(&said, 30));
+    }
+    Ok(())
+}
+
+/// A command of the foreign clients' script.
+fn proof(words: &[&str]) -> Result<()> {
+    let mut command = cloud::script("proof.py")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    command
+        .env("PATH", format!("{}:{path}", state("bin").display()))
+        .env("ADMIN_KUBECONFIG", pki::kubeconfig("admin"))
+        .env("LAB_ACCOUNT", state("pool/ec2"))
+        .arg("--notes")
+        .arg(kept("legacy.json"))
+        .args(words);
+    let done = command.stdin(Stdio::null()).output()?;
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    for line in printed.lines() {
+        println!("          {line}");
+    }
+    if !done.status.success() {
+        bail!("{} {}", last_lines(&printed, 3), last_lines(&String::from_utf8_lossy(&done.stderr), 12));
+    }
+    Ok(())
+}
+
+fn plan_twice() -> Result<()> {
+    let plan = |file: &str| -> Result<Value> {
+        let path = kept(file);
+        rehome(file, &["plan", "--out", &path.display().to_string()])?;
+        Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+    };
+    let (mut first, mut second) = (plan("plan-1.json")?, plan("plan-2.json")?);
+    // When the survey was made is all that may differ.
+    for plan in [&mut first, &mut second] {
+        forget(plan, "made_at_ms");
+        forget(plan, "hash");
+    }
+    if first != second {
+        bail!("two plans of one state differ: see {} and plan-2.json", kept("plan-1.json").display());
+    }
+    Ok(())
+}
+
+/// Takes every member of that name away.
+fn forget(value: &mut Value, name: &str) {
+    match value {
+        Value::Object(members) => {
+            members.remove(name);
+            members.values_mut().for_each(|member| forget(member, name));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| forget(item, name)),
+        _ => {}
+    }
+}
+
+fn status(wanted: &str) -> Result<()> {
+    let mut command = inside("rehome");
+    // No account to be found: the record in the cluster must do.
+    command.env_remove("AWS_ENDPOINT_URL").env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
+    let printed = output(command.args(["status", "cassandra-prod", "--namespace", "cassandra"]))?;
+    if !printed.contains(wanted) {
+        bail!("status does not say {wanted}: {printed}");
+    }
+    Ok(())
+}
+
+/// Applies once more under the eyes of the proxies: no call may change anything but the run's own record.
+fn unchanged() -> Result<()> {
+    let seen = chaos(&[], "apply-again.log")?;
+    let names: Vec<&str> = seen["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let changes: Vec<&&str> =
+        names.iter().filter(|name| !name.contains("/configmaps") && !name.contains("/exec")).collect();
+    if seen["exit_code"] != 0 || !changes.is_empty() {
+        bail!(
+            "it ended with {} and made {changes:?}: {}",
+            seen["exit_code"],
+            super::command::tail(&kept("apply-again.log"), 20)
+        );
+    }
+    Ok(())
+}
+
+/// `rehome apply` under `lab/chaos.py`; what that saw.
+fn chaos(options: &[&str], log: &str) -> Result<Value> {
+    let python = crate::python::venv()?.join("bin/python");
+    let mut command = inside(&python.display().to_string());
+    command.arg(cache::checkout()?.join("lab/chaos.py")).args(options).arg("--log").arg(kept(log)).arg("--");
+    command.arg(state("bin/rehome")).arg("apply").arg("--file").arg(migration()?).arg("--yes");
+    let printed = output(&mut command)?;
+    let line = printed.lines().last().context("chaos.py printed nothing")?;
+    Ok(serde_json::from_str(line)?)
+}
+
+fn killed_ten_times() -> Result<()> {
+    for (index, (call, mode)) in KILLS.iter().enumerate() {
+        let seen = chaos(&["--kill-at", &call.to_string(), "--mode", mode], "killed.log")?;
+        let Some(name) = seen["killed_at"].as_str() else {
+            bail!(
+                "kill {} at call {call} did not come about: {seen}; {}",
+                index + 1,
+                super::command::tail(&kept("killed.log"), 20)
+            );
+        };
+        println!("          killed {mode} {name}");
+    }
+    let seen = chaos(&[], "killed.log")?;
+    if seen["exit_code"] != 0 {
+        bail!("the last apply ended with {}: {}", seen["exit_code"], super::command::tail(&kept("killed.log"), 30));
+    }
+    Ok(())
+}
+
+/// The pods' addresses.
+fn pods() -> Result<Vec<String>> {
+    let wanted = ["get", "pods", "-n", "cassandra", "-o", "jsonpath={.items[*].status.podIP}"];
+    Ok(output(&mut kubectl(&wanted))?.split_whitespace().map(str::to_owned).collect())
+}
+
+fn legacy_addresses() -> Vec<String> {
+    members().into_iter().map(|member| member.address).collect()
+}
