@@ -49,9 +49,36 @@ pub fn up(rows: u32) -> Result<()> {
         let each: Vec<_> = each.collect();
         each.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a set-up panicked"))?)
     })?;
+    allow_ssh(&ids)?;
     println!("== loading {rows} rows");
     output(client()?.arg("init").args(hosts(&addresses)))?;
     output(client()?.args(["load", "--rows", &rows.to_string()]).args(hosts(&addresses))).map(|_| ())
+}
+
+/// The ssh_config with which the members are reached.
+pub fn ssh_config() -> PathBuf {
+    state("ssh/config")
+}
+
+/// Lets the lab's own key in, as the user data of real instances would.
+fn allow_ssh(instances: &[String]) -> Result<()> {
+    fs::create_dir_all(state("ssh"))?;
+    let key = state("ssh/key");
+    output(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key))?;
+    let public = fs::read_to_string(key.with_extension("pub"))?;
+    let settings = format!(
+        "Host *\n  User root\n  IdentityFile {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n  \
+         StrictHostKeyChecking accept-new\n",
+        key.display(),
+        state("ssh/known_hosts").display()
+    );
+    fs::write(ssh_config(), settings)?;
+    let script = format!(
+        "install -d -m 700 /root/.ssh\nprintf '%s\\n' '{}' > /root/.ssh/authorized_keys\nchmod 600 /root/.ssh/authorized_keys\n",
+        public.trim()
+    );
+    const LIMIT: Duration = Duration::from_secs(30);
+    cloud::run_script(instances, LIMIT, &script).map(|_| ())
 }
 
 /// The CQL client.

@@ -48,10 +48,11 @@ impl Story {
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> Result<bool> {
         fs::create_dir_all(state("story"))?;
-        let all: [(&str, Step); 14] = [
+        let all: [(&str, Step); 15] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("check finds no error", |_| rehome("check", &["check"])),
             ("plan is the same twice", |_| plan_twice()),
+            ("plan over OpenSSH is the plan over SSM", |_| plan_over_ssh()),
             ("apply moves the cluster", |_| rehome("apply", &["apply", "--yes", "--output", "json"])),
             ("foreign clients see volume, claim, pod and member belong together; a deleted pod comes back", |_| {
                 proof(&["adopted", "--restart", "cassandra-1"])
@@ -60,9 +61,7 @@ impl Story {
             ("verify agrees", |_| rehome("verify", &["verify"])),
             ("status tells it without the cloud", |_| status("completed")),
             ("applying again changes nothing", |_| unchanged()),
-            ("rollback brings the legacy cluster back", |_| {
-                rehome("rollback", &["rollback", "--yes", "--discard-writes"])
-            }),
+            ("rollback over OpenSSH brings the legacy cluster back", |_| rollback_over_ssh()),
             ("foreign clients see the legacy cluster, and a set that starts no clone", |_| proof(&["rolled-back"])),
             ("all rows are there at QUORUM, on the legacy members", |story| story.check_rows(&legacy_addresses())),
             ("killed with -9 at ten calls, a migration ends in the same state", |_| killed_ten_times()),
@@ -173,6 +172,49 @@ fn plan_twice() -> Result<()> {
         bail!("two plans of one state differ: see {} and plan-2.json", kept("plan-1.json").display());
     }
     Ok(())
+}
+
+/// The same migration, its hosts reached by the user's own ssh.
+fn migration_over_ssh() -> Result<PathBuf> {
+    let text = fs::read_to_string(migration()?)?;
+    let hosts = format!("hosts: {{ssh: {{configFile: {}}}}}", legacy::ssh_config().display());
+    let changed = text.replace("hosts: ssm", &hosts);
+    if changed == text {
+        bail!("{} does not say hosts: ssm", migration()?.display());
+    }
+    let file = kept("migration-over-ssh.yaml");
+    fs::write(&file, changed)?;
+    Ok(file)
+}
+
+/// Runs rehome on the migration over ssh; what it printed.
+fn rehome_over_ssh(words: &[&str]) -> Result<String> {
+    output(inside("rehome").arg(words[0]).arg("--file").arg(migration_over_ssh()?).args(&words[1..]))
+}
+
+fn plan_over_ssh() -> Result<()> {
+    let file = kept("plan-over-ssh.json");
+    rehome_over_ssh(&["plan", "--out", &file.display().to_string()])?;
+    let read = |path: PathBuf| -> Result<Value> { Ok(serde_json::from_str(&fs::read_to_string(path)?)?) };
+    let (ssh, ssm) = (read(file)?, read(kept("plan-1.json"))?);
+    let steps = |plan: &Value| find(plan, "steps").cloned();
+    if steps(&ssh).is_none() || steps(&ssh) != steps(&ssm) {
+        bail!("the steps differ: see {} and plan-1.json", kept("plan-over-ssh.json").display());
+    }
+    Ok(())
+}
+
+fn rollback_over_ssh() -> Result<()> {
+    rehome_over_ssh(&["rollback", "--yes", "--discard-writes"]).map(|_| ())
+}
+
+/// The first member of that name, wherever it is.
+fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    match value {
+        Value::Object(members) => members.get(name).or_else(|| members.values().find_map(|member| find(member, name))),
+        Value::Array(items) => items.iter().find_map(|item| find(item, name)),
+        _ => None,
+    }
 }
 
 /// Takes every member of that name away.
