@@ -15,6 +15,7 @@ mod nodes;
 mod packages;
 mod pki;
 mod process;
+mod refusals;
 mod story;
 
 use std::collections::BTreeMap;

@@ -49,6 +49,8 @@ pub fn up() -> Result<()> {
         ("attacher", "/O=system:masters/CN=attacher", APISERVER),
         // rehome itself has no more than `rehome rbac` asks for.
         ("rehome", "/CN=rehome", APISERVER),
+        // May do nothing.
+        ("nobody", "/CN=nobody", APISERVER),
     ] {
         user_of(user, subject, server)?;
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask lab test`: the whole story on real parts. Every step is one line that says whether it is so.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
 use super::layout::{members, state};
-use super::{cloud, inside, legacy, pki};
+use super::{cloud, inside, legacy, pki, refusals};
 use crate::cache;
 
 /// Kills of one migration: at the how-manieth call of its process that changes something, and when. They add up to most
@@ -48,10 +48,11 @@ impl Story {
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> Result<bool> {
         fs::create_dir_all(state("story"))?;
-        let all: [(&str, Step); 15] = [
+        let all: [(&str, Step); 16] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("check finds no error", |_| rehome("check", &["check"])),
             ("plan is the same twice", |_| plan_twice()),
+            ("bad input is refused, and changes nothing", |_| refusals::all_refused()),
             ("plan over OpenSSH is the plan over SSM", |_| plan_over_ssh()),
             ("apply moves the cluster", |_| rehome("apply", &["apply", "--yes", "--output", "json"])),
             ("foreign clients see volume, claim, pod and member belong together; a deleted pod comes back", |_| {
@@ -105,7 +106,8 @@ impl Story {
     }
 }
 
-fn migration() -> Result<PathBuf> {
+/// The lab's migration file.
+pub fn migration() -> Result<PathBuf> {
     Ok(cache::checkout()?.join("lab/cassandra/migration.yaml"))
 }
 
@@ -209,7 +211,7 @@ fn rollback_over_ssh() -> Result<()> {
 }
 
 /// The first member of that name, wherever it is.
-fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
         Value::Object(members) => members.get(name).or_else(|| members.values().find_map(|member| find(member, name))),
         Value::Array(items) => items.iter().find_map(|item| find(item, name)),
@@ -258,10 +260,15 @@ fn unchanged() -> Result<()> {
 
 /// `rehome apply` under `lab/chaos.py`; what that saw.
 fn chaos(options: &[&str], log: &str) -> Result<Value> {
+    chaos_on(&migration()?, options, log)
+}
+
+/// The same, on a migration file.
+pub fn chaos_on(file: &Path, options: &[&str], log: &str) -> Result<Value> {
     let python = crate::python::venv()?.join("bin/python");
     let mut command = inside(&python.display().to_string());
     command.arg(cache::checkout()?.join("lab/chaos.py")).args(options).arg("--log").arg(kept(log)).arg("--");
-    command.arg(state("bin/rehome")).arg("apply").arg("--file").arg(migration()?).arg("--yes");
+    command.arg(state("bin/rehome")).arg("apply").arg("--file").arg(file).arg("--yes");
     let printed = output(&mut command)?;
     let line = printed.lines().last().context("chaos.py printed nothing")?;
     Ok(serde_json::from_str(line)?)

@@ -1,0 +1,159 @@
+//! Bad input against real parts: each is refused with its exit code and its reason, and no call changes anything.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use super::command::{last_lines, output};
+use super::control_plane::{apply_text, kubectl};
+use super::layout::state;
+use super::story::{chaos_on, find, kept, migration};
+use super::{inside, pki};
+
+/// A way to be wrong.
+struct Refusal {
+    name: &'static str,
+    /// What of the migration's text is replaced by what.
+    instead: Option<(&'static str, &'static str)>,
+    /// A stranger's object that is there meanwhile; `VOLUME` stands for the first member's PersistentVolume.
+    stranger: Option<&'static str>,
+    exit_code: i64,
+    says: &'static [&'static str],
+}
+
+const FINDINGS: i64 = 3;
+const UNREACHABLE: i64 = 4;
+
+const CLAIM: &str = "apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data-cassandra-0, namespace: cassandra}
+spec: {accessModes: [ReadWriteOnce], storageClassName: ebs, resources: {requests: {storage: 4Gi}}}
+";
+const VOLUME: &str = "apiVersion: v1
+kind: PersistentVolume
+metadata: {name: VOLUME}
+spec:
+  capacity: {storage: 4Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: ebs
+  persistentVolumeReclaimPolicy: Retain
+  csi: {driver: ebs.csi.aws.com, volumeHandle: vol-0aaaaaaaaaaaaaaaa}
+";
+
+const REFUSALS: &[Refusal] = &[
+    Refusal {
+        name: "no such instance",
+        instead: Some(("      tags:\n        cluster: prod\n", "      instanceIds: [i-0aaaaaaaaaaaaaaaa]\n")),
+        stranger: None,
+        exit_code: FINDINGS,
+        says: &["RH0101", "i-0aaaaaaaaaaaaaaaa"],
+    },
+    Refusal {
+        name: "nothing is mounted there",
+        instead: Some(("mountPath: /var/lib/cassandra", "mountPath: /srv/elsewhere")),
+        stranger: None,
+        exit_code: FINDINGS,
+        says: &["RH0201", "/srv/elsewhere"],
+    },
+    Refusal {
+        name: "no such set",
+        instead: Some(("- name: cassandra", "- name: casandra")),
+        stranger: None,
+        exit_code: FINDINGS,
+        says: &["RH0501", "casandra"],
+    },
+    Refusal {
+        name: "a stranger's claim has the name",
+        instead: None,
+        stranger: Some(CLAIM),
+        exit_code: FINDINGS,
+        says: &["RH0401", "data-cassandra-0"],
+    },
+    Refusal {
+        name: "a stranger's PersistentVolume has the name",
+        instead: None,
+        stranger: Some(VOLUME),
+        exit_code: FINDINGS,
+        says: &["RH0402"],
+    },
+];
+
+/// Tries all of them.
+pub fn all_refused() -> Result<()> {
+    for refusal in REFUSALS {
+        refused(refusal)?;
+        println!("          refused: {}", refusal.name);
+    }
+    away("a cluster that is away", "KUBECONFIG", &kubeconfig("away", "server: \"https://127.0.0.1:1\"")?)?;
+    away("a user who may do nothing in the cluster", "KUBECONFIG", &pki::kubeconfig("nobody"))?;
+    away("an account that is away", "AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+}
+
+/// The kubeconfig of rehome, with another server.
+fn kubeconfig(name: &str, server: &str) -> Result<String> {
+    let text = fs::read_to_string(pki::kubeconfig("rehome"))?;
+    let path = kept(&format!("{name}.kubeconfig"));
+    fs::write(&path, text.replace(&format!("server: \"{}\"", super::layout::APISERVER), server))?;
+    Ok(path.display().to_string())
+}
+
+fn refused(refusal: &Refusal) -> Result<()> {
+    let mut text = fs::read_to_string(migration()?)?;
+    if let Some((from, to)) = refusal.instead {
+        if !text.contains(from) {
+            bail!("{}: the migration does not say {from:?}", refusal.name);
+        }
+        text = text.replace(from, to);
+    }
+    let file = kept("refused.yaml");
+    fs::write(&file, text)?;
+    let plan: Value = serde_json::from_str(&fs::read_to_string(kept("plan-1.json"))?)?;
+    let volume = find(&plan, "volume_name").and_then(Value::as_str).unwrap_or("VOLUME");
+    if let Some(stranger) = refusal.stranger {
+        apply_text("stranger.yaml", &stranger.replace("VOLUME", volume))?;
+    }
+    let log = kept("refused.log");
+    let _ = fs::remove_file(&log);
+    let seen = chaos_on(&file, &[], "refused.log");
+    if refusal.stranger.is_some() {
+        let stranger = state("stranger.yaml").display().to_string();
+        output(&mut kubectl(&["delete", "-f", &stranger, "--wait=true", "--timeout=30s"]))?;
+    }
+    let seen = seen?;
+    let said = fs::read_to_string(&log)?;
+    let changes: Vec<&str> = seen["names"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        // The survey's own look at the hosts.
+        .filter(|name| *name != "SendCommand")
+        .collect();
+    let missing: Vec<&&str> = refusal.says.iter().filter(|word| !said.contains(**word)).collect();
+    if seen["exit_code"] != refusal.exit_code || !missing.is_empty() || !changes.is_empty() {
+        bail!(
+            "{}: exit code {} (wanted {}), not said: {missing:?}, changed: {changes:?}; {}",
+            refusal.name,
+            seen["exit_code"],
+            refusal.exit_code,
+            last_lines(&said, 12)
+        );
+    }
+    Ok(())
+}
+
+/// Cloud or cluster cannot be asked at all.
+fn away(name: &str, variable: &str, value: &str) -> Result<()> {
+    let mut command: Command = inside("rehome");
+    command.arg("plan").arg("--file").arg(migration()?).env(variable, value).stdin(Stdio::null());
+    let done = command.output()?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    let wanted = i32::try_from(UNREACHABLE)?;
+    if done.status.code() != Some(wanted) || !said.contains("Nothing was changed") {
+        bail!("{name}: {}; {}", done.status, last_lines(&said, 8));
+    }
+    println!("          refused: {name}");
+    Ok(())
+}
