@@ -20,7 +20,7 @@ import boto3
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 
-NAMESPACE, SET, MIGRATION = "cassandra", "cassandra", "cassandra-prod"
+NAMESPACE, SET, MIGRATION = "cassandra", "cassandra", "lab"
 TAG = "rehome.dev/"
 LEGACY_NETWORK = "10.99.1."
 # Seconds a deleted pod may take to come back, and a set scaled up by a stranger is watched.

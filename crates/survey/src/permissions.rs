@@ -40,6 +40,8 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("update", "", "configmaps", "", true),
     allow("delete", "", "configmaps", "", true),
     allow("get", "", "pods", "", true),
+    // Exec over a websocket is a GET to the apiserver; newer ones ask for create as well.
+    allow("get", "", "pods", "exec", true),
     allow("create", "", "pods", "exec", true),
     allow("get", "apps", "statefulsets", "", true),
     allow("get", "apps", "statefulsets", "scale", true),

@@ -39,6 +39,8 @@ pub fn start_emulator(rehome: &Path, time_scale: f64) -> Result<()> {
     let mut emulator = Command::new(rehome);
     emulator
         .args(["emulate", "ec2", "--devices", "--time-scale", &time_scale.to_string()])
+        // Ids of its own: links of volumes are named by them, and are the whole machine's.
+        .args(["--seed", &std::process::id().to_string()])
         .arg("--state")
         .arg(state("pool/ec2"))
         .arg("--guests")

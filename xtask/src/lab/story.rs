@@ -235,7 +235,7 @@ fn status(wanted: &str) -> Result<()> {
     let mut command = inside("rehome");
     // No account to be found: the record in the cluster must do.
     command.env_remove("AWS_ENDPOINT_URL").env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    let printed = output(command.args(["status", "cassandra-prod", "--namespace", "cassandra"]))?;
+    let printed = output(command.args(["status", "lab", "--namespace", "cassandra"]))?;
     if !printed.contains(wanted) {
         bail!("status does not say {wanted}: {printed}");
     }
