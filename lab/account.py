@@ -60,6 +60,20 @@ def online(options):
         time.sleep(POLL_S)
 
 
+def power(options):
+    """Starts or stops instances, and waits until they are."""
+    ec2, ids = boto3.client("ec2"), options.instances
+    if options.verb == "start":
+        ec2.start_instances(InstanceIds=ids)
+    else:
+        # As a person at the console would: lifted for the moment of the stop.
+        for one in ids:
+            ec2.modify_instance_attribute(InstanceId=one, DisableApiStop={"Value": False})
+        ec2.stop_instances(InstanceIds=ids)
+    state = {"start": "instance_running", "stop": "instance_stopped"}[options.verb]
+    ec2.get_waiter(state).wait(InstanceIds=ids, WaiterConfig={"Delay": 1, "MaxAttempts": ONLINE_LIMIT_S})
+
+
 def script(options):
     """Runs the script on standard input on instances, at the same time, through SSM."""
     ssm = boto3.client("ssm")
@@ -99,6 +113,10 @@ def main():
     command = commands.add_parser("online", help=online.__doc__)
     command.add_argument("instances", nargs="+")
     command.set_defaults(do=online)
+    command = commands.add_parser("power", help=power.__doc__)
+    command.add_argument("verb", choices=("start", "stop"))
+    command.add_argument("instances", nargs="+")
+    command.set_defaults(do=power)
     command = commands.add_parser("script", help=script.__doc__)
     command.add_argument("--limit-s", type=int, default=300)
     command.add_argument("instances", nargs="+")

@@ -1,6 +1,7 @@
 # member.sh: makes a legacy member of the machine that this runs on, as root; once more changes nothing.
 #
-# Settings stand at its head: CLUSTER, DC, RACK, SEEDS (addresses, by commas), ADDRESS (its own), DEVICE (of the data).
+# Settings stand at its head: CLUSTER, DC, RACK, SEEDS (addresses, by commas), ADDRESS (its own), DEVICE (of the data),
+# UNITS (where Cassandra's unit goes: /etc/systemd/system as hand-written ones do; a package's place if not given).
 # Nothing but POSIX: Run Command gives scripts to sh.
 set -eu
 : "${CLUSTER:?}" "${DC:?}" "${RACK:?}" "${SEEDS:?}" "${ADDRESS:?}" "${DEVICE:?}"
@@ -20,7 +21,6 @@ blkid "$link" > /dev/null || mkfs.xfs -q "$link"
 mkdir -p "$point"
 grep -q " $point " /etc/fstab || echo "$link $point xfs defaults,noatime,nofail 0 0" >> /etc/fstab
 
-# Units are where a package puts them: in /etc they could not be masked.
 units=/usr/lib/systemd/system
 # systemd makes these two units of that line by itself where it has udev; in a container it ignores devices in fstab.
 cat > "$units/var-lib-cassandra-device.service" <<END
@@ -49,7 +49,7 @@ END
 
 CASSANDRA_CLUSTER_NAME=$CLUSTER CASSANDRA_DC=$DC CASSANDRA_RACK=$RACK CASSANDRA_SEEDS=$SEEDS CASSANDRA_NUM_TOKENS=16 \
   CASSANDRA_LISTEN_ADDRESS=$ADDRESS CASSANDRA_RPC_ADDRESS=$ADDRESS /opt/cassandra/bin/configure
-cat > "$units/cassandra.service" <<END
+cat > "${UNITS:-$units}/cassandra.service" <<END
 [Unit]
 Description=Apache Cassandra
 After=network.target

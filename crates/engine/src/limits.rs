@@ -17,9 +17,8 @@ pub const SETTLE: Duration = Duration::from_secs(30);
 pub const NOT_FOUND_GRACE: Duration = Duration::from_mins(5);
 /// Attempts to make a volume that fails after it was accepted (a key that cannot be used fails this way).
 pub const VOLUME_ATTEMPTS: u32 = 3;
-/// Between two touches of a claim that should be binding. Short, since a touch can be lost: seen on Kubernetes 1.34, a
-/// claim touched once was bound 17 s later by the resync, while its neighbours were bound within 0.6 s. The binder
-/// drops a claim whose update meets a conflict, and other controllers change a new PersistentVolume too.
+/// Between two touches of a claim that should be binding. Short, since a touch can be lost: the binder drops an object
+/// whose update meets a conflict, and other controllers change a new PersistentVolume too.
 pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
 /// How long a driver's lease lasts without renewal.
 pub const LEASE: Duration = Duration::from_secs(15);

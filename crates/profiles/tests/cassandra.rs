@@ -251,6 +251,47 @@ fn a_device_that_udev_links_as_an_ebs_volume_is_a_whole_one_whatever_the_kernel_
     assert_eq!((part.block_devices[0].kind.as_str(), &part.block_devices[0].volume), ("part", &None));
 }
 
+/// Runs a task's script on a host whose systemctl is this shell function's body, with its units in a folder of the test.
+fn run_with_systemctl(task: &HostTask, units: &Path, systemctl: &str) -> (i32, String, String) {
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(task, &context);
+    let moved = script.replace("/etc/systemd/system", &units.display().to_string());
+    assert_ne!(script, moved);
+    run(&format!("systemctl() {{\n{systemctl}\n}}\npgrep() {{ return 1; }}\n{moved}"))
+}
+
+/// A unit that is itself a file in /etc, which systemd refuses to mask; a drop-in is seen once it is there.
+const UNMASKABLE: &str = r#"
+case "$*" in
+  mask*) return 1 ;;
+  *LoadState*) echo loaded ;;
+  *DropInPaths*) ls "$SYSTEMD/$UNIT.d"/* 2>/dev/null ;;
+  *ActiveState*) echo inactive ;;
+  is-active*) return 3 ;;
+esac"#;
+
+#[test]
+fn a_unit_that_cannot_be_masked_is_held_by_an_assertion_and_let_go_again() {
+    let units = tempfile::tempdir().unwrap();
+    let hold = units.path().join("cassandra.service.d/rehome-hold.conf");
+    let (code, stdout, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), UNMASKABLE);
+    assert_eq!((code, stdout.trim()), (0, r#"{"answer":"done"}"#), "{stderr}");
+    assert!(std::fs::read_to_string(&hold).unwrap().contains("AssertPathExists=/nonexistent/"));
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StartService, units.path(), UNMASKABLE);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!hold.exists());
+}
+
+#[test]
+fn a_service_that_nothing_holds_is_not_called_stopped() {
+    let units = tempfile::tempdir().unwrap();
+    let blind = "case \"$*\" in *LoadState*) echo loaded ;; mask*) return 1 ;; esac";
+    let (code, stdout, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), blind);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("neither masked nor held"), "{stderr}");
+}
+
 #[test]
 fn scripts_say_which_run_and_step_they_belong_to_and_quote_settings() {
     let settings = BTreeMap::from([("unit".to_owned(), "it's.service".to_owned())]);
@@ -259,5 +300,5 @@ fn scripts_say_which_run_and_step_they_belong_to_and_quote_settings() {
     let script = cassandra().host_script(&HostTask::StopService, &context);
     assert!(script.starts_with("# rehome stop-service run run-1 step stop-service:cassandra-0\n"), "{script}");
     assert!(script.contains(r"UNIT='it'\''s.service'"));
-    assert!(script.find("systemctl mask").unwrap() < script.find("systemctl stop").unwrap());
+    assert!(script.find("\nhold\n").unwrap() < script.find("systemctl stop").unwrap());
 }

@@ -96,6 +96,11 @@ pub fn launch(place: &Place, data_gib: u32, tags: &[&str]) -> Result<String> {
     Ok(output(&mut command)?.trim().to_owned())
 }
 
+/// Starts or stops instances, and waits until they are.
+pub fn power(verb: &str, instances: &[String]) -> Result<()> {
+    output(script("account.py")?.arg("power").arg(verb).args(instances)).map(|_| ())
+}
+
 /// Waits until SSM knows these instances.
 pub fn wait_online(instances: &[String]) -> Result<()> {
     output(script("account.py")?.arg("online").args(instances)).map(|_| ())

@@ -7,9 +7,9 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::command::{last_lines, output};
-use super::control_plane::{apply_text, kubectl};
+use super::control_plane::kubectl;
 use super::layout::state;
-use super::story::{chaos_on, find, kept, migration};
+use super::story::{find, kept, migration, plan_counted};
 use super::{inside, pki};
 
 /// A way to be wrong.
@@ -112,11 +112,14 @@ fn refused(refusal: &Refusal) -> Result<()> {
     let plan: Value = serde_json::from_str(&fs::read_to_string(kept("plan-1.json"))?)?;
     let volume = find(&plan, "volume_name").and_then(Value::as_str).unwrap_or("VOLUME");
     if let Some(stranger) = refusal.stranger {
-        apply_text("stranger.yaml", &stranger.replace("VOLUME", volume))?;
+        fs::write(state("stranger.yaml"), stranger.replace("VOLUME", volume))?;
+        // Not applied: what is there already is not the stranger's.
+        output(&mut kubectl(&["create", "-f", &state("stranger.yaml").display().to_string()]))?;
     }
     let log = kept("refused.log");
     let _ = fs::remove_file(&log);
-    let seen = chaos_on(&file, &[], "refused.log");
+    // `plan`: an `apply` that is not refused would carry it out.
+    let seen = plan_counted(&file, "refused.log");
     if refusal.stranger.is_some() {
         let stranger = state("stranger.yaml").display().to_string();
         output(&mut kubectl(&["delete", "-f", &stranger, "--wait=true", "--timeout=30s"]))?;

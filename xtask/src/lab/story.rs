@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -48,7 +48,7 @@ impl Story {
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> Result<bool> {
         fs::create_dir_all(state("story"))?;
-        let all: [(&str, Step); 16] = [
+        let all: [(&str, Step); 17] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("check finds no error", |_| rehome("check", &["check"])),
             ("plan is the same twice", |_| plan_twice()),
@@ -62,6 +62,7 @@ impl Story {
             ("verify agrees", |_| rehome("verify", &["verify"])),
             ("status tells it without the cloud", |_| status("completed")),
             ("applying again changes nothing", |_| unchanged()),
+            ("legacy instances that somebody starts do not serve", |_| started_by_hand()),
             ("rollback over OpenSSH brings the legacy cluster back", |_| rollback_over_ssh()),
             ("foreign clients see the legacy cluster, and a set that starts no clone", |_| proof(&["rolled-back"])),
             ("all rows are there at QUORUM, on the legacy members", |story| story.check_rows(&legacy_addresses())),
@@ -206,6 +207,21 @@ fn plan_over_ssh() -> Result<()> {
     Ok(())
 }
 
+/// Somebody starts the stopped legacy instances while the pods serve. Their service must stay down: a member that came
+/// up would be a second holder of its identity.
+fn started_by_hand() -> Result<()> {
+    let ids = legacy::instances()?;
+    cloud::power("start", &ids)?;
+    cloud::wait_online(&ids)?;
+    // Longer than a service with Restart=always needs to come back.
+    let script = "sleep 10; systemctl start cassandra.service; sleep 5; \
+                  if pgrep -f CassandraDaemon; then echo 'it serves' >&2; exit 1; fi";
+    const LIMIT: Duration = Duration::from_secs(60);
+    let held = cloud::run_script(&ids, LIMIT, script);
+    cloud::power("stop", &ids)?;
+    held.map(|_| ())
+}
+
 fn rollback_over_ssh() -> Result<()> {
     rehome_over_ssh(&["rollback", "--yes", "--discard-writes"]).map(|_| ())
 }
@@ -260,16 +276,20 @@ fn unchanged() -> Result<()> {
 
 /// `rehome apply` under `lab/chaos.py`; what that saw.
 fn chaos(options: &[&str], log: &str) -> Result<Value> {
-    chaos_on(&migration()?, options, log)
+    let file = migration()?.display().to_string();
+    counted(options, &["apply", "--yes", "--file", &file], log)
 }
 
-/// The same, on a migration file.
-pub fn chaos_on(file: &Path, options: &[&str], log: &str) -> Result<Value> {
+/// `rehome plan` of a file, with its calls counted.
+pub fn plan_counted(file: &Path, log: &str) -> Result<Value> {
+    counted(&[], &["plan", "--file", &file.display().to_string()], log)
+}
+
+fn counted(options: &[&str], words: &[&str], log: &str) -> Result<Value> {
     let python = crate::python::venv()?.join("bin/python");
     let mut command = inside(&python.display().to_string());
     command.arg(cache::checkout()?.join("lab/chaos.py")).args(options).arg("--log").arg(kept(log)).arg("--");
-    command.arg(state("bin/rehome")).arg("apply").arg("--file").arg(file).arg("--yes");
-    let printed = output(&mut command)?;
+    let printed = output(command.arg(state("bin/rehome")).args(words))?;
     let line = printed.lines().last().context("chaos.py printed nothing")?;
     Ok(serde_json::from_str(line)?)
 }

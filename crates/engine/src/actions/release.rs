@@ -125,8 +125,9 @@ fn check_volume(context: &StepContext, release: &Release<'_>, existing: &Value) 
     Ok(())
 }
 
-/// Sees claim and volume bound to each other. The binder is woken by a touch of the claim once the volume shows as
-/// available; otherwise it waits for its resync (facts: 0.9 s against 22 s).
+/// Sees claim and volume bound to each other. The binder is woken by a touch of the claim; otherwise it waits for its
+/// resync (facts: 0.9 s against 22 s). Whether the volume shows as available already does not matter to it: that phase
+/// too is late by a resync when the binder's own update met a conflict.
 async fn bind(
     context: &StepContext,
     release: &Release<'_>,
@@ -153,13 +154,14 @@ async fn bind(
                 return Err(StepError::failed("NotBound", format!("PersistentVolume {volume_name} is {phase}")));
             }
             let due = nudged.is_none_or(|at| at.elapsed() >= NUDGE_EVERY);
-            if phase == "Available" && due {
+            if due {
                 context.may_act()?;
                 let patch = json!({"metadata": {"annotations": {labels::NUDGE: micro_time(context.now_ms())}}});
                 context.kube().merge_patch(claim_path, &patch).await?;
                 nudged = Some(Instant::now());
             }
-            Ok(Err(format!("claim {claim_name} is {}", text(&claim, "/status/phase"))))
+            let claim_phase = text(&claim, "/status/phase");
+            Ok(Err(format!("claim {claim_name} is {claim_phase}, its PersistentVolume {phase}")))
         })
         .await
 }

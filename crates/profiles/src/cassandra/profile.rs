@@ -50,8 +50,8 @@ fn body(task: &HostTask) -> String {
         HostTask::View => VIEW.to_owned(),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
         HostTask::StopService => "
-# Masked first: nothing starts it again between the stop and the check.
-systemctl mask \"$UNIT\" >/dev/null 2>&1
+# Held first: nothing starts it again between the stop and the check.
+hold
 if systemctl is-active --quiet \"$UNIT\"; then
   nodetool drain || echo 'rehome: drain failed, the stop replays from the commit log' >&2
 fi
@@ -92,7 +92,7 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
             text + "done_\n"
         }
         HostTask::StartService => "
-systemctl unmask \"$UNIT\" >/dev/null 2>&1
+let_go
 systemctl start \"$UNIT\" || fail \"$UNIT does not start\"
 done_
 "

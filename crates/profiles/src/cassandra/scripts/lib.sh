@@ -8,3 +8,20 @@ data_dirs() {
     awk '/^data_file_directories:/{on=1;next} on&&/^ *- /{sub(/^ *- */,"");gsub(/["'"'"']/,"");print;next} on&&/^[^ #]/{exit}' "$CONF"
   fi
 }
+case $UNIT in *.*) ;; *) UNIT=$UNIT.service ;; esac
+SYSTEMD=/etc/systemd/system
+HOLD=$SYSTEMD/$UNIT.d/rehome-hold.conf
+# From here on nothing starts the service: no boot, no Restart=, no configuration management.
+hold() {
+  systemctl mask "$UNIT" >/dev/null 2>&1
+  [ "$(systemctl show "$UNIT" -p LoadState --value)" = masked ] && return
+  # A unit that is itself a file in /etc cannot be masked. An assertion that never holds does the same for it.
+  mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" || fail "$HOLD cannot be written"
+  systemctl daemon-reload
+  systemctl show "$UNIT" -p DropInPaths --value | grep -qF "$HOLD" || fail "$UNIT can be neither masked nor held: it would start again by itself"
+}
+let_go() {
+  rm -f "$HOLD" && rmdir "${HOLD%/*}" 2>/dev/null
+  systemctl unmask "$UNIT" >/dev/null 2>&1
+  systemctl daemon-reload
+}
