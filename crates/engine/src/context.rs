@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::driver::Shared;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
-use crate::limits::{POLL, POLL_MAX, SCRIPT_S, VIEW_SCRIPT_S};
+use crate::limits::{EAGER_LOOKS, POLL, POLL_MAX, SCRIPT_S, VIEW_SCRIPT_S};
 
 /// Outputs of a step.
 pub type Outputs = BTreeMap<String, String>;
@@ -92,14 +92,18 @@ impl StepContext {
         F: AsyncFnMut() -> Result<Result<T, String>, StepError>,
     {
         let mut pause = POLL;
+        let mut looks = 0;
         loop {
+            looks += 1;
             let reason = match look().await? {
                 Ok(found) => return Ok(found),
                 Err(reason) => reason,
             };
             self.shared.event(EventKind::StepWaiting { step: self.step.id.clone(), reason: reason.clone() });
             self.pause(pause, &reason).await?;
-            pause = (pause * 2).min(POLL_MAX);
+            if looks >= EAGER_LOOKS {
+                pause = (pause * 2).min(POLL_MAX);
+            }
         }
     }
 

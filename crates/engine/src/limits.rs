@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Between two looks at something that changes by itself.
 pub const POLL: Duration = Duration::from_millis(500);
+/// Looks before the pause begins to grow: most of what is waited for in a downtime is over in two seconds.
+pub const EAGER_LOOKS: u32 = 4;
 /// The longest pause between two looks; the pause doubles from [`POLL`] up to it.
 pub const POLL_MAX: Duration = Duration::from_secs(5);
 /// First pause after an error that is tried again.

@@ -14,19 +14,22 @@ use super::layout::{members, state};
 use super::{cloud, inside, legacy, pki, refusals};
 use crate::cache;
 
-/// Kills of one migration: at the how-manieth call of its process that changes something, and when. They add up to most
-/// of a run's calls, so that all of it is hit; the modes are those of `lab/chaos.py`.
-const KILLS: [(u32, &str); 10] = [
-    (2, "before"),
-    (3, "lost"),
-    (5, "after"),
-    (6, "lost"),
-    (7, "before"),
-    (9, "lost"),
-    (8, "after"),
-    (9, "lost"),
-    (11, "before"),
-    (12, "lost"),
+/// Kills of one migration, each in the process that goes on after the one before: at the first call that matches, and
+/// when. The names and modes are those of `lab/chaos.py`.
+const KILLS: [(&str, &str); 12] = [
+    ("POST .*/configmaps", "lost"),
+    ("CreateSnapshots", "lost"),
+    ("ModifyInstanceAttribute", "after"),
+    ("PUT .*/configmaps/rehome-run-.*", "before"),
+    ("SendCommand stop-service", "lost"),
+    ("SendCommand unmount", "before"),
+    // The base snapshots are done: these are the final ones.
+    ("CreateSnapshots", "lost"),
+    ("StopInstances", "after"),
+    ("CreateVolume", "lost"),
+    ("POST .*/persistentvolumes", "lost"),
+    ("PUT .*/scale", "after"),
+    ("exec enablebinary", "before"),
 ];
 
 /// One step of it.
@@ -66,7 +69,7 @@ impl Story {
             ("rollback over OpenSSH brings the legacy cluster back", |_| rollback_over_ssh()),
             ("foreign clients see the legacy cluster, and a set that starts no clone", |_| proof(&["rolled-back"])),
             ("all rows are there at QUORUM, on the legacy members", |story| story.check_rows(&legacy_addresses())),
-            ("killed with -9 at ten calls, a migration ends in the same state", |_| killed_ten_times()),
+            ("killed with -9 at twelve calls, a migration ends in the same state", |_| killed_again_and_again()),
             ("foreign clients see that state, with no second snapshot or volume", |_| proof(&["adopted"])),
         ];
         for (name, step) in all {
@@ -294,9 +297,9 @@ fn counted(options: &[&str], words: &[&str], log: &str) -> Result<Value> {
     Ok(serde_json::from_str(line)?)
 }
 
-fn killed_ten_times() -> Result<()> {
+fn killed_again_and_again() -> Result<()> {
     for (index, (call, mode)) in KILLS.iter().enumerate() {
-        let seen = chaos(&["--kill-at", &call.to_string(), "--mode", mode], "killed.log")?;
+        let seen = chaos(&["--kill-at", call, "--mode", mode], "killed.log")?;
         let Some(name) = seen["killed_at"].as_str() else {
             bail!(
                 "kill {} at call {call} did not come about: {seen}; {}",

@@ -29,11 +29,13 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
         return Err(StepError::failed("Plan", "not a snapshot"));
     };
     let by_step = made_by(context, &context.step.id);
-    let sets = look(context, &by_step, volumes).await?;
-    let set = if let Some(set) = sets {
+    let found = look(context, &by_step, volumes).await?;
+    let set = if let Some(set) = found {
         set
     } else {
-        let mut common = by_step.clone();
+        // One call, one set of tags: what all roles share. For a member of one volume that is all of them.
+        let mut common = shared(tags);
+        common.extend(by_step);
         if let Some(member) = &context.step.member {
             common.insert(labels::MEMBER.to_owned(), member.to_string());
         }
@@ -61,6 +63,16 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
         }
     }
     Ok(set.into_iter().map(|(role, snapshot)| (format!("snapshot/{role}"), snapshot.id.to_string())).collect())
+}
+
+/// The tags that every role has.
+fn shared(tags: &BTreeMap<RoleName, Tags>) -> Tags {
+    let mut roles = tags.values();
+    let mut common = roles.next().cloned().unwrap_or_default();
+    for other in roles {
+        common.retain(|key, value| other.get(key) == Some(value));
+    }
+    common
 }
 
 /// The oldest complete set that this step made, if any. If an earlier attempt may have made one that is not shown yet,

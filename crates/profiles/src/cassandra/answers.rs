@@ -33,7 +33,7 @@ fn field<'a>(lines: &[&'a str], key: &str) -> Option<&'a str> {
     })
 }
 
-/// The views's sections: nodetool info -T, status, describecluster, statusbinary, version.
+/// The view's sections: nodetool info -T, status, describecluster, version.
 pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
     let sections = sections(stdout);
     let section = |name: &str| sections.get(name).cloned().unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
             attributes,
         },
         address: address.ok_or("nodetool status does not show the node itself")?,
-        clients_open: section("binary").iter().any(|line| line.trim() == "running"),
+        clients_open: field(&info, "Native Transport active") == Some("true"),
         members,
         schema_versions: schema_versions(&cluster),
         settings,
