@@ -1,6 +1,7 @@
 //! `cargo xtask lab`: real parts on one machine. Kubernetes with three nodes in three zones, the EC2 emulator on the
 //! wire, an EBS CSI driver, and three legacy instances that run a real Cassandra.
 
+mod bench;
 mod cgroups;
 mod cloud;
 mod command;
@@ -52,7 +53,7 @@ pub enum Lab {
         #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
-    /// Bring it up, tell the whole story on it (plan, apply, proof, rollback, ten kills), take it away.
+    /// Bring it up, tell the whole story on it (plan, apply, proof, rollback, twelve kills), take it away.
     Test {
         /// How the lab comes up.
         #[command(flatten)]
@@ -60,6 +61,15 @@ pub enum Lab {
         /// Leave it up at the end, and use one that is up.
         #[arg(long)]
         keep: bool,
+    },
+    /// Measure one move and write docs/proof.md. EC2 is as fast as can be, unless --time-scale says otherwise.
+    Bench {
+        /// Rows in the legacy cluster.
+        #[arg(long, default_value_t = 100_000)]
+        rows: u32,
+        /// EC2's delays times this.
+        #[arg(long, default_value_t = 0.0)]
+        time_scale: f64,
     },
     /// Take it away, every trace.
     Down,
@@ -87,6 +97,10 @@ pub fn lab(what: &Lab) -> Result<bool> {
         Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
         Lab::Run { command } => run(command),
         Lab::Test { up: options, keep } => locked(|| test(options, *keep)),
+        Lab::Bench { rows, time_scale } => {
+            let options = Up { rows: *rows, time_scale: *time_scale, no_legacy: false };
+            locked(|| bench(&options)).map(|()| true)
+        }
         Lab::Down => locked(down::down).map(|()| true),
     }
 }
@@ -194,6 +208,16 @@ fn allow_rehome() -> Result<()> {
         + &binding("RoleBinding", "Role", &format!("{{name: rehome, namespace: {NAMESPACE}}}"))
         + &binding("ClusterRoleBinding", "ClusterRole", "{name: rehome}");
     control_plane::apply_text("rehome-rbac.yaml", &text)
+}
+
+/// Measures on a lab of its own.
+fn bench(options: &Up) -> Result<()> {
+    // Built first: only the coming up is measured.
+    Parts::build()?;
+    let started = Instant::now();
+    up(options)?;
+    bench::bench(options, started.elapsed())?;
+    down::down()
 }
 
 /// The story, on a lab of its own or on the one that is up.

@@ -105,9 +105,13 @@ impl Story {
     }
 
     fn check_rows(&self, addresses: &[String]) -> Result<()> {
-        output(legacy::client()?.args(["check", "--rows", &self.rows.to_string()]).args(legacy::hosts(addresses)))
-            .map(|_| ())
+        check_rows(self.rows, addresses)
     }
+}
+
+/// Reads every row back at QUORUM.
+pub fn check_rows(rows: u32, addresses: &[String]) -> Result<()> {
+    output(legacy::client()?.args(["check", "--rows", &rows.to_string()]).args(legacy::hosts(addresses))).map(|_| ())
 }
 
 /// The lab's migration file.
@@ -128,7 +132,7 @@ fn rehome_command(words: &[&str]) -> Result<Command> {
 }
 
 /// Runs rehome; keeps what it printed, in `NAME.out` and `NAME.err`.
-fn rehome(name: &str, words: &[&str]) -> Result<()> {
+pub fn rehome(name: &str, words: &[&str]) -> Result<()> {
     let (out, err) = (kept(&format!("{name}.out")), kept(&format!("{name}.err")));
     let mut command = rehome_command(words)?;
     command.stdin(Stdio::null()).stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?);
@@ -283,6 +287,12 @@ fn chaos(options: &[&str], log: &str) -> Result<Value> {
     counted(options, &["apply", "--yes", "--file", &file], log)
 }
 
+/// `rehome apply` with its calls noted and its events, as JSON, in the log.
+pub fn apply_counted(log: &str) -> Result<Value> {
+    let file = migration()?.display().to_string();
+    counted(&[], &["apply", "--yes", "--output", "json", "--file", &file], log)
+}
+
 /// `rehome plan` of a file, with its calls counted.
 pub fn plan_counted(file: &Path, log: &str) -> Result<Value> {
     counted(&[], &["plan", "--file", &file.display().to_string()], log)
@@ -317,7 +327,7 @@ fn killed_again_and_again() -> Result<()> {
 }
 
 /// The pods' addresses.
-fn pods() -> Result<Vec<String>> {
+pub fn pods() -> Result<Vec<String>> {
     let wanted = ["get", "pods", "-n", "cassandra", "-o", "jsonpath={.items[*].status.podIP}"];
     Ok(output(&mut kubectl(&wanted))?.split_whitespace().map(str::to_owned).collect())
 }
