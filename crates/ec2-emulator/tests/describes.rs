@@ -9,7 +9,8 @@ use common::{
     snapshots_of, stop, tags, timed, volume, volumes, zone,
 };
 use rehome_ec2_emulator::api::{
-    Action, CreateVolume, DescribeById, DescribeSnapshots, DescribeTags, Filter, Page, Reply, TagsRequest,
+    Action, CreateVolume, DescribeById, DescribeInstanceTypes, DescribeSnapshots, DescribeTags, Filter, Page, Reply,
+    TagsRequest,
 };
 use rehome_ec2_emulator::core::{Config, Consistency, Ec2, Timing};
 use rehome_model::cloud::{AttachmentState, InstanceState};
@@ -48,6 +49,29 @@ fn filters_are_joined_by_and_their_values_by_or_and_both_have_wildcards() {
     }
     let unknown = Action::DescribeVolumes(DescribeById::filter("colour", "red"));
     assert_eq!(refused(&mut ec2, unknown), ("InvalidParameterValue".into(), "The filter 'colour' is invalid".into()));
+}
+
+#[test]
+fn every_instance_type_is_one_of_ec2s() {
+    let mut ec2 = immediate();
+    let Reply::InstanceTypes(all) = done(&mut ec2, Action::DescribeInstanceTypes(DescribeInstanceTypes::default()))
+    else {
+        panic!("types")
+    };
+    let find = |name: &str| all.items.iter().find(|found| found.name == name);
+    // Families do not come in all sizes.
+    for no_such in ["c5.micro", "t3.24xlarge", "x1.large"] {
+        assert_eq!(find(no_such), None);
+    }
+    for (name, architecture, vcpus, memory_mib) in [
+        ("m5.large", "x86_64", 2, 8_192),
+        ("m8g.medium", "arm64", 1, 4_096),
+        ("t4g.micro", "arm64", 2, 1_024),
+        ("c5.24xlarge", "x86_64", 96, 196_608),
+    ] {
+        let found = find(name).unwrap();
+        assert_eq!((found.architecture.as_str(), found.vcpus, found.memory_mib), (architecture, vcpus, memory_mib));
+    }
 }
 
 #[test]

@@ -154,6 +154,8 @@ pub struct Instance {
     pub state_transition_reason: String,
     pub zone: Zone,
     pub instance_type: String,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
     /// Kept while stopped; gone with termination.
     pub private_ip: Option<String>,
     pub private_dns_name: String,
@@ -211,6 +213,8 @@ pub enum InstanceAttribute {
 #[expect(missing_docs, reason = "EC2's own attributes")]
 pub struct InstanceType {
     pub name: String,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
     pub vcpus: u32,
     pub memory_mib: u64,
     /// Nitro: volumes are NVMe devices, EbsInfo.NvmeSupport is `required`. Xen otherwise.

@@ -59,39 +59,65 @@ pub fn volume_type(name: &str) -> Option<&'static VolumeTypeLimits> {
     VOLUME_TYPES.iter().find(|known| known.name == name)
 }
 
-/// Families on Nitro: name, GB of instance store of a `large`.
-const NITRO: [(&str, u64); 15] = [
-    ("c5", 0),
-    ("c6i", 0),
-    ("c7i", 0),
-    ("i3en", 1_250),
-    ("i4i", 468),
-    ("m5", 0),
-    ("m5d", 75),
-    ("m6i", 0),
-    ("m7i", 0),
-    ("m8g", 0),
-    ("r5", 0),
-    ("r6i", 0),
-    ("r7i", 0),
-    ("t3", 0),
-    ("t4g", 0),
+/// A family of instance types.
+struct Family {
+    name: &'static str,
+    nitro: bool,
+    /// GB of instance store of a `large`; larger sizes have more in proportion.
+    store_gb: u64,
+    sizes: &'static [&'static str],
+}
+
+const fn nitro(name: &'static str, sizes: &'static [&'static str]) -> Family {
+    Family { name, nitro: true, store_gb: 0, sizes }
+}
+
+const fn xen(name: &'static str, sizes: &'static [&'static str]) -> Family {
+    Family { name, nitro: false, store_gb: 0, sizes }
+}
+
+const BURSTABLE: &[&str] = &["micro", "small", "medium", "large", "xlarge", "2xlarge"];
+const FIFTH: &[&str] = &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"];
+const GRAVITON: &[&str] =
+    &["medium", "large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "12xlarge", "16xlarge", "24xlarge"];
+const TO_16: &[&str] = &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"];
+
+/// Families, with those of their sizes whose vCPUs are in [`SIZES`]. Each is an InstanceType of EC2's service model.
+const FAMILIES: [Family; 20] = [
+    nitro("c5", &["large", "xlarge", "2xlarge", "4xlarge", "12xlarge", "24xlarge"]),
+    nitro("c6i", FIFTH),
+    nitro("c7i", FIFTH),
+    Family { store_gb: 1_250, ..nitro("i3en", &["large", "xlarge", "2xlarge", "12xlarge", "24xlarge"]) },
+    Family { store_gb: 468, ..nitro("i4i", FIFTH) },
+    nitro("m5", FIFTH),
+    Family { store_gb: 75, ..nitro("m5d", FIFTH) },
+    nitro("m6i", FIFTH),
+    nitro("m7i", FIFTH),
+    nitro("m8g", GRAVITON),
+    nitro("r5", FIFTH),
+    nitro("r6i", FIFTH),
+    nitro("r7i", FIFTH),
+    nitro("t3", BURSTABLE),
+    nitro("t4g", BURSTABLE),
+    xen("c4", &["large", "xlarge", "2xlarge", "4xlarge", "8xlarge"]),
+    Family { store_gb: 475, ..xen("i3", TO_16) },
+    xen("m4", &["large", "xlarge", "2xlarge", "4xlarge", "16xlarge"]),
+    xen("r4", TO_16),
+    xen("t2", BURSTABLE),
 ];
-/// Families on Xen.
-const XEN: [(&str, u64); 6] = [("c4", 0), ("i3", 475), ("m4", 0), ("r4", 0), ("t2", 0), ("x1", 120)];
-/// Sizes: name, vCPUs.
-const SIZES: [(&str, u32); 11] = [
-    ("micro", 2),
-    ("small", 2),
-    ("medium", 2),
-    ("large", 2),
-    ("xlarge", 4),
-    ("2xlarge", 8),
-    ("4xlarge", 16),
-    ("8xlarge", 32),
-    ("12xlarge", 48),
-    ("16xlarge", 64),
-    ("24xlarge", 96),
+/// Sizes: name, vCPUs, GiB of memory where the family is a burstable one.
+const SIZES: [(&str, u32, u64); 11] = [
+    ("micro", 2, 1),
+    ("small", 2, 2),
+    ("medium", 2, 4),
+    ("large", 2, 8),
+    ("xlarge", 4, 16),
+    ("2xlarge", 8, 32),
+    ("4xlarge", 16, 64),
+    ("8xlarge", 32, 128),
+    ("12xlarge", 48, 192),
+    ("16xlarge", 64, 256),
+    ("24xlarge", 96, 384),
 ];
 
 /// An instance type by name; none if the emulator does not know it.
@@ -100,38 +126,39 @@ const SIZES: [(&str, u32); 11] = [
 /// the seventh generation on, 39 on Xen (EC2 user guide, "Instance volume limits").
 pub fn instance_type(name: &str) -> Option<InstanceType> {
     let (family, size) = name.split_once('.')?;
-    let vcpus = SIZES.iter().find(|(known, _)| *known == size)?.1;
-    let find = |families: &[(&str, u64)]| families.iter().find(|(known, _)| *known == family).map(|(_, store)| *store);
-    let nitro = find(&NITRO);
-    let store = nitro.or_else(|| find(&XEN))?;
-    let dedicated = family.contains(['7', '8']);
-    let per_vcpu = match family.as_bytes()[0] {
-        b'c' => 2,
-        b'r' | b'i' | b'x' => 8,
-        _ => 4,
+    let family = FAMILIES.iter().find(|known| known.name == family && known.sizes.contains(&size))?;
+    let (_, vcpus, burstable_gib) = *SIZES.iter().find(|(known, _, _)| *known == size)?;
+    let kind = family.name.as_bytes()[0];
+    // Only burstable families have a `medium` with two.
+    let vcpus = if size == "medium" && kind != b't' { 1 } else { vcpus };
+    let memory_gib = match kind {
+        b't' => burstable_gib,
+        b'c' => u64::from(vcpus) * 2,
+        b'r' | b'i' => u64::from(vcpus) * 8,
+        _ => u64::from(vcpus) * 4,
     };
+    let dedicated = family.name.contains(['7', '8']);
     Some(InstanceType {
         name: name.to_owned(),
+        architecture: if family.name.ends_with('g') { "arm64" } else { "x86_64" }.to_owned(),
         vcpus,
-        memory_mib: u64::from(vcpus) * per_vcpu * 1024,
-        nitro: nitro.is_some(),
-        attachment_limit: match (nitro.is_some(), dedicated) {
+        memory_mib: memory_gib * 1024,
+        nitro: family.nitro,
+        attachment_limit: match (family.nitro, dedicated) {
             (false, _) => 39,
             (true, false) => 28,
             (true, true) => 32,
         },
-        attachment_limit_shared: nitro.is_some() && !dedicated,
+        attachment_limit_shared: family.nitro && !dedicated,
         maximum_network_interfaces: if vcpus >= 8 { 8 } else { 3 },
-        instance_storage_gb: store * u64::from(vcpus) / 2,
+        instance_storage_gb: family.store_gb * u64::from(vcpus) / 2,
     })
 }
 
 /// All instance types the emulator knows, in the order of their names.
 pub(crate) fn instance_types() -> Vec<InstanceType> {
-    let families = NITRO.iter().chain(&XEN).map(|(family, _)| *family);
-    let mut all: Vec<InstanceType> = families
-        .flat_map(|family| SIZES.iter().filter_map(move |(size, _)| instance_type(&format!("{family}.{size}"))))
-        .collect();
+    let of = |family: &'static Family| family.sizes.iter().map(move |size| format!("{}.{size}", family.name));
+    let mut all: Vec<InstanceType> = FAMILIES.iter().flat_map(of).filter_map(|name| instance_type(&name)).collect();
     all.sort_by(|left, right| left.name.cmp(&right.name));
     all
 }

@@ -89,6 +89,9 @@ impl Core {
             state_transition_reason: record.state_transition_reason.clone(),
             zone: record.zone.clone(),
             instance_type: record.instance_type.clone(),
+            // Types that the catalogue does not know are old ones, such as EC2's default, m1.small.
+            architecture: instance_type(&record.instance_type)
+                .map_or_else(|| "x86_64".to_owned(), |known| known.architecture),
             private_ip: (!gone).then(|| record.private_ip.clone()),
             private_dns_name: if gone { String::new() } else { self.private_dns_name(&record.private_ip) },
             launched_at: record.launched_at,

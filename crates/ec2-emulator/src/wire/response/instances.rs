@@ -1,6 +1,7 @@
 //! Instances.
 
 use std::collections::BTreeMap;
+use std::slice;
 
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::InstanceId;
@@ -38,7 +39,9 @@ fn show(xml: &mut Xml, instance: &Instance) {
         xml.text("availabilityZone", &instance.zone).text("tenancy", "default");
     });
     xml.optional("privateIpAddress", instance.private_ip.as_ref());
-    xml.text("architecture", "x86_64").text("rootDeviceType", "ebs").text("rootDeviceName", &instance.root_device);
+    xml.text("architecture", &instance.architecture)
+        .text("rootDeviceType", "ebs")
+        .text("rootDeviceName", &instance.root_device);
     block_devices(xml, &instance.block_devices);
     xml.text("virtualizationType", "hvm");
     // EC2 says `xen` for Nitro instances too: only DescribeInstanceTypes tells them apart.
@@ -88,6 +91,11 @@ pub(super) fn status(xml: &mut Xml, found: &InstanceStatus) {
 
 pub(super) fn kind(xml: &mut Xml, found: &InstanceType) {
     xml.text("instanceType", &found.name).text("hypervisor", if found.nitro { "nitro" } else { "xen" });
+    xml.element("processorInfo", |xml| {
+        xml.list("supportedArchitectures", slice::from_ref(&found.architecture), |xml, name| {
+            xml.raw(name);
+        });
+    });
     xml.element("vCpuInfo", |xml| {
         xml.value("defaultVCpus", found.vcpus);
     });
