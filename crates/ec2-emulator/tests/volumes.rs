@@ -247,10 +247,17 @@ fn a_copy_is_made_in_its_sources_zone_with_what_is_on_the_device_then() {
     assert_eq!(status(&mut ec2, &made[0].id).initialization.unwrap().kind, InitializationType::VolumeCopy);
     let small = CopyVolumes { size: Some(9), ..CopyVolumes::of(source.clone()) };
     assert_eq!(code(&mut ec2, Action::CopyVolumes(small)), "InvalidParameterValue");
-    let Reply::CopiedVolumes(plain) = done(&mut ec2, Action::CopyVolumes(CopyVolumes::of(source))) else {
+    let Reply::CopiedVolumes(plain) = done(&mut ec2, Action::CopyVolumes(CopyVolumes::of(source.clone()))) else {
         panic!("a copy")
     };
     assert_eq!(plain[0].spec.volume_type, "gp2", "whatever the source is");
+    ec2.pass(2 * SECOND);
+    let encrypted =
+        CopyVolumes { encrypted: true, kms_key_id: Some("key-1".into()), ..CopyVolumes::of(source.clone()) };
+    let Reply::CopiedVolumes(made) = done(&mut ec2, Action::CopyVolumes(encrypted)) else { panic!("a copy") };
+    assert_eq!((made[0].spec.encrypted, made[0].spec.kms_key_id.as_deref()), (true, Some("key-1")));
+    let key_alone = CopyVolumes { kms_key_id: Some("key-1".into()), ..CopyVolumes::of(source) };
+    assert_eq!(code(&mut ec2, Action::CopyVolumes(key_alone)), "InvalidParameterDependency");
     ec2.core.config.limits.copy_unencrypted = false;
     assert_eq!(code(&mut ec2, copy), "UnsupportedOperation");
 }

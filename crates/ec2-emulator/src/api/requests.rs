@@ -158,6 +158,9 @@ pub struct CopyVolumes {
     pub volume_type: Option<String>,
     pub iops: Option<i64>,
     pub throughput: Option<i64>,
+    /// A copy of an encrypted volume is encrypted whatever this says.
+    pub encrypted: bool,
+    pub kms_key_id: Option<String>,
     pub multi_attach_enabled: bool,
     pub tag_specifications: Vec<TagSpecification>,
     pub client_token: Option<String>,
@@ -172,6 +175,8 @@ impl CopyVolumes {
             volume_type: None,
             iops: None,
             throughput: None,
+            encrypted: false,
+            kms_key_id: None,
             multi_attach_enabled: false,
             tag_specifications: Vec::new(),
             client_token: None,

@@ -37,8 +37,8 @@ impl Core {
             iops: request.iops,
             throughput: request.throughput,
             multi_attach_enabled: request.multi_attach_enabled,
-            encrypted: source.spec.encrypted.then_some(true),
-            kms_key_id: source.spec.kms_key_id.clone(),
+            encrypted: (source.spec.encrypted || request.encrypted).then_some(true),
+            kms_key_id: request.kms_key_id.clone().or_else(|| source.spec.kms_key_id.clone()),
             ..CreateVolume::default()
         };
         let mut record = self.new_volume(call, &asked, source.zone.clone())?;

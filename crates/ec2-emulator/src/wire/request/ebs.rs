@@ -91,6 +91,8 @@ fn copy_volumes(params: &Params) -> Result<CopyVolumes, ApiError> {
         volume_type: params.text("VolumeType"),
         iops: params.number("Iops")?,
         throughput: params.number("Throughput")?,
+        encrypted: params.flag("Encrypted"),
+        kms_key_id: params.text("KmsKeyId"),
         multi_attach_enabled: params.flag("MultiAttachEnabled"),
         tag_specifications: params.tag_specifications(),
         client_token: params.text("ClientToken"),
