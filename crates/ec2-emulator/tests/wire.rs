@@ -5,19 +5,10 @@ mod common;
 
 use std::time::Duration;
 
+use common::server::{AUTO_SCALING, EC2, STS, Server, text};
 use common::{NO_VOLUME, tags, zone};
-use rehome_ec2_emulator::core::Config;
+use rehome_ec2_emulator::core::{Config, Effect};
 use rehome_ec2_emulator::face::Emulator;
-use rehome_ec2_emulator::wire::serve;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-const EC2: &str = "2016-11-15";
-const AUTO_SCALING: &str = "2011-01-01";
-
-struct Server {
-    address: std::net::SocketAddr,
-}
 
 /// Serves an account with one member and a group on a free port of loopback.
 async fn server() -> Server {
@@ -28,36 +19,7 @@ async fn server() -> Server {
         let group = inner.core.groups.entry("db".to_owned()).or_default();
         group.members.insert(id, "InService".to_owned());
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port of loopback");
-    let address = listener.local_addr().expect("it has an address");
-    tokio::spawn(serve(listener, ec2, None));
-    Server { address }
-}
-
-impl Server {
-    /// Status and body of the reply to a form.
-    async fn post(&self, version: &str, form: &str) -> (u16, String) {
-        let body = format!("Version={version}&{form}");
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: ec2\r\nConnection: close\r\nContent-Length: {}\r\n\
-             Authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/us-east-1/ec2/aws4_request, Signature=0\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
-            body.len()
-        );
-        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.expect("answered");
-        let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
-        let body = reply.split_once("\r\n\r\n").expect("a body").1.to_owned();
-        (status, body)
-    }
-}
-
-/// The text of the first element of that name.
-fn text<'a>(body: &'a str, name: &str) -> &'a str {
-    let after = body.split_once(&format!("<{name}>")).unwrap_or_else(|| panic!("no {name} in {body}")).1;
-    after.split_once(&format!("</{name}>")).expect("it ends").0
+    Server::start(ec2, None).await
 }
 
 #[tokio::test]
@@ -72,7 +34,7 @@ async fn a_reply_has_its_actions_name_and_escapes_text() {
 
 #[tokio::test]
 async fn the_caller_is_the_access_key() {
-    let (status, body) = server().await.post("2011-06-15", "Action=GetCallerIdentity").await;
+    let (status, body) = server().await.post(STS, "Action=GetCallerIdentity").await;
     assert_eq!((status, text(&body, "Arn")), (200, "arn:aws:iam::123456789012:user/AKIATEST"));
 }
 
@@ -85,6 +47,10 @@ async fn errors_have_status_code_and_message_where_the_sdks_look() {
         (String::new(), 400, "MissingAction"),
         ("Action=AttachVolume".to_owned(), 400, "MissingParameter"),
         ("Action=DescribeVolumes&MaxResults=many".to_owned(), 400, "InvalidParameterValue"),
+        ("Action=DescribeVolumes&DryRun=yes".to_owned(), 400, "InvalidParameterValue"),
+        ("Action=DescribeVolumes&VolumeIds.1=all".to_owned(), 400, "UnknownParameter"),
+        ("Action=GetCallerIdentity".to_owned(), 400, "InvalidAction"),
+        ("Action=EnterStandby".to_owned(), 400, "InvalidAction"),
         (format!("Action=DescribeVolumes&VolumeId.1={NO_VOLUME}"), 400, "InvalidVolume.NotFound"),
     ] {
         let (found, body) = server.post(EC2, &form).await;
@@ -105,6 +71,34 @@ async fn auto_scaling_has_another_shape_of_lists_and_errors() {
     let (status, body) = server.post(AUTO_SCALING, form).await;
     assert_eq!((status, text(&body, "Code")), (400, "ValidationError"));
     assert!(body.contains("<ErrorResponse"), "{body}");
+}
+
+#[tokio::test]
+async fn an_action_without_a_result_has_no_element_for_it() {
+    let server = server().await;
+    for action in ["SuspendProcesses", "ResumeProcesses"] {
+        let (status, body) = server.post(AUTO_SCALING, &format!("Action={action}&AutoScalingGroupName=db")).await;
+        assert_eq!(status, 200);
+        assert!(!body.contains("Result"), "{body}");
+        assert!(body.contains("<ResponseMetadata><RequestId>"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_says_whose_fault_it_is_in_its_services_namespace() {
+    let ec2 = Emulator::new(Config::immediate(), 1_767_225_600_000, Duration::ZERO);
+    ec2.with(|inner, _| inner.core.faults.at("GetCallerIdentity", 1, Effect::unavailable()));
+    let server = Server::start(ec2, None).await;
+    let form = "Action=EnterStandby&AutoScalingGroupName=none&ShouldDecrementDesiredCapacity=true";
+    for (version, form, status, kind, namespace) in [
+        (AUTO_SCALING, form, 400, "Sender", "http://autoscaling.amazonaws.com/doc/2011-01-01/"),
+        (STS, "Action=GetCallerIdentity", 503, "Receiver", "https://sts.amazonaws.com/doc/2011-06-15/"),
+        (STS, "Action=DescribeVolumes", 400, "Sender", "http://webservices.amazon.com/AWSFault/2005-15-09"),
+    ] {
+        let (found, body) = server.post(version, form).await;
+        assert_eq!((found, text(&body, "Type")), (status, kind), "{form}");
+        assert!(body.contains(&format!("<ErrorResponse xmlns=\"{namespace}\">")), "{body}");
+    }
 }
 
 #[tokio::test]

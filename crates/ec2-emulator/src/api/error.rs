@@ -31,6 +31,11 @@ impl ApiError {
         Self::new("InvalidAction", format!("The action {action} is not valid for this web service."))
     }
 
+    /// What EC2 answers to a parameter that an action does not have.
+    pub fn unknown_parameter(name: &str) -> Self {
+        Self::new("UnknownParameter", format!("The parameter {name} is not recognized"))
+    }
+
     pub(crate) fn volumes_not_found(ids: &[&str]) -> Self {
         Self::new("InvalidVolume.NotFound", some_do_not_exist("volume", ids))
     }

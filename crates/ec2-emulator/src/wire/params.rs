@@ -21,6 +21,11 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The names of all parameters, as far as their first dot.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(|name| name.split('.').next().unwrap_or_default())
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }
@@ -34,12 +39,17 @@ impl Params {
         self.id(name).ok_or_else(|| ApiError::missing(name))
     }
 
-    pub(crate) fn flag(&self, name: &str) -> bool {
-        self.boolean(name) == Some(true)
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        Ok(self.boolean(name)? == Some(true))
     }
 
-    pub(crate) fn boolean(&self, name: &str) -> Option<bool> {
-        self.get(name).map(|text| text.eq_ignore_ascii_case("true"))
+    pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        let parse = |text: &str| {
+            text.to_ascii_lowercase().parse().map_err(|_| {
+                ApiError::parameter(format!("Value ({text}) for parameter {name} is invalid. Expected true or false."))
+            })
+        };
+        self.get(name).map(parse).transpose()
     }
 
     pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, ApiError> {
@@ -109,18 +119,21 @@ impl Params {
                     volume_type: self.text(&ebs("VolumeType")),
                     iops: self.number(&ebs("Iops"))?,
                     throughput: self.number(&ebs("Throughput"))?,
-                    encrypted: self.boolean(&ebs("Encrypted")),
+                    encrypted: self.boolean(&ebs("Encrypted"))?,
                     kms_key_id: self.text(&ebs("KmsKeyId")),
-                    delete_on_termination: self.boolean(&ebs("DeleteOnTermination")),
+                    delete_on_termination: self.boolean(&ebs("DeleteOnTermination"))?,
                 })
             })
             .collect()
     }
 
     /// `BlockDeviceMapping.N.DeviceName` and its `Ebs.DeleteOnTermination`.
-    pub(crate) fn delete_on_termination(&self) -> BTreeMap<String, bool> {
+    pub(crate) fn delete_on_termination(&self) -> Result<BTreeMap<String, bool>, ApiError> {
         self.elements("BlockDeviceMapping", "DeviceName")
-            .map(|prefix| (self.part(&prefix, "DeviceName"), self.flag(&format!("{prefix}.Ebs.DeleteOnTermination"))))
+            .map(|prefix| {
+                let delete = self.flag(&format!("{prefix}.Ebs.DeleteOnTermination"))?;
+                Ok((self.part(&prefix, "DeviceName"), delete))
+            })
             .collect()
     }
 }

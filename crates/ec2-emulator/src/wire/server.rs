@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 
 use super::params::Params;
 use super::ssm::Ssm;
-use super::{request, response, xml};
-use crate::api::{ApiError, Caller};
+use super::{request, response};
+use crate::api::{ApiError, Caller, Service};
 use crate::disks::Disks;
 use crate::face::Emulator;
 use crate::host::Guests;
@@ -55,37 +55,39 @@ async fn answer<D: Disks + Send + 'static>(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if let Some(target) = headers.get("x-amz-target").and_then(|value| value.to_str().ok()) {
-        return ssm.answer(&emulator, target, &body).await;
-    }
-    let params = Params::parse(&body);
-    let name = params.get("Action").unwrap_or_default().to_owned();
     let request_id = request_id();
-    // Auto Scaling and STS have versions of their own, and another shape of errors.
-    let is_ec2 = params.get("Version") == Some("2016-11-15");
-    let (status, text) = match carry_out(&emulator.called_by(caller(&headers)), &name, &params, &request_id).await {
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+    let (status, kind, text) = if let Some(target) = target {
+        let (status, text) = ssm.answer(&emulator, target, &body).await;
+        (status, "application/x-amz-json-1.1", text)
+    } else {
+        let (status, text) = query(&emulator.called_by(caller(&headers)), &body, &request_id).await;
+        (status, "text/xml;charset=UTF-8", text)
+    };
+    (status, [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", &request_id)], text).into_response()
+}
+
+/// Status and body of the reply to a form.
+async fn query<D: Disks>(emulator: &Emulator<D>, body: &[u8], request_id: &str) -> (StatusCode, String) {
+    let params = Params::parse(body);
+    let service = request::service(params.get("Version").unwrap_or_default());
+    match carry_out(emulator, service, &params, request_id).await {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => {
             let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-            let text = if is_ec2 {
-                xml::ec2_error(&error.code, &error.message, &request_id)
-            } else {
-                xml::query_error(&error.code, &error.message, &request_id)
-            };
-            (status, text)
+            (status, response::error(service, &error, request_id))
         }
-    };
-    (status, [(header::CONTENT_TYPE, "text/xml;charset=UTF-8")], text).into_response()
+    }
 }
 
 async fn carry_out<D: Disks>(
     emulator: &Emulator<D>,
-    name: &str,
+    service: Service,
     params: &Params,
     request_id: &str,
 ) -> Result<String, ApiError> {
-    let action = request::action(name, params)?;
-    let reply = emulator.request(&action, params.flag("DryRun")).await?;
+    let action = request::action(service, params)?;
+    let reply = emulator.request(&action, params.flag("DryRun")?).await?;
     Ok(response::body(&action, &reply, request_id))
 }
 

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
 use rehome_model::ids::InstanceId;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,6 +46,18 @@ impl Invocation {
 
 /// An error, by SSM's name of it.
 struct Refusal(&'static str, String);
+
+impl Refusal {
+    /// Errors that all operations share have a `message`, SSM's own a `Message`, if they have one at all.
+    fn body(&self) -> Value {
+        let Self(code, message) = self;
+        match *code {
+            "ValidationException" | "UnknownOperationException" => json!({"__type": code, "message": message}),
+            "InvocationDoesNotExist" => json!({"__type": code}),
+            _ => json!({"__type": code, "Message": message}),
+        }
+    }
+}
 
 type Answer = Result<Value, Refusal>;
 
@@ -93,7 +104,13 @@ impl Ssm {
         Self { guests, invocations: Arc::default() }
     }
 
-    pub(super) async fn answer<D: Disks>(&self, emulator: &Emulator<D>, target: &str, body: &[u8]) -> Response {
+    /// Status and body of the reply to a target, `AmazonSSM.SendCommand`.
+    pub(super) async fn answer<D: Disks>(
+        &self,
+        emulator: &Emulator<D>,
+        target: &str,
+        body: &[u8],
+    ) -> (StatusCode, String) {
         let answer = match target.strip_prefix("AmazonSSM.") {
             Some("SendCommand") => match parse(body) {
                 Ok(request) => self.send(emulator, &request),
@@ -108,9 +125,9 @@ impl Ssm {
         };
         let (status, body) = match answer {
             Ok(body) => (StatusCode::OK, body),
-            Err(Refusal(code, message)) => (StatusCode::BAD_REQUEST, json!({"__type": code, "message": message})),
+            Err(refusal) => (StatusCode::BAD_REQUEST, refusal.body()),
         };
-        (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+        (status, body.to_string())
     }
 
     fn send<D: Disks>(&self, emulator: &Emulator<D>, request: &SendCommand) -> Answer {

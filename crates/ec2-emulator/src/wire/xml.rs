@@ -66,29 +66,9 @@ impl Xml {
         })
     }
 
-    pub(crate) fn finish(self, root: &str, namespace: &str) -> String {
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{namespace}\">{}</{root}>", self.0)
+    /// The whole document.
+    pub(crate) fn finish(&self, root: &str, namespace: Option<&str>) -> String {
+        let namespace = namespace.map_or_else(String::new, |namespace| format!(" xmlns=\"{namespace}\""));
+        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root}{namespace}>{}</{root}>", self.0)
     }
-}
-
-/// The body of an EC2 error.
-pub(crate) fn ec2_error(code: &str, message: &str, request_id: &str) -> String {
-    let mut xml = Xml::default();
-    xml.element("Errors", |xml| {
-        xml.element("Error", |xml| {
-            xml.text("Code", code).text("Message", message);
-        });
-    });
-    xml.text("RequestID", request_id);
-    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response>{}</Response>", xml.0)
-}
-
-/// The body of an error of Auto Scaling or STS.
-pub(crate) fn query_error(code: &str, message: &str, request_id: &str) -> String {
-    let mut xml = Xml::default();
-    xml.element("Error", |xml| {
-        xml.text("Type", "Sender").text("Code", code).text("Message", message);
-    });
-    xml.text("RequestId", request_id);
-    xml.finish("ErrorResponse", "http://autoscaling.amazonaws.com/doc/2011-01-01/")
 }

@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::needless_pass_by_value, reason = "a call made in the place of its use reads best")]
 
+#[cfg(feature = "wire")]
+pub mod server;
+
 use std::collections::BTreeMap;
 
 use rehome_ec2_emulator::api::{

@@ -13,7 +13,7 @@ pub(super) fn action(name: &str, params: &Params) -> Result<Option<Action>, ApiE
         Ok(StandbyRequest {
             auto_scaling_group_name: group()?,
             instance_ids: params.list("InstanceIds.member"),
-            should_decrement_desired_capacity: params.flag("ShouldDecrementDesiredCapacity"),
+            should_decrement_desired_capacity: params.flag("ShouldDecrementDesiredCapacity")?,
         })
     };
     let processes = || -> Result<ProcessesRequest, ApiError> {

@@ -34,8 +34,8 @@ pub(super) fn action(name: &str, params: &Params) -> Result<Option<Action>, ApiE
         "StartInstances" => Action::StartInstances(params.list("InstanceId")),
         "StopInstances" => Action::StopInstances(StopInstances {
             instance_ids: params.list("InstanceId"),
-            force: params.flag("Force"),
-            skip_os_shutdown: params.flag("SkipOsShutdown"),
+            force: params.flag("Force")?,
+            skip_os_shutdown: params.flag("SkipOsShutdown")?,
         }),
         "TerminateInstances" => Action::TerminateInstances(params.list("InstanceId")),
         _ => return Ok(None),
@@ -58,7 +58,7 @@ fn change(params: &Params) -> Result<InstanceChange, ApiError> {
     if let Some(value) = named("InstanceType") {
         return Ok(InstanceChange::InstanceType(value.to_owned()));
     }
-    let devices = params.delete_on_termination();
+    let devices = params.delete_on_termination()?;
     if devices.is_empty() {
         return Err(ApiError::combination("No attributes specified."));
     }
@@ -74,8 +74,8 @@ fn run_instances(params: &Params) -> Result<RunInstances, ApiError> {
         availability_zone: params.id("Placement.AvailabilityZone"),
         private_ip_address: params.text("PrivateIpAddress"),
         block_device_mappings: params.new_block_devices()?,
-        disable_api_termination: params.flag("DisableApiTermination"),
-        disable_api_stop: params.flag("DisableApiStop"),
+        disable_api_termination: params.flag("DisableApiTermination")?,
+        disable_api_stop: params.flag("DisableApiStop")?,
         tag_specifications: params.tag_specifications(),
         client_token: params.text("ClientToken"),
     })

@@ -8,14 +8,21 @@ mod place;
 use rehome_model::cloud::Tags;
 use serde::Serialize;
 
-use crate::api::{Action, Paged, Reply, Service};
+use crate::api::{Action, ApiError, Paged, Reply, Service};
 use crate::core::Millis;
 
 use super::xml::Xml;
 
-const EC2: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
-const STS: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
-const AUTO_SCALING: &str = "http://autoscaling.amazonaws.com/doc/2011-01-01/";
+/// Where AWS' own front end answers for a service: to an action that the service does not have.
+const FRONT_END: &str = "http://webservices.amazon.com/AWSFault/2005-15-09";
+
+fn namespace(service: Service) -> &'static str {
+    match service {
+        Service::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+        Service::AutoScaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
+        Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+    }
+}
 
 /// A reply as XML.
 pub(crate) fn body(action: &Action, reply: &Reply, request_id: &str) -> String {
@@ -33,21 +40,47 @@ pub(crate) fn body(action: &Action, reply: &Reply, request_id: &str) -> String {
                 }
                 _ => ec2(&mut xml, reply),
             }
-            xml.finish(&root, EC2)
+            xml.finish(&root, Some(namespace(Service::Ec2)))
         }
         service => {
-            xml.element(&format!("{name}Result"), |xml| match reply {
+            match reply {
+                // An action without a result has no element for it either.
+                Reply::Done => {}
                 Reply::CallerIdentity(caller) => {
-                    xml.text("Arn", &caller.arn).text("UserId", &caller.user_id).text("Account", &caller.account);
+                    xml.element(&format!("{name}Result"), |xml| {
+                        xml.text("Arn", &caller.arn).text("UserId", &caller.user_id).text("Account", &caller.account);
+                    });
                 }
-                other => auto_scaling::show(xml, other),
-            });
+                other => {
+                    xml.element(&format!("{name}Result"), |xml| auto_scaling::show(xml, other));
+                }
+            }
             xml.element("ResponseMetadata", |xml| {
                 xml.text("RequestId", request_id);
             });
-            xml.finish(&root, if service == Service::Sts { STS } else { AUTO_SCALING })
+            xml.finish(&root, Some(namespace(service)))
         }
     }
+}
+
+/// An error as XML.
+pub(crate) fn error(service: Service, error: &ApiError, request_id: &str) -> String {
+    let mut xml = Xml::default();
+    if service == Service::Ec2 {
+        xml.element("Errors", |xml| {
+            xml.element("Error", |xml| {
+                xml.text("Code", &error.code).text("Message", &error.message);
+            });
+        });
+        return xml.text("RequestID", request_id).finish("Response", None);
+    }
+    let unknown = ["InvalidAction", "MissingAction"].contains(&error.code.as_str());
+    xml.element("Error", |xml| {
+        xml.text("Type", if error.status < 500 { "Sender" } else { "Receiver" });
+        xml.text("Code", &error.code).text("Message", &error.message);
+    });
+    xml.text("RequestId", request_id);
+    xml.finish("ErrorResponse", Some(if unknown { FRONT_END } else { namespace(service) }))
 }
 
 fn ec2(xml: &mut Xml, reply: &Reply) {
