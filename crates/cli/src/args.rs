@@ -224,7 +224,8 @@ pub struct EmulateEc2 {
     #[arg(long)]
     pub devices: bool,
     /// The program that runs instances as machines: start, stop, attach, exec. `docs/emulator.md` says how it is called.
-    #[arg(long, value_name = "PROGRAM", requires = "devices")]
+    /// Without --devices it is not shown any volume.
+    #[arg(long, value_name = "PROGRAM")]
     pub guests: Option<PathBuf>,
     /// Seed of ids and delays. Applies to a new state only.
     #[arg(long, default_value_t = 1)]
