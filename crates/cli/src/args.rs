@@ -230,6 +230,9 @@ pub struct EmulateEc2 {
     /// Seed of ids and delays. Applies to a new state only.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Add each request and its reply to this file, one a line, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub transcript: Option<PathBuf>,
 }
 
 #[cfg(feature = "emulate")]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use rehome_ec2_emulator::core::{Config, Core};
 use rehome_ec2_emulator::face::{Emulator, StateFile};
 use rehome_ec2_emulator::host::{Devices, Guests, HostDisks};
-use rehome_ec2_emulator::wire;
+use rehome_ec2_emulator::wire::{self, Transcript};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -35,6 +35,8 @@ pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
     let emulator = Emulator::on(core, disks, now, Duration::ZERO)
         .saved_in(file)
         .map_err(|error| unusable(format!("{}: {error}", state.display())))?;
+    let transcript = transcript(options)
+        .map_err(|error| problem(Exit::Usage, error.to_string(), "give --transcript a file that can be written"))?;
     let listener = TcpListener::bind((options.address, options.port)).await.map_err(|error| {
         let place = format!("{}:{}", options.address, options.port);
         problem(Exit::Usage, format!("{place}: {error}"), "give --port one that is free")
@@ -44,12 +46,16 @@ pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
     anstream::eprintln!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
-        ended = wire::serve(listener, emulator.clone(), guests) => ended?,
+        ended = wire::serve_noting(listener, emulator.clone(), guests, transcript) => ended?,
         error = wire::keep_time(&emulator) => return Err(error.into()),
         interrupted = tokio::signal::ctrl_c() => interrupted?,
         _ = terminated.recv() => {}
     }
     Ok(Exit::Ok)
+}
+
+fn transcript(options: &EmulateEc2) -> std::io::Result<Option<Transcript>> {
+    options.transcript.as_ref().map_or_else(Transcript::from_environment, |path| Transcript::open(path).map(Some))
 }
 
 fn config(options: &EmulateEc2) -> Config {

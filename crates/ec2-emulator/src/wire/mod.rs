@@ -8,6 +8,8 @@ mod request;
 mod response;
 mod server;
 mod ssm;
+mod transcript;
 mod xml;
 
-pub use server::{ServeError, keep_time, serve};
+pub use server::{ServeError, keep_time, serve, serve_noting};
+pub use transcript::Transcript;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use super::params::Params;
 use super::ssm::Ssm;
+use super::transcript::Transcript;
 use super::{request, response};
 use crate::api::{ApiError, Caller, Service};
 use crate::disks::Disks;
@@ -29,13 +30,25 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Serves until the future is dropped. `guests` run SSM's scripts; without them, SSM knows no instance.
 ///
-/// Time passes for the account only when it is called; [`keep_time`] lets it pass meanwhile.
+/// Time passes for the account only when it is called; [`keep_time`] lets it pass meanwhile. A transcript is written if
+/// the environment asks for one ([`Transcript::from_environment`]).
 pub async fn serve<D: Disks + Send + 'static>(
     listener: TcpListener,
     emulator: Emulator<D>,
     guests: Option<Guests>,
 ) -> Result<(), ServeError> {
-    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator, Ssm::new(guests)));
+    let transcript = Transcript::from_environment()?;
+    serve_noting(listener, emulator, guests, transcript).await
+}
+
+/// The same, with each request and its reply noted before the reply is sent.
+pub async fn serve_noting<D: Disks + Send + 'static>(
+    listener: TcpListener,
+    emulator: Emulator<D>,
+    guests: Option<Guests>,
+    transcript: Option<Transcript>,
+) -> Result<(), ServeError> {
+    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator, Ssm::new(guests), transcript));
     Ok(axum::serve(listener, router).await?)
 }
 
@@ -51,7 +64,7 @@ pub async fn keep_time<D: Disks>(emulator: &Emulator<D>) -> ServeError {
 }
 
 async fn answer<D: Disks + Send + 'static>(
-    State((emulator, ssm)): State<(Emulator<D>, Ssm)>,
+    State((emulator, ssm, transcript)): State<(Emulator<D>, Ssm, Option<Transcript>)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -64,6 +77,11 @@ async fn answer<D: Disks + Send + 'static>(
         let (status, text) = query(&emulator.called_by(caller(&headers)), &body, &request_id).await;
         (status, "text/xml;charset=UTF-8", text)
     };
+    if let Some(transcript) = &transcript
+        && let Err(error) = transcript.note(target, &body, status.as_u16(), &text)
+    {
+        tracing::error!("the transcript: {error}");
+    }
     (status, [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", &request_id)], text).into_response()
 }
 
