@@ -9,8 +9,10 @@ use crate::cache;
 
 /// The directory of build output.
 pub fn target() -> Result<PathBuf> {
-    let set = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    set.map_or_else(|| Ok(cache::checkout()?.join("target")), Ok)
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(given) => Ok(std::path::absolute(PathBuf::from(given))?),
+        None => Ok(cache::checkout()?.join("target")),
+    }
 }
 
 /// Builds the product with everything in it, and answers the binary.

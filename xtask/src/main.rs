@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod cargo;
 mod control_plane;
+mod foreign;
 mod go;
 mod lab;
 mod python;
@@ -32,6 +33,8 @@ enum Task {
     /// Real parts on this machine: Kubernetes, EC2's emulator, EBS volumes, a legacy Cassandra. Needs root.
     #[command(subcommand)]
     Lab(lab::Lab),
+    /// Hold the EC2 emulator to boto3, the AWS CLI and botocore's service models (from PyPI, into the cache).
+    Foreign,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Bench => bench::bench(),
         Task::ControlPlane => control_plane::test(),
         Task::Lab(what) => lab::lab(what),
+        Task::Foreign => foreign::test(),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -6,6 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use crate::foreign::{self, Outcome, Transcripts};
+use crate::python;
+
 #[derive(Default)]
 struct Count {
     passed: u64,
@@ -18,7 +21,9 @@ pub fn test() -> Result<bool> {
     let mut count = Count::default();
     check(&mut count, "formatting", &["fmt", "--all", "--check"])?;
     check(&mut count, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
-    cargo_test(&mut count)?;
+    let transcripts = Transcripts::new()?;
+    cargo_test(&mut count, &transcripts)?;
+    foreign_clients(&mut count, &transcripts);
     skipped_by_themselves(&mut count);
     for arguments in [&["--members", "3"][..], &["--members", "5", "--seed", "7", "--kill-at", "40"]] {
         let name = format!("demo {}", arguments.join(" "));
@@ -67,11 +72,12 @@ fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
 }
 
 /// All tests of the workspace, counted from their own result lines.
-fn cargo_test(count: &mut Count) -> Result<()> {
+fn cargo_test(count: &mut Count, transcripts: &Transcripts) -> Result<()> {
     println!("== tests");
     let mut child = Command::new("cargo")
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("RUST_BACKTRACE", "0")
+        .env(foreign::TRANSCRIPTS, transcripts)
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo test")?;
@@ -101,6 +107,31 @@ fn cargo_test(count: &mut Count) -> Result<()> {
         count.failed += 1;
     }
     Ok(())
+}
+
+/// What is not ours, against the emulator: clients, and the models over all that crossed the wire in any test.
+fn foreign_clients(count: &mut Count, transcripts: &Transcripts) {
+    if let Some(reason) = python::missing() {
+        count.skipped.push(format!("boto3 and the AWS CLI against the emulator: {reason}"));
+        count.skipped.push(format!("the emulator's replies against botocore's models: {reason}"));
+        return;
+    }
+    println!("== boto3 and the AWS CLI against the emulator");
+    let clients = foreign::clients(transcripts).unwrap_or_else(Outcome::none);
+    count.skipped.extend(clients.skipped.iter().cloned());
+    tally(count, "boto3 and the AWS CLI against the emulator", &clients);
+    println!("== the emulator's replies against botocore's models");
+    let models = foreign::models(transcripts).unwrap_or_else(Outcome::none);
+    println!("{}", models.output.lines().last().unwrap_or_default());
+    tally(count, "the emulator's replies against botocore's models", &models);
+}
+
+fn tally(count: &mut Count, name: &str, outcome: &Outcome) {
+    count.passed += outcome.passed;
+    count.failed += outcome.failed;
+    if outcome.failed > 0 {
+        println!("{}FAILED: {name}", outcome.output);
+    }
 }
 
 /// What the tests that skip themselves lack: they pass, and cannot say so.
