@@ -49,6 +49,7 @@ async fn errors_have_status_code_and_message_where_the_sdks_look() {
         ("Action=DescribeVolumes&MaxResults=many".to_owned(), 400, "InvalidParameterValue"),
         ("Action=DescribeVolumes&DryRun=yes".to_owned(), 400, "InvalidParameterValue"),
         ("Action=DescribeVolumes&VolumeIds.1=all".to_owned(), 400, "UnknownParameter"),
+        ("Action=DescribeVolumes&Filter.1.Name=status&Filter.1.Values.1=x".to_owned(), 400, "UnknownParameter"),
         ("Action=GetCallerIdentity".to_owned(), 400, "InvalidAction"),
         ("Action=EnterStandby".to_owned(), 400, "InvalidAction"),
         (format!("Action=DescribeVolumes&VolumeId.1={NO_VOLUME}"), 400, "InvalidVolume.NotFound"),

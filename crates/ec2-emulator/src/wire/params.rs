@@ -21,9 +21,9 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The names of all parameters, as far as their first dot.
+    /// The names of all parameters, in their order.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(|name| name.split('.').next().unwrap_or_default())
+        self.0.keys().map(String::as_str)
     }
 
     pub(crate) fn text(&self, name: &str) -> Option<String> {

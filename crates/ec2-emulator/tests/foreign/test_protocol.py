@@ -70,20 +70,33 @@ class Protocol(Story):
         self.assertIn("<Code>InvalidParameterValue</Code>", body)
 
     def test_a_parameter_that_is_not_known_is_answered_as_ec2_does(self):
-        status, body = self.post(EC2, Action="DescribeVolumes", VolumeIds="all")
-        self.assertEqual(status, 400)
-        self.assertIn("<Code>UnknownParameter</Code><Message>The parameter VolumeIds is not recognized</Message>", body)
+        for name, told in (("VolumeIds", "VolumeIds"), ("Filter.1.Values.1", "Values")):
+            status, body = self.post(EC2, Action="DescribeVolumes", **{name: "all"})
+            self.assertEqual(status, 400)
+            self.assertIn(f"<Code>UnknownParameter</Code><Message>The parameter {told} is not recognized", body)
 
     def test_no_parameter_that_ec2_has_is_unknown(self):
-        ec2 = model.service("ec2")
-        query = model.QueryExchange({"status": 0, "request": "", "reply": "", "target": None})
-        query.is_ec2 = True
         for action in offered.ACTIONS["ec2"]:
-            shape = ec2.operation_model(action).input_shape
-            names = {query.request_name(name, member) for name, member in shape.members.items()}
             # The first one in the order of names is told: none before the last.
-            _, body = self.post(EC2, Action=action, **dict.fromkeys(names, "x"), **{"~": "x"})
+            _, body = self.post(EC2, Action=action, **dict.fromkeys(parameters(action), "x"), **{"~": "x"})
             self.assertIn("<Message>The parameter ~ is not recognized</Message>", body, action)
+
+
+def parameters(action):
+    """All names that an action takes, of members of structures and of lists too."""
+    query = model.QueryExchange({"status": 0, "request": "", "reply": "", "target": None})
+    query.is_ec2 = True
+
+    def below(prefix, shape):
+        if shape.type_name == "list":
+            return below(f"{prefix}.1", shape.member)
+        if shape.type_name != "structure":
+            return [prefix]
+        dot = f"{prefix}." if prefix else ""
+        return [name for member in shape.members.items()
+                for name in below(dot + query.request_name(*member), member[1])]
+
+    return below("", model.service("ec2").operation_model(action).input_shape)
 
 
 class Permissions(Story):

@@ -4,7 +4,7 @@ import pathlib
 import tempfile
 import unittest
 
-from emulator import Story
+from emulator import Emulator, Story
 
 GUEST = """#!/bin/sh
 case $1 in
@@ -26,7 +26,6 @@ class Scripts(Story):
     def setUpClass(cls):
         directory = tempfile.TemporaryDirectory(prefix="rehome-foreign-")
         cls.addClassCleanup(directory.cleanup)
-        from emulator import Emulator
         cls.emulator = Emulator(f"--guests={guest_program(directory.name)}")
         cls.addClassCleanup(cls.emulator.close)
 
@@ -54,7 +53,7 @@ class Scripts(Story):
         command = self.ssm.send_command(InstanceIds=[instance], DocumentName="AWS-RunShellScript", TimeoutSeconds=60,
                                         Comment="a check", Parameters={"commands": ["true"]})["Command"]
         self.ssm.get_waiter("command_executed").wait(
-            CommandId=command["CommandId"], InstanceId=instance, WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
+            CommandId=command["CommandId"], InstanceId=instance, WaiterConfig={"Delay": 0.2, "MaxAttempts": 300})
 
     def test_machines_that_run_are_listed(self):
         up, down = self.instance(), self.instance()

@@ -67,12 +67,47 @@ const PARAMETERS: [(&str, &str); 28] = [
     ("DeleteTags", "ResourceId Tag"),
 ];
 
-/// Refuses a parameter that the action does not have. Of `Filter.1.Name`, only `Filter` is looked at.
+/// Structure -> its members, of all actions that have one of this name: of the structures that the emulator reads.
+const MEMBERS: [(&str, &str); 7] = [
+    ("BlockDeviceMapping", "DeviceName Ebs NoDevice VirtualName"),
+    (
+        "Ebs",
+        "AvailabilityZone AvailabilityZoneId DeleteOnTermination EbsCardIndex Encrypted Iops KmsKeyId OutpostArn \
+         SnapshotId Throughput VolumeId VolumeInitializationRate VolumeSize VolumeType",
+    ),
+    ("Filter", "Name Value"),
+    ("InstanceSpecification", "ExcludeBootVolume ExcludeDataVolumeId InstanceId"),
+    (
+        "Placement",
+        "Affinity AvailabilityZone AvailabilityZoneId GroupId GroupName HostId HostResourceGroupArn PartitionNumber \
+         SpreadDomain Tenancy",
+    ),
+    ("Tag", "Key Value"),
+    ("TagSpecification", "ResourceType Tag"),
+];
+
+/// Refuses a parameter that the action does not have, or a member that its structure does not have: EC2 tells the last
+/// part of the name.
 pub(super) fn check(action: &str, params: &Params) -> Result<(), ApiError> {
     let Some((_, known)) = PARAMETERS.iter().find(|(name, _)| *name == action) else { return Ok(()) };
-    let is_known = |name: &str| COMMON.contains(&name) || known.split(' ').any(|known| known == name);
-    match params.names().find(|name| !is_known(name)) {
-        Some(name) => Err(ApiError::unknown_parameter(name)),
-        None => Ok(()),
+    for name in params.names() {
+        // `Filter.1.Value.2` is the member Value of Filter.
+        let mut parts = name.split('.').filter(|part| part.parse::<usize>().is_err());
+        let mut part = parts.next().unwrap_or_default();
+        if !COMMON.contains(&part) && !has(known, part) {
+            return Err(ApiError::unknown_parameter(part));
+        }
+        for member in parts {
+            let structure = MEMBERS.iter().find(|(structure, _)| *structure == part);
+            if structure.is_some_and(|(_, members)| !has(members, member)) {
+                return Err(ApiError::unknown_parameter(member));
+            }
+            part = member;
+        }
     }
+    Ok(())
+}
+
+fn has(names: &str, name: &str) -> bool {
+    names.split(' ').any(|known| known == name)
 }
