@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Kills a command with -9 at one exact call that changes something.
 
-The command sees the lab's account and cluster through two proxies, which count the calls that change something (renewals
-of leases do not count). At the N-th one it is killed
+The command sees the lab's account and cluster through two proxies, which note the calls that change something (renewals
+of leases do not count). At the first one whose name matches --kill-at it is killed
   before   the call arrives: it was in flight, and had no effect
   lost     after its effect, before its reply arrives
   after    once the reply has arrived: between two calls
-Prints one line of JSON: how the command ended, and at which call. Without --kill-at it only counts."""
+Names: `CreateSnapshots`; `SendCommand TASK` of a script of rehome's; `POST /api/v1/...`; `exec enablebinary`.
+Prints one line of JSON: how the command ended, at which call, and all calls. Without --kill-at it only notes them."""
 
 import argparse
 import asyncio
@@ -39,18 +40,23 @@ class Chaos:
         target = headers.get("x-amz-target")
         if target:
             name = target.split(".")[-1]
+            # rehome's scripts say in their first line what they are.
+            task = re.search(rb"# rehome ([a-z-]+) ", body)
+            name += f" {task[1].decode()}" if task else ""
             return None if name.startswith(READS) else name
         if path == "/" and method == "POST":
             form = parse_qs(body.decode())
             name = form.get("Action", ["?"])[0]
             return None if name.startswith(READS) or form.get("DryRun") == ["true"] else name
+        if "/exec?" in path and "enablebinary" in path:
+            return "exec enablebinary"
         if method in ("GET", "HEAD") or NOT_COUNTED.search(path):
             return None
         return f"{method} {path.split('?')[0]}"
 
     def due(self, name):
         self.calls.append(name)
-        return self.options.kill_at and len(self.calls) == self.options.kill_at
+        return self.options.kill_at and re.fullmatch(self.options.kill_at, name)
 
     def kill(self, name):
         if self.killed_at is None and self.child.poll() is None:
@@ -88,6 +94,8 @@ class Chaos:
                 if status == 101:
                     writer.write(reply_head)
                     await tunnel(reader, writer, up_reader, up_writer)
+                    if due:
+                        self.kill(name)
                     return
                 if is_stream(reply_headers, status, method):
                     # A watch: passed on as it comes.
@@ -209,7 +217,7 @@ async def kubectl_proxy():
 
 async def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kill-at", type=int, default=0, metavar="N")
+    parser.add_argument("--kill-at", metavar="REGEX")
     parser.add_argument("--mode", choices=("before", "lost", "after"), default="before")
     parser.add_argument("--log", help="where the command's output goes, at the end")
     parser.add_argument("command", nargs=argparse.REMAINDER)
@@ -238,9 +246,7 @@ async def main():
         if config:
             os.unlink(config)
     code = chaos.child.wait()
-    result = {"killed_at": chaos.killed_at, "mode": options.mode, "calls": len(chaos.calls), "exit_code": code}
-    if not options.kill_at:
-        result["names"] = chaos.calls
+    result = {"killed_at": chaos.killed_at, "mode": options.mode, "exit_code": code, "names": chaos.calls}
     print(json.dumps(result))
 
 

@@ -62,6 +62,8 @@ pub enum Lab {
         #[arg(long)]
         keep: bool,
     },
+    /// Hold the CSI driver to csi-sanity, on an emulated account of its own. Needs no lab.
+    Sanity,
     /// Measure one move and write docs/proof.md. EC2 is as fast as can be, unless --time-scale says otherwise.
     Bench {
         /// Rows in the legacy cluster.
@@ -97,6 +99,7 @@ pub fn lab(what: &Lab) -> Result<bool> {
         Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
         Lab::Run { command } => run(command),
         Lab::Test { up: options, keep } => locked(|| test(options, *keep)),
+        Lab::Sanity => sanity(),
         Lab::Bench { rows, time_scale } => {
             let options = Up { rows: *rows, time_scale: *time_scale, no_legacy: false };
             locked(|| bench(&options)).map(|()| true)
@@ -208,6 +211,39 @@ fn allow_rehome() -> Result<()> {
         + &binding("RoleBinding", "Role", &format!("{{name: rehome, namespace: {NAMESPACE}}}"))
         + &binding("ClusterRoleBinding", "ClusterRole", "{name: rehome}");
     control_plane::apply_text("rehome-rbac.yaml", &text)
+}
+
+/// Why this machine cannot have a lab; none if it can.
+pub fn obstacle() -> Option<String> {
+    let found = |program: &str| command::succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]));
+    let root = command::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim() == "0");
+    if !root {
+        return Some("it makes namespaces, mounts and loop devices: run as root".to_owned());
+    }
+    if !found("go") {
+        return Some("Kubernetes is built with Go 1.26 (golang.org/dl)".to_owned());
+    }
+    if !found("apt-get") {
+        return Some("it installs Debian packages, and this machine has no apt-get".to_owned());
+    }
+    if let Some(reason) = crate::python::missing() {
+        return Some(reason.to_owned());
+    }
+    cgroups::check().err().map(|error| error.to_string())
+}
+
+/// `lab: 18 passed, 0 failed`
+pub fn closing_line(line: &str) -> Option<(u64, u64)> {
+    let (passed, failed) = line.strip_prefix("lab: ")?.split_once(" passed, ")?;
+    Some((passed.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
+}
+
+fn sanity() -> Result<bool> {
+    packages::install()?;
+    let rehome = cargo::rehome()?;
+    let mut test = go::command(&cache::checkout()?.join("lab/csi"))?;
+    // Never from Go's cache of results: the emulator is part of what is tested.
+    Ok(test.args(["test", "-count=1", "."]).env("REHOME", rehome).status().context("go test")?.success())
 }
 
 /// Measures on a lab of its own.
