@@ -112,6 +112,32 @@ fn a_mounted_volume_cannot_be_detached_and_an_unmounted_one_leaves_no_device() {
     assert_eq!(calls(directory.path()), ["attach i-1", "attach i-1", "detach i-1"]);
 }
 
+#[test]
+fn two_accounts_on_one_machine_do_not_take_each_others_links() {
+    let user = Command::new("id").arg("-u").output().unwrap().stdout;
+    if user != b"0\n" || !Path::new("/dev/loop-control").exists() {
+        eprintln!("skipped: needs root and loop devices");
+        return;
+    }
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let links = one.path().join("by-id");
+    let open =
+        |directory: &TempDir| HostDisks::open(directory.path(), Devices::Loop { links: links.clone() }, None).unwrap();
+    let (mut first, mut second) = (open(&one), open(&other));
+    let (volume, instance) = (VolumeId::from("vol-0f"), InstanceId::from("i-1"));
+    first.create(&volume, 1, DiskSource::Blank).unwrap();
+    second.create(&volume, 1, DiskSource::Blank).unwrap();
+    first.attach(&volume, &instance, "/dev/xvdf").unwrap();
+    let link = links.join("nvme-Amazon_Elastic_Block_Store_vol0f");
+    let device = fs::read_link(&link).unwrap();
+    let refused = second.attach(&volume, &instance, "/dev/xvdf").unwrap_err();
+    assert!(refused.to_string().contains("another --seed"), "{refused}");
+    second.delete_volume(&volume);
+    assert_eq!(fs::read_link(&link).unwrap(), device, "the first one's link stays");
+    assert_eq!(first.detach(&volume, &instance, false), Ok(()));
+    assert!(fs::read_link(&link).is_err());
+}
+
 #[tokio::test]
 async fn a_script_runs_in_the_machine_and_is_ended_at_its_limit() {
     let directory = TempDir::new().unwrap();

@@ -51,22 +51,25 @@ impl Story {
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> Result<bool> {
         fs::create_dir_all(state("story"))?;
-        let all: [(&str, Step); 17] = [
+        let all: [(&str, Step); 18] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
-            ("check finds no error", |_| rehome("check", &["check"])),
+            ("the tutorial's check finds no error", |_| tutorial("check", None)),
+            ("the tutorial's plan is made", |_| tutorial("plan", None)),
             ("plan is the same twice", |_| plan_twice()),
             ("bad input is refused, and changes nothing", |_| refusals::all_refused()),
             ("plan over OpenSSH is the plan over SSM", |_| plan_over_ssh()),
-            ("apply moves the cluster", |_| rehome("apply", &["apply", "--yes", "--output", "json"])),
+            ("the tutorial's apply moves the cluster", |_| tutorial("apply", None)),
             ("foreign clients see volume, claim, pod and member belong together; a deleted pod comes back", |_| {
                 proof(&["adopted", "--restart", "cassandra-1"])
             }),
             ("all rows are there at QUORUM, in the pods", |story| story.check_rows(&pods()?)),
-            ("verify agrees", |_| rehome("verify", &["verify"])),
-            ("status tells it without the cloud", |_| status("completed")),
+            ("the tutorial's verify agrees", |_| tutorial("verify", None)),
+            ("the tutorial's status tells it without the cloud", |_| status("completed")),
             ("applying again changes nothing", |_| unchanged()),
             ("legacy instances that somebody starts do not serve", |_| started_by_hand()),
-            ("rollback over OpenSSH brings the legacy cluster back", |_| rollback_over_ssh()),
+            ("the tutorial's rollback, over OpenSSH, brings the legacy cluster back", |_| {
+                tutorial("rollback", Some(&migration_over_ssh()?))
+            }),
             ("foreign clients see the legacy cluster, and a set that starts no clone", |_| proof(&["rolled-back"])),
             ("all rows are there at QUORUM, on the legacy members", |story| story.check_rows(&legacy_addresses())),
             ("killed with -9 at twelve calls, a migration ends in the same state", |_| killed_again_and_again()),
@@ -133,15 +136,41 @@ fn rehome_command(words: &[&str]) -> Result<Command> {
 
 /// Runs rehome; keeps what it printed, in `NAME.out` and `NAME.err`.
 pub fn rehome(name: &str, words: &[&str]) -> Result<()> {
+    kept_run(name, rehome_command(words)?)
+}
+
+/// Runs a command of rehome's; keeps what it printed.
+fn kept_run(name: &str, mut command: Command) -> Result<()> {
     let (out, err) = (kept(&format!("{name}.out")), kept(&format!("{name}.err")));
-    let mut command = rehome_command(words)?;
     command.stdin(Stdio::null()).stdout(fs::File::create(&out)?).stderr(fs::File::create(&err)?);
     let status = command.status()?;
     if !status.success() {
         let said = fs::read_to_string(&err)? + &fs::read_to_string(&out)?;
-        bail!("rehome {} ended with {status}: {}", words.join(" "), last_lines(&said, 30));
+        bail!("{name} ended with {status}: {}", last_lines(&said, 30));
     }
     Ok(())
+}
+
+/// A command of `docs/tutorial.md`, as it stands there; or on another migration file than the one it names.
+fn tutorial_command(verb: &str, file: Option<&Path>) -> Result<Command> {
+    let checkout = cache::checkout()?;
+    let page = fs::read_to_string(checkout.join("docs/tutorial.md"))?;
+    let start = format!("$ rehome {verb} ");
+    let line =
+        page.lines().find(|line| line.starts_with(&start)).with_context(|| format!("no {verb} in the tutorial"))?;
+    let mut words: Vec<String> = line.split_whitespace().skip(2).map(str::to_owned).collect();
+    if let Some(file) = file {
+        for word in words.iter_mut().filter(|word| word.ends_with("migration.yaml")) {
+            *word = file.display().to_string();
+        }
+    }
+    let mut command = inside("rehome");
+    command.current_dir(checkout).args(words);
+    Ok(command)
+}
+
+fn tutorial(verb: &str, file: Option<&Path>) -> Result<()> {
+    kept_run(verb, tutorial_command(verb, file)?)
 }
 
 /// A command of the foreign clients' script.
@@ -229,10 +258,6 @@ fn started_by_hand() -> Result<()> {
     held.map(|_| ())
 }
 
-fn rollback_over_ssh() -> Result<()> {
-    rehome_over_ssh(&["rollback", "--yes", "--discard-writes"]).map(|_| ())
-}
-
 /// The first member of that name, wherever it is.
 pub fn find<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     match value {
@@ -255,10 +280,10 @@ fn forget(value: &mut Value, name: &str) {
 }
 
 fn status(wanted: &str) -> Result<()> {
-    let mut command = inside("rehome");
+    let mut command = tutorial_command("status", None)?;
     // No account to be found: the record in the cluster must do.
     command.env_remove("AWS_ENDPOINT_URL").env_remove("AWS_ACCESS_KEY_ID").env_remove("AWS_SECRET_ACCESS_KEY");
-    let printed = output(command.args(["status", "lab", "--namespace", "cassandra"]))?;
+    let printed = output(&mut command)?;
     if !printed.contains(wanted) {
         bail!("status does not say {wanted}: {printed}");
     }

@@ -112,16 +112,46 @@ impl HostDisks {
         links.join(format!("nvme-Amazon_Elastic_Block_Store_{}", volume.as_str().replace('-', "")))
     }
 
+    /// Makes a volume's link. Links are the whole machine's: one that leads to somebody else's device stays.
+    fn make_link(links: &Path, volume: &VolumeId, block_device: &Path) -> Result<(), DiskError> {
+        let link = Self::link(links, volume);
+        match fs::read_link(&link) {
+            Ok(known) if known == block_device => return Ok(()),
+            Ok(other) if in_use(&other) => {
+                let reason = format!(
+                    "{} leads to {}, which is not ours: another emulator on this machine has a volume of this id, \
+                     start with another --seed",
+                    link.display(),
+                    other.display()
+                );
+                return Err(DiskError { operation: "attach", subject: volume.to_string(), reason });
+            }
+            // Left by an emulator that was killed.
+            Ok(_) => told(fs::remove_file(&link).map_err(|error| broken("attach", volume, &error))),
+            Err(_) => {}
+        }
+        symlink(block_device, &link).map_err(|error| broken("attach", volume, &error))
+    }
+
     /// Takes the loop device of a volume away.
     fn release(&self, volume: &VolumeId) {
         let Devices::Loop { links } = &self.devices else { return };
-        let _ = fs::remove_file(Self::link(links, volume));
         // A device that is in use goes away with its last user.
         let gone = self.loop_device(volume).and_then(|device| {
-            device.map_or(Ok(()), |device| run("detach", volume, "losetup", [Path::new("-d"), &device]).map(|_| ()))
+            let Some(device) = device else { return Ok(()) };
+            let link = Self::link(links, volume);
+            if fs::read_link(&link).is_ok_and(|to| to == device) {
+                fs::remove_file(&link).map_err(|error| broken("detach", volume, &error))?;
+            }
+            run("detach", volume, "losetup", [Path::new("-d"), &device]).map(|_| ())
         });
         told(gone);
     }
+}
+
+/// Whether a loop device has a file.
+fn in_use(device: &Path) -> bool {
+    run("look at", &device.display(), "losetup", [device]).is_ok()
 }
 
 fn names(directory: &Path) -> Vec<String> {
@@ -232,11 +262,7 @@ impl Disks for HostDisks {
                 [Path::new("--show"), Path::new("-f"), &self.volume(volume)],
             )?),
         };
-        let link = Self::link(links, volume);
-        if fs::read_link(&link).ok().as_ref() != Some(&block_device) {
-            let _ = fs::remove_file(&link);
-            symlink(&block_device, &link).map_err(|error| broken("attach", volume, &error))?;
-        }
+        Self::make_link(links, volume, &block_device)?;
         match &self.guests {
             Some(guests) => guests.show("attach", instance, device, &block_device, volume),
             None => Ok(()),
