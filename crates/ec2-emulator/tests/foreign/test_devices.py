@@ -20,7 +20,8 @@ def run(*command):
 class Devices(Story):
     @classmethod
     def setUpClass(cls):
-        cls.emulator = Emulator("--devices")
+        # Ids of its own: links are named by them, and are the whole machine's.
+        cls.emulator = Emulator("--devices", f"--seed={os.getpid()}")
         cls.addClassCleanup(cls.emulator.close)
 
     def state(self, volume):
