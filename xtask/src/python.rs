@@ -35,7 +35,7 @@ pub fn venv() -> Result<PathBuf> {
     let pins = fs::read(&requirements).with_context(|| requirements.display().to_string())?;
     let version = Command::new(PYTHON).arg("-VV").output().context("python3")?.stdout;
     let key = blake3::hash(&[pins, version].concat()).to_hex();
-    let environments = cache::directory()?.join("python");
+    let environments = cache::directory()?.join("venv");
     fs::create_dir_all(&environments)?;
     let directory = environments.join(&key[..16]);
     let lock = File::create(environments.join(format!("{}.lock", &key[..16])))?;
