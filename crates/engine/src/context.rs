@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::driver::Shared;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
-use crate::limits::{EAGER_LOOKS, POLL, POLL_MAX, SCRIPT_S, VIEW_SCRIPT_S};
+use crate::limits::{EAGER_LOOKS, POLL, POLL_MAX, SCRIPT_S, SETTLE, VIEW_SCRIPT_S};
 
 /// Outputs of a step.
 pub type Outputs = BTreeMap<String, String>;
@@ -71,6 +71,16 @@ impl StepContext {
         self.shared.step_record(&self.step.id)
     }
 
+    /// Before a step is taken back: waits until what it did last shows in describes. A look before that may show the
+    /// world as it was: no snapshot, a volume that is not there, an instance that still runs.
+    pub(crate) async fn settle(&self) -> Result<(), StepError> {
+        let acted_ms = self.record().map_or(0, |record| record.at_ms);
+        // Another machine's clock may have written it: never longer than SETTLE, whatever it says.
+        let since = Duration::from_millis(self.now_ms().saturating_sub(acted_ms));
+        let left = SETTLE.saturating_sub(since);
+        if left.is_zero() { Ok(()) } else { self.pause(left, "what it did last may not be shown yet").await }
+    }
+
     /// Writes down that an act of this attempt may be under way, before it is.
     pub(crate) async fn record_attempt(&self, attempt: u32) -> Result<(), StepError> {
         let mut record = self.record().unwrap_or(StepRecord {
@@ -118,6 +128,7 @@ impl StepContext {
         }
         let mut stop = self.shared.stop.clone();
         tokio::select! {
+            biased;
             () = tokio::time::sleep(pause.min(left)) => Ok(()),
             // An error means that nobody can ask for a stop any more.
             Ok(_) = stop.wait_for(|stop| *stop) => Err(StepError::interrupted("stopped on request")),

@@ -154,16 +154,13 @@ impl Shared {
             return Err(StepError::failed("Plan", format!("step {} belongs to no member of the plan", step.id)));
         };
         let _turn = writer.lock().await;
-        self.lease.check()?;
         let of_member: BTreeMap<StepId, StepRecord> = {
             let steps = locked(&self.steps);
             let belongs = |id: &StepId| self.plan.step(id).is_some_and(|other| other.member == step.member);
             steps.iter().filter(|(id, _)| belongs(id)).map(|(id, record)| (id.clone(), record.clone())).collect()
         };
-        self.store
-            .save_steps(self.run.as_str(), step.member.as_ref(), &of_member)
-            .await
-            .map_err(|error| StepError::again("Record", format!("the run record was not written: {error}")))
+        let guard = || self.lease.check();
+        Ok(self.store.save_steps(self.run.as_str(), step.member.as_ref(), &of_member, &guard).await?)
     }
 
     /// Changes the header and writes it.
@@ -179,10 +176,7 @@ impl Shared {
         if before != header.phase {
             self.event(EventKind::PhaseChanged { phase: header.phase });
         }
-        self.store
-            .save_header(&header)
-            .await
-            .map_err(|error| StepError::again("Record", format!("the run record was not written: {error}")))
+        Ok(self.store.save_header(&header, &|| self.lease.check()).await?)
     }
 
     fn record(&self) -> RunRecord {
@@ -227,7 +221,9 @@ impl Driver {
             }
         };
         let shared = self.shared(kube, store, lease, profile, begun);
+        // In a fixed order, so that a simulated run can be told again.
         let outcome = tokio::select! {
+            biased;
             outcome = self.carry_out(&shared, &command) => outcome,
             () = async { shared.lease.keep().await; std::future::pending::<()>().await } => unreachable!("pending"),
         };
@@ -266,10 +262,8 @@ impl Driver {
                     Phase::RolledBack => Ok(self.begin(migration, plan, record.header.generation + 1)),
                     Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false }),
                     Phase::Completed => Err(EngineError::AlreadyCompleted { run }),
-                    Phase::Undoing => Err(EngineError::BeingUndone { run }),
-                    Phase::Stuck if record.steps.values().any(|step| step.state == StepState::Undoing) => {
-                        Err(EngineError::BeingUndone { run })
-                    }
+                    // Stuck: an undo failed. Some steps are undone and some are not; only the way back is whole.
+                    Phase::Undoing | Phase::Stuck => Err(EngineError::BeingUndone { run }),
                     phase if !same => Err(EngineError::OtherPlan { run, phase }),
                     _ => Ok(Begun { record, plan: recorded_plan, new: false }),
                 }
@@ -332,10 +326,11 @@ impl Driver {
 
     async fn carry_out(&self, shared: &Arc<Shared>, command: &Command) -> Result<Outcome, EngineError> {
         let stopped = |error: &StepError| EngineError::Driver(error.to_string());
-        // The header first, then the plan: a crash between them leaves a run that did nothing (see `choose`).
+        // The plan first: a crash between them leaves a plan that no header speaks of, and the next driver begins anew.
+        // A header without its plan could be neither carried out nor taken back.
         if shared.phase() == Phase::Preparing {
+            shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await?;
             shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
-            shared.store.save_plan(shared.run.as_str(), &shared.plan).await?;
         }
         let undoing = matches!(command, Command::RollbackDiscardWrites) && shared.phase() != Phase::RolledBack;
         if undoing {

@@ -4,6 +4,7 @@ use rehome_ports::{CloudError, ErrorClass, ScriptError};
 use thiserror::Error;
 
 use crate::kubernetes::KubeError;
+use crate::store::StoreError;
 
 /// What the driver does about a step's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,15 @@ fn kind(class: ErrorClass) -> StepErrorKind {
     match class {
         ErrorClass::Retry | ErrorClass::Wait | ErrorClass::Decide | ErrorClass::NotFound => StepErrorKind::Again,
         ErrorClass::Stop => StepErrorKind::Failed,
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotOurs(why) => Self::interrupted(why),
+            error => Self::again("Record", format!("the run record was not written: {error}")),
+        }
     }
 }
 

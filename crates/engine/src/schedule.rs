@@ -212,8 +212,12 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
     let known = context.record().is_some_and(|record| record.state == intended);
     if acts && !known {
         enter_cutover(context).await?;
+        // While a step is taken back its line says when it last acted (see `StepContext::settle`): of one that was not
+        // done an act may arrive at this moment, from a driver that stood still.
+        if !context.undo || record.state == StepState::Intended {
+            record.at_ms = shared.clock.now_ms();
+        }
         record.state = intended;
-        record.at_ms = shared.clock.now_ms();
         shared.save_step(&context.step, record).await?;
     }
     let outputs = match action {

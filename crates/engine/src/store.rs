@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use rehome_model::format::{self, FormatError};
 use rehome_model::ids::{MemberName, StepId};
 use rehome_model::plan::Plan;
-use rehome_model::record::{RunHeader, RunRecord, StepRecord};
+use rehome_model::record::{Phase, RunHeader, RunRecord, StepRecord};
 use rehome_model::{labels, names};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, label, paths};
 use crate::limits::{RETRY, RETRY_MAX};
 
@@ -39,6 +40,9 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// The driver may not write any more: another one may have taken the run up.
+    #[error("the run record was not written: {0}")]
+    NotOurs(String),
     /// An object of this name belongs to somebody else.
     #[error("ConfigMap {name} exists and does not belong to migration {migration}; rename or remove it")]
     Stranger {
@@ -48,6 +52,9 @@ pub enum StoreError {
         migration: String,
     },
 }
+
+/// Answers why its driver may not write any more, if it may not.
+pub(crate) type Guard<'a> = &'a (dyn Fn() -> Result<(), StepError> + Sync);
 
 /// Reads and writes the record of one migration.
 #[derive(Clone)]
@@ -66,12 +73,17 @@ impl RecordStore {
     /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
     pub async fn load(&self) -> Result<Option<(RunRecord, Plan)>, StoreError> {
         let Some(header) = self.load_header().await? else { return Ok(None) };
-        let Some(plan) = self.load_plan().await? else {
-            return Err(StoreError::Damaged {
-                name: names::plan_record(&self.migration),
-                reason: "the plan of the recorded run is missing".to_owned(),
-            });
+        let name = names::plan_record(&self.migration);
+        let Some((run, plan)) = self.load_plan().await? else {
+            return Err(StoreError::Damaged { name, reason: "the plan of the recorded run is missing".to_owned() });
         };
+        // Over a run that is rolled back the next one's plan is written before its header.
+        if run != header.run.as_str() && header.phase != Phase::RolledBack {
+            return Err(StoreError::Damaged {
+                name,
+                reason: format!("it is the plan of run {run}, not {}", header.run),
+            });
+        }
         let mut steps = BTreeMap::new();
         for document in self.step_documents(&plan) {
             if let Some(object) = self.read(&document).await? {
@@ -96,23 +108,25 @@ impl RecordStore {
     }
 
     /// Writes the header, creating it if it is the first.
-    pub async fn save_header(&self, header: &RunHeader) -> Result<(), StoreError> {
+    pub(crate) async fn save_header(&self, header: &RunHeader, guard: Guard<'_>) -> Result<(), StoreError> {
         let data = json!({"run.json": serde_json::to_string_pretty(header).unwrap_or_default()});
-        self.write(&names::record(&self.migration), header.run.as_str(), "data", data).await
+        self.write(&names::record(&self.migration), header.run.as_str(), ("data", data), guard).await
     }
 
     /// Writes the plan of a run, compressed.
-    pub async fn save_plan(&self, run: &str, plan: &Plan) -> Result<(), StoreError> {
+    pub(crate) async fn save_plan(&self, run: &str, plan: &Plan, guard: Guard<'_>) -> Result<(), StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
+        // In one piece: a write for each token of the JSON makes the compressor ten times slower.
+        let plain = serde_json::to_vec(plan).map_err(|error| damaged(error.to_string()))?;
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        serde_json::to_writer(&mut encoder, plan).map_err(|error| damaged(error.to_string()))?;
-        encoder.flush().map_err(|error| damaged(error.to_string()))?;
+        encoder.write_all(&plain).map_err(|error| damaged(error.to_string()))?;
         let bytes = encoder.finish().map_err(|error| damaged(error.to_string()))?;
-        self.write(&name, run, "binaryData", json!({"plan.json.gz": STANDARD.encode(bytes)})).await
+        self.write(&name, run, ("binaryData", json!({"plan.json.gz": STANDARD.encode(bytes)})), guard).await
     }
 
-    async fn load_plan(&self) -> Result<Option<Plan>, StoreError> {
+    /// The recorded plan, and the run it is of.
+    async fn load_plan(&self) -> Result<Option<(String, Plan)>, StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         let Some(object) = self.read(&name).await? else { return Ok(None) };
@@ -127,18 +141,20 @@ impl RecordStore {
         let version: format::Format =
             serde_json::from_value(raw["format"].clone()).map_err(|error| damaged(error.to_string()))?;
         version.check(format::PLAN)?;
-        serde_json::from_value(raw).map(Some).map_err(|error| damaged(error.to_string()))
+        let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
+        serde_json::from_value(raw).map(|plan| Some((run, plan))).map_err(|error| damaged(error.to_string()))
     }
 
     /// Writes the steps of one member, or of the cluster.
-    pub async fn save_steps(
+    pub(crate) async fn save_steps(
         &self,
         run: &str,
         member: Option<&MemberName>,
         steps: &BTreeMap<StepId, StepRecord>,
+        guard: Guard<'_>,
     ) -> Result<(), StoreError> {
         let data = json!({"steps.json": serde_json::to_string(steps).unwrap_or_default()});
-        self.write(&self.step_document(member), run, "data", data).await
+        self.write(&self.step_document(member), run, ("data", data), guard).await
     }
 
     fn step_document(&self, member: Option<&MemberName>) -> String {
@@ -172,8 +188,15 @@ impl RecordStore {
     }
 
     /// Creates or replaces a document. The Lease keeps a second driver away; the resourceVersion keeps the write from
-    /// landing on something this driver has not seen.
-    async fn write(&self, name: &str, run: &str, field: &str, data: Value) -> Result<(), StoreError> {
+    /// landing on something this driver has not seen. Both are looked at anew before every try: a driver that stood
+    /// still meanwhile would else read what its successor wrote, and write its own old lines over them.
+    async fn write(
+        &self,
+        name: &str,
+        run: &str,
+        (field, data): (&str, Value),
+        guard: Guard<'_>,
+    ) -> Result<(), StoreError> {
         let path = paths::config_map(&self.namespace, name);
         let mut last = None;
         let mut pause = RETRY;
@@ -195,6 +218,7 @@ impl RecordStore {
                 },
             });
             object[field] = data.clone();
+            guard().map_err(|error| StoreError::NotOurs(error.message))?;
             let written = if let Some(existing) = existing {
                 object["metadata"]["resourceVersion"] = existing["metadata"]["resourceVersion"].clone();
                 self.kube.replace(&path, &object).await

@@ -61,7 +61,7 @@ pub struct StepRecord {
     /// The last error, if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// When the state was written, in ms since 1970.
+    /// When the state was written, in ms since 1970; while it is being undone, when it last acted.
     pub at_ms: u64,
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn unrelease(
     pod: Option<&str>,
 ) -> Result<Outputs, StepError> {
     if let Some(pod) = pod {
-        pod_gone(context, &claim.namespace, pod).await?;
+        keep_closed(context, &claim.namespace, pod).await?;
     }
     let volume_path = paths::volume(&claim.volume_name);
     let claim_path = paths::claim(&claim.namespace, &claim.name);
@@ -112,6 +112,25 @@ async fn park_when_gone(context: &StepContext, claim: &ClaimSpec) -> Result<Outp
         })
         .await?;
     park(context, claim).await
+}
+
+/// Waits until a pod is gone, and closes its set again if somebody has scaled it up since this run closed it: the pod
+/// would else come back for ever, and production would wait for it.
+async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
+    let path = paths::pod(namespace, pod);
+    let set = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
+    let set = set.and_then(|member| member.slot.set.clone());
+    context
+        .wait(async || {
+            if context.kube().get(&path).await?.is_none() {
+                return Ok(Ok(()));
+            }
+            if let Some(set) = &set {
+                super::sets::scale(context, set, 0, &[]).await?;
+            }
+            Ok(Err(format!("pod {pod} ends")))
+        })
+        .await
 }
 
 /// Waits until a pod is gone.

@@ -18,6 +18,9 @@ use crate::error::StepError;
 
 /// Carries out one action, once, from wherever an earlier attempt left it.
 pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
+    if context.undo && looks_at_the_cloud(action) {
+        context.settle().await?;
+    }
     match action {
         Action::ParkClaim { claim } => claims::park(context, claim).await,
         Action::UnreleaseVolume { claim, pod } => claims::unrelease(context, claim, pod.as_deref()).await,
@@ -52,4 +55,15 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::AwaitLegacyMembers { members } => members::on_hosts(context, members).await,
         Action::Sweep { keep } => sweep::sweep(context, keep).await,
     }
+}
+
+/// Whether what is to be done follows from what EC2 describes.
+fn looks_at_the_cloud(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::DeleteSnapshots { .. }
+            | Action::DeleteVolumes { .. }
+            | Action::StartInstance { .. }
+            | Action::UnprotectInstance { .. }
+    )
 }

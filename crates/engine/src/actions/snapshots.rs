@@ -144,7 +144,7 @@ pub(super) async fn completed(
     Ok(Outputs::new())
 }
 
-/// Deletes what a step of this run made, and nothing else.
+/// Deletes what a step of this run made, and nothing else. What is not shown is not deleted: see `StepContext::settle`.
 pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
     let tags = made_by(context, step);
     context
