@@ -41,8 +41,19 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     }
     text.push_str(&format!("MOUNTS={}\n", quote(&context.mount_paths.join(" "))));
     text.push_str(LIB);
+    if !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. }) {
+        text.push_str(LOCK);
+    }
     text
 }
+
+/// One script of rehome at a time: a stop whose driver died goes on, and the start that takes it back must come after.
+const LOCK: &str = "
+if [ -w /run/lock ] && command -v flock >/dev/null; then
+  exec 9>/run/lock/rehome
+  flock 9
+fi
+";
 
 fn body(task: &HostTask) -> String {
     match task {
