@@ -8,6 +8,7 @@ mod foreign;
 mod go;
 mod lab;
 mod python;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -35,6 +36,14 @@ enum Task {
     Lab(lab::Lab),
     /// Hold the EC2 emulator to boto3, the AWS CLI and botocore's service models (from PyPI, into the cache).
     Foreign,
+    /// Run whole migrations in the simulated world under random troubles: --seeds N [--from S] [--jobs J]
+    /// [--scenario NAME] [--story] [--record].
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// For the runner; `cargo xtask sim --help` names them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,6 +53,7 @@ fn main() -> ExitCode {
         Task::ControlPlane => control_plane::test(),
         Task::Lab(what) => lab::lab(what),
         Task::Foreign => foreign::test(),
+        Task::Sim { arguments } => sim::sim(arguments),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -34,6 +34,7 @@ pub fn test() -> Result<bool> {
         all.extend(arguments);
         check(&mut count, &name, &all)?;
     }
+    check(&mut count, "5,000 simulated migrations", &["xtask", "sim", "--seeds", "5000", "--jobs", "2"])?;
     if found("cargo-deny") {
         check(&mut count, "dependencies", &["deny", "--offline", "check", "bans", "licenses", "sources"])?;
     } else {

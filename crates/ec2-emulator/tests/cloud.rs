@@ -211,11 +211,11 @@ struct Loses(&'static str, Mutex<bool>);
 
 #[async_trait]
 impl Tap for Loses {
-    async fn before(&self, _call: &'static str, _mutates: bool) -> Result<(), String> {
-        Ok(())
+    async fn before(&self, _call: &'static str, _mutates: bool) -> Result<u64, String> {
+        Ok(0)
     }
 
-    async fn after(&self, call: &'static str, _mutates: bool) -> Result<(), String> {
+    async fn after(&self, _ticket: u64, call: &'static str, _mutates: bool) -> Result<(), String> {
         let mut done = self.1.lock().expect("nothing panicked");
         if call == self.0 && !*done {
             *done = true;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use async_trait::async_trait;
-use rehome_ports::Tap;
 use tokio::sync::Notify;
+
+use crate::gate::{Call, Gate, Mishap, Ruling};
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,46 +76,47 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this call is the chosen one; counts it if `begins`.
-    fn chosen(&self, call: &'static str, begins: bool) -> Option<Kill> {
+    /// Counts a call: its number.
+    fn count(&self, call: &'static str) -> u64 {
         let mut state = self.lock();
-        if begins {
-            state.mutations += 1;
-            state.names.push(call);
-        }
-        state.at.filter(|(n, _)| *n == state.mutations).map(|(_, kill)| kill)
+        state.mutations += 1;
+        state.names.push(call);
+        state.mutations
     }
 
-    async fn die(&self) -> ! {
+    /// What is to happen to the call of a number, if it is the chosen one.
+    fn chosen(&self, number: u64) -> Option<Kill> {
+        self.lock().at.filter(|(n, _)| *n == number).map(|(_, kill)| kill)
+    }
+
+    fn die(&self) -> Ruling {
         self.killed.notify_one();
-        std::future::pending().await
+        Ruling::Never
     }
 }
 
-/// EC2's code for a passing failure; also what a lost reply looks like to the caller.
-const FAILED: &str = "Unavailable";
-
-#[async_trait]
-impl Tap for Control {
-    async fn before(&self, call: &'static str, mutates: bool) -> Result<(), String> {
-        if !mutates {
-            return Ok(());
+impl Gate for Control {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if !call.mutates {
+            return (0, Ruling::Go);
         }
-        match self.chosen(call, true) {
-            Some(Kill::Before) => self.die().await,
-            Some(Kill::FailBefore) => Err(FAILED.to_owned()),
-            _ => Ok(()),
-        }
+        let number = self.count(call.name);
+        let ruling = match self.chosen(number) {
+            Some(Kill::Before) => self.die(),
+            Some(Kill::FailBefore) => Ruling::Wrong(Mishap::NoReply),
+            _ => Ruling::Go,
+        };
+        (number, ruling)
     }
 
-    async fn after(&self, call: &'static str, mutates: bool) -> Result<(), String> {
-        if !mutates {
-            return Ok(());
+    fn after(&self, ticket: u64, call: &Call<'_>) -> Ruling {
+        if !call.mutates {
+            return Ruling::Go;
         }
-        match self.chosen(call, false) {
-            Some(Kill::After) => self.die().await,
-            Some(Kill::LoseReply) => Err(FAILED.to_owned()),
-            _ => Ok(()),
+        match self.chosen(ticket) {
+            Some(Kill::After) => self.die(),
+            Some(Kill::LoseReply) => Ruling::Wrong(Mishap::NoReply),
+            _ => Ruling::Go,
         }
     }
 }

@@ -53,6 +53,8 @@ pub struct Process {
 pub struct Ledger {
     /// Rows acknowledged.
     pub acknowledged: BTreeSet<u64>,
+    /// Those of them that members in pods took: what a rollback may discard by name.
+    pub by_pods: BTreeSet<u64>,
     /// Writes that no quorum took.
     pub failed: u64,
     /// When a write was last acknowledged.
@@ -74,6 +76,8 @@ pub struct ReferenceDatabase {
     pub members: usize,
     next_row: u64,
     written_ms: u64,
+    /// When members that are up next have something new to tell each other.
+    meet_ms: u64,
 }
 
 impl ReferenceDatabase {
@@ -117,6 +121,7 @@ impl ReferenceDatabase {
             synced_ms: now,
         };
         self.processes.insert(place.to_owned(), process);
+        self.meet_ms = self.meet_ms.min(now + BOOT_MS);
         Ok(())
     }
 
@@ -139,7 +144,16 @@ impl ReferenceDatabase {
             self.sync(at, disks);
             self.write(at, disks);
         }
-        self.meet(now, disks);
+        if self.meet_ms <= now {
+            self.meet(now, disks);
+            let booting = self.processes.values().map(|process| process.started_ms + BOOT_MS);
+            self.meet_ms = booting.filter(|up_ms| *up_ms > now).min().unwrap_or(u64::MAX);
+        }
+    }
+
+    /// When something happens next beyond the client's writes and the members' syncs.
+    pub fn next_due(&self) -> u64 {
+        self.meet_ms
     }
 
     fn sync(&mut self, at: u64, disks: &mut MemoryDisks) {
@@ -157,12 +171,9 @@ impl ReferenceDatabase {
     fn write(&mut self, at: u64, disks: &mut MemoryDisks) {
         self.next_row += 1;
         let row = self.next_row;
-        let takers: Vec<VolumeId> = self
-            .processes
-            .values()
-            .filter(|process| process.open && Self::is_up(process, at))
-            .map(|process| process.volume.clone())
-            .collect();
+        let serving = || self.processes.values().filter(|process| process.open && Self::is_up(process, at));
+        let by_pods = serving().any(|process| process.side == Side::Pods);
+        let takers: Vec<VolumeId> = serving().map(|process| process.volume.clone()).collect();
         if takers.len() * 2 <= self.members {
             self.ledger.failed += 1;
             return;
@@ -171,6 +182,9 @@ impl ReferenceDatabase {
             disks.write(&volume, &format!("row/{row:08}"), row.to_le_bytes().to_vec());
         }
         self.ledger.acknowledged.insert(row);
+        if by_pods {
+            self.ledger.by_pods.insert(row);
+        }
         self.ledger.longest_gap_ms = self.ledger.longest_gap_ms.max(at - self.ledger.last_ms);
         self.ledger.last_ms = at;
     }

@@ -6,14 +6,17 @@
 pub mod checks;
 mod control;
 mod database;
+mod gate;
 pub mod kubernetes;
 mod machines;
 mod ports;
 mod scene;
+pub mod seeds;
 mod world;
 
 pub use control::{Control, Kill};
 pub use database::{Ledger, ReferenceDatabase};
+pub use gate::{Call, Gate, Mishap, Port, Ruling};
 pub use ports::SimPorts;
 pub use scene::{Scene, migration_yaml};
 pub use world::{HostShape, Landed, World};

@@ -18,6 +18,8 @@ use rehome_ports::{Cloud, HostScript, Hosts, PodScript, Pods, ScriptError, Scrip
 
 use crate::control::Control;
 use crate::database::IDENTITY;
+use crate::gate::{Call, Gate, Mishap, Port, obey};
+use crate::kubernetes::Failure;
 use crate::world::{State, World};
 
 /// Time a script takes to reach a host or pod and come back.
@@ -27,17 +29,31 @@ const KUBE_MS: u64 = 5;
 /// Time a drain and stop takes.
 const STOP_MS: u64 = 12_000;
 
-/// The ports of a world, with `control` standing at each.
+/// The ports of a world, with a gate standing at each.
 #[derive(Clone)]
 pub struct SimPorts {
     world: World,
-    control: Arc<Control>,
+    gate: Arc<dyn Gate>,
 }
 
 impl SimPorts {
     /// The ports of a world.
     pub fn new(world: &World, control: &Arc<Control>) -> Self {
-        Self { world: world.clone(), control: Arc::clone(control) }
+        Self { world: world.clone(), gate: Arc::clone(control) as Arc<dyn Gate> }
+    }
+
+    /// The ports of a world, behind another gate.
+    pub fn behind(world: &World, gate: Arc<dyn Gate>) -> Self {
+        Self { world: world.clone(), gate }
+    }
+
+    async fn before(&self, call: &Call<'_>) -> Result<u64, Mishap> {
+        let (ticket, ruling) = self.gate.before(call);
+        obey(ruling).await.map(|()| ticket)
+    }
+
+    async fn after(&self, ticket: u64, call: &Call<'_>) -> Result<(), Mishap> {
+        obey(self.gate.after(ticket, call)).await
     }
 
     /// The cloud.
@@ -64,14 +80,24 @@ impl SimPorts {
 /// Before a cloud call the world is brought up to the present, so that what hosts wrote until now is on their disks.
 #[async_trait]
 impl Tap for SimPorts {
-    async fn before(&self, call: &'static str, mutates: bool) -> Result<(), String> {
-        self.control.before(call, mutates).await?;
+    async fn before(&self, call: &'static str, mutates: bool) -> Result<u64, String> {
+        let call = Call { port: Port::Cloud, name: call, subject: "", mutates };
+        let ticket = SimPorts::before(self, &call).await.map_err(code)?;
         self.world.with(|_, _| ());
-        Ok(())
+        Ok(ticket)
     }
 
-    async fn after(&self, call: &'static str, mutates: bool) -> Result<(), String> {
-        self.control.after(call, mutates).await
+    async fn after(&self, ticket: u64, call: &'static str, mutates: bool) -> Result<(), String> {
+        let call = Call { port: Port::Cloud, name: call, subject: "", mutates };
+        SimPorts::after(self, ticket, &call).await.map_err(code)
+    }
+}
+
+/// What the caller of EC2 sees of a mishap: EC2's code for a passing failure is also what a lost reply looks like.
+fn code(mishap: Mishap) -> String {
+    match mishap {
+        Mishap::Code(code) => code.to_owned(),
+        _ => "Unavailable".to_owned(),
     }
 }
 
@@ -83,25 +109,39 @@ fn mutates(task: &HostTask) -> bool {
 impl Hosts for SimPorts {
     async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
         let unreachable = |reason: String| ScriptError::Unreachable { target: instance.to_string(), reason };
-        self.control.before(script.task.name(), mutates(&script.task)).await.map_err(unreachable)?;
-        tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
-        if script.task == HostTask::StopService {
-            let hangs = self.world.with(|state, _| state.hosts.get(instance).is_some_and(|host| host.hangs));
-            if hangs {
+        let (name, mutates) = (script.task.name(), mutates(&script.task));
+        let timed_out =
+            || ScriptError::TimedOut { target: instance.to_string(), task: name.to_owned(), limit_s: script.limit_s };
+        let call = Call { port: Port::Hosts, name, subject: instance.as_str(), mutates };
+        let ticket = match self.before(&call).await {
+            Ok(ticket) => ticket,
+            Err(Mishap::GoesOn(after_ms)) => {
+                self.world.with(|state, now| state.goes_on(now + after_ms, instance, &script.task));
                 tokio::time::sleep(Duration::from_secs(u64::from(script.limit_s))).await;
-                let (target, task) = (instance.to_string(), script.task.name().to_owned());
-                return Err(ScriptError::TimedOut { target, task, limit_s: script.limit_s });
+                return Err(timed_out());
             }
-            let running = self.world.with(|state, _| state.database.processes.contains_key(instance.as_str()));
-            if running {
-                tokio::time::sleep(Duration::from_millis(STOP_MS)).await;
-            }
-        }
-        let answer = self.world.with(|state, now| host_task(&self.world, state, now, instance, &script.task));
-        self.control.after(script.task.name(), mutates(&script.task)).await.map_err(unreachable)?;
+            Err(mishap) => return Err(unreachable(format!("{mishap:?}"))),
+        };
+        // Sent: it takes effect whatever becomes of its sender.
+        let (this, on, what) = (self.clone(), instance.clone(), script.clone());
+        let landed = tokio::spawn(async move { this.run_script(&on, &what).await }).await;
+        let answer = match landed {
+            Ok(Ran::Ended(answer)) => answer,
+            Ok(Ran::TimedOut) => return Err(timed_out()),
+            Ok(Ran::NoAgent) => return Err(unreachable("its agent does not answer".to_owned())),
+            Err(error) => return Err(unreachable(error.to_string())),
+        };
+        let cut = match self.after(ticket, &call).await {
+            Ok(()) => false,
+            Err(Mishap::Cut) => true,
+            Err(_) => return Err(timed_out()),
+        };
         match answer {
             Ok(answer) => {
-                let stdout = serde_json::to_string(&answer).unwrap_or_default();
+                let mut stdout = serde_json::to_string(&answer).unwrap_or_default();
+                if cut {
+                    stdout.truncate(stdout.len() / 2);
+                }
                 Ok(ScriptOutput { exit_code: 0, stdout, stderr: String::new() })
             }
             Err(Some(stderr)) => Ok(ScriptOutput { exit_code: 1, stdout: String::new(), stderr }),
@@ -110,8 +150,59 @@ impl Hosts for SimPorts {
     }
 }
 
+/// How a script ended on its host.
+enum Ran {
+    Ended(Result<HostAnswer, Option<String>>),
+    TimedOut,
+    NoAgent,
+}
+
+impl SimPorts {
+    async fn run_script(&self, instance: &InstanceId, script: &HostScript) -> Ran {
+        tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
+        if self.world.with(|state, now| state.agent_is_gone(instance, now)) {
+            return Ran::NoAgent;
+        }
+        let limit = Duration::from_secs(u64::from(script.limit_s));
+        if mutates(&script.task) {
+            // One script at a time: they wait for each other's lock, until their limit ends them.
+            let until = tokio::time::Instant::now() + limit;
+            loop {
+                let (now, free) = self.world.with(|state, now| (now, state.free_at(instance)));
+                if free <= now {
+                    break;
+                }
+                let wait = Duration::from_millis(free - now);
+                if tokio::time::Instant::now() + wait > until {
+                    tokio::time::sleep_until(until).await;
+                    return Ran::TimedOut;
+                }
+                tokio::time::sleep(wait).await;
+            }
+        }
+        if script.task == HostTask::StopService {
+            let hangs = self.world.with(|state, _| state.hosts.get(instance).is_some_and(|host| host.hangs));
+            if hangs {
+                tokio::time::sleep(limit).await;
+                return Ran::TimedOut;
+            }
+            let running = self.world.with(|state, now| {
+                let running = state.database.processes.contains_key(instance.as_str());
+                if running && let Some(host) = state.hosts.get_mut(instance) {
+                    host.busy_until = now + STOP_MS;
+                }
+                running
+            });
+            if running {
+                tokio::time::sleep(Duration::from_millis(STOP_MS)).await;
+            }
+        }
+        Ran::Ended(self.world.with(|state, now| host_task(&self.world, state, now, instance, &script.task)))
+    }
+}
+
 /// What a script does on a simulated host. `Err(None)`: the host is down.
-fn host_task(
+pub(crate) fn host_task(
     world: &World,
     state: &mut State,
     now: u64,
@@ -247,7 +338,8 @@ impl Pods for SimPorts {
     ) -> Result<ScriptOutput, ScriptError> {
         let unreachable = |reason: String| ScriptError::Unreachable { target: pod.to_owned(), reason };
         let mutates = script.task != PodTask::View;
-        self.control.before(script.task.name(), mutates).await.map_err(unreachable)?;
+        let call = Call { port: Port::Pods, name: script.task.name(), subject: pod, mutates };
+        let ticket = self.before(&call).await.map_err(|mishap| unreachable(format!("{mishap:?}")))?;
         tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
         let output = self.world.with(|state, now| match script.task {
             PodTask::View => {
@@ -260,8 +352,19 @@ impl Pods for SimPorts {
                 Some(String::new())
             }
         });
-        self.control.after(script.task.name(), mutates).await.map_err(unreachable)?;
+        let cut = match self.after(ticket, &call).await {
+            Ok(()) => false,
+            Err(Mishap::Cut) => true,
+            Err(_) => {
+                let (target, task) = (pod.to_owned(), script.task.name().to_owned());
+                return Err(ScriptError::TimedOut { target, task, limit_s: script.limit_s });
+            }
+        };
         Ok(match output {
+            Some(mut stdout) if cut => {
+                stdout.truncate(stdout.len() / 2);
+                ScriptOutput { exit_code: 0, stdout, stderr: String::new() }
+            }
             Some(stdout) => ScriptOutput { exit_code: 0, stdout, stderr: String::new() },
             None => ScriptOutput { exit_code: 1, stdout: String::new(), stderr: "the member is not up".to_owned() },
         })
@@ -297,18 +400,39 @@ impl SimPorts {
         // Reviews and the driver's own Lease change nothing of the migration.
         let path = parts.uri.path().to_owned();
         let mutates = name != "kube get" && !path.contains("subjectaccessreviews") && !path.contains("/leases");
-        self.control.before(name, mutates).await.map_err(std::io::Error::other)?;
-        tokio::time::sleep(Duration::from_millis(KUBE_MS)).await;
-        let content = parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let query = parts.uri.query().unwrap_or_default();
-        let (status, reply) = self
-            .world
-            .with(|state, now| state.cluster.handle(now, parts.method.as_str(), &path, query, content, &body));
-        self.control.after(name, mutates).await.map_err(std::io::Error::other)?;
-        http::Response::builder()
-            .status(status)
-            .header("content-type", "application/json")
-            .body(Body::from(reply.to_string().into_bytes()))
-            .map_err(std::io::Error::other)
+        let call = Call { port: Port::Cluster, name, subject: &path, mutates };
+        let ticket = match self.before(&call).await {
+            Ok(ticket) => ticket,
+            Err(Mishap::Status(status, reason)) => return refusal(status, reason),
+            Err(mishap) => return Err(std::io::Error::other(format!("{mishap:?}"))),
+        };
+        // Sent: it takes effect whatever becomes of its sender.
+        let world = self.world.clone();
+        let sent_to = path.clone();
+        let landed = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(KUBE_MS)).await;
+            let content = parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let query = parts.uri.query().unwrap_or_default();
+            world.with(|state, now| {
+                let away = state.apiserver_is_away(now);
+                (!away).then(|| state.cluster.handle(now, parts.method.as_str(), &sent_to, query, content, &body))
+            })
+        });
+        let answered = landed.await.map_err(std::io::Error::other)?;
+        let (status, reply) = answered.ok_or_else(|| std::io::Error::other("connection refused"))?;
+        self.after(ticket, &call).await.map_err(|mishap| std::io::Error::other(format!("{mishap:?}")))?;
+        respond(status, &reply)
     }
+}
+
+fn respond(status: u16, body: &serde_json::Value) -> Result<http::Response<Body>, std::io::Error> {
+    http::Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string().into_bytes()))
+        .map_err(std::io::Error::other)
+}
+
+fn refusal(status: u16, reason: &'static str) -> Result<http::Response<Body>, std::io::Error> {
+    respond(status, &Failure { code: status, reason, message: format!("{reason}: try again") }.body())
 }

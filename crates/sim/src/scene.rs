@@ -159,7 +159,18 @@ impl Scene {
             }
         });
         let nodes = nodes.into_iter().map(|(name, (id, _))| (name, id)).collect();
-        World::new(ec2, State { at: EPOCH_MS, hosts, cluster, database, nodes, ready: BTreeMap::new() })
+        let state = State {
+            at: EPOCH_MS,
+            hosts,
+            cluster,
+            database,
+            nodes,
+            ready: BTreeMap::new(),
+            late: Vec::new(),
+            agents_gone: Vec::new(),
+            apiserver_away: Vec::new(),
+        };
+        World::new(ec2, state)
     }
 }
 
@@ -174,11 +185,11 @@ fn data_volume() -> VolumeSpec {
     }
 }
 
-fn address(index: u32) -> String {
+pub(crate) fn address(index: u32) -> String {
     format!("10.0.{}.{}", index / 200 + 1, index % 200 + 10)
 }
 
-fn member_id(seed: u64, index: u32) -> String {
+pub(crate) fn member_id(seed: u64, index: u32) -> String {
     let digest = blake3::hash(format!("member/{seed}/{index}").as_bytes()).to_hex();
     format!("{}-{}-4{}-8{}-{}", &digest[..8], &digest[8..12], &digest[12..15], &digest[15..18], &digest[18..30])
 }
@@ -191,6 +202,7 @@ fn host(index: u32, volume: VolumeId, shape: HostShape) -> Host {
         masked: false,
         up: true,
         hangs: false,
+        busy_until: 0,
     }
 }
 

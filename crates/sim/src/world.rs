@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rehome_ec2_emulator::face::Emulator;
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::task::HostTask;
 
 use crate::database::{ReferenceDatabase, Side};
 use crate::kubernetes::{Cluster, Key};
@@ -72,6 +73,8 @@ pub(crate) struct Host {
     pub up: bool,
     /// Whether the service hangs when it is asked to stop.
     pub hangs: bool,
+    /// Until when a script that changes something runs.
+    pub busy_until: u64,
 }
 
 /// The world's step: no part sees another's doing earlier than this.
@@ -87,8 +90,37 @@ pub(crate) struct State {
     pub database: ReferenceDatabase,
     /// Node name -> instance.
     pub nodes: BTreeMap<String, InstanceId>,
-    /// Pod -> whether it may be open, by the environment it was started with.
+    /// Pod -> when its readiness probe passes.
     pub ready: BTreeMap<String, u64>,
+    /// Scripts whose callers gave up and that take effect later: when, where, what.
+    pub late: Vec<(u64, InstanceId, HostTask)>,
+    /// When the agent of which host does not answer: from, until.
+    pub agents_gone: Vec<(InstanceId, u64, u64)>,
+    /// When the apiserver does not answer: from, until.
+    pub apiserver_away: Vec<(u64, u64)>,
+}
+
+impl State {
+    /// A script whose caller gave up takes effect at a time, and holds its host's lock until then.
+    pub(crate) fn goes_on(&mut self, at: u64, instance: &InstanceId, task: &HostTask) {
+        self.late.push((at, instance.clone(), task.clone()));
+        if let Some(host) = self.hosts.get_mut(instance) {
+            host.busy_until = host.busy_until.max(at);
+        }
+    }
+
+    /// When the lock of a host's scripts is free.
+    pub(crate) fn free_at(&self, instance: &InstanceId) -> u64 {
+        self.hosts.get(instance).map_or(0, |host| host.busy_until)
+    }
+
+    pub(crate) fn agent_is_gone(&self, instance: &InstanceId, now: u64) -> bool {
+        self.agents_gone.iter().any(|(gone, from, until)| gone == instance && (*from..*until).contains(&now))
+    }
+
+    pub(crate) fn apiserver_is_away(&self, now: u64) -> bool {
+        self.apiserver_away.iter().any(|(from, until)| (*from..*until).contains(&now))
+    }
 }
 
 /// A simulated world. Clones are the same world.
@@ -210,16 +242,49 @@ impl World {
         look(&mut state, now)
     }
 
-    /// Catches up with `now` in steps, so that what each part does meets the others at its own time.
+    /// Catches up with `now` in steps, so that what each part does meets the others at its own time. Steps in which
+    /// nothing can happen are left out.
     fn advance(&self, state: &mut State, now: u64) {
-        while state.at + TICK_MS <= now {
-            state.at += TICK_MS;
-            let at = state.at;
-            self.run_hosts(state, at);
+        let last = state.at + now.saturating_sub(state.at) / TICK_MS * TICK_MS;
+        loop {
+            let due = self.next_due(state);
+            let next = (state.at + due.saturating_sub(state.at).div_ceil(TICK_MS) * TICK_MS).max(state.at + TICK_MS);
+            if next > last {
+                break;
+            }
+            state.at = next;
+            // First what clients did until now, with the processes as they were.
+            self.ec2.with_at(next, |inner, at| state.database.advance(at, &mut inner.disks));
+            self.run_hosts(state, next);
+            self.run_late(state, next);
             let State { cluster, database, nodes, ready, .. } = state;
             let mut machines = Nodes { ec2: &self.ec2, database, instances: nodes, ready };
-            cluster.advance(at, &mut machines);
-            self.ec2.with_at(at, |inner, at| state.database.advance(at, &mut inner.disks));
+            cluster.advance(next, &mut machines);
+        }
+        if state.at < last {
+            state.at = last;
+            self.ec2.with_at(last, |inner, at| state.database.advance(at, &mut inner.disks));
+        }
+    }
+
+    /// When something may happen next that is not done by a caller.
+    fn next_due(&self, state: &State) -> u64 {
+        let ec2 = self.ec2.with_at(state.at, |inner, _| inner.core.next_change()).unwrap_or(u64::MAX);
+        let late = state.late.iter().map(|(at, _, _)| *at).min().unwrap_or(u64::MAX);
+        ec2.min(late).min(state.cluster.next_due()).min(state.database.next_due())
+    }
+
+    /// Scripts that went on after their callers gave up.
+    fn run_late(&self, state: &mut State, now: u64) {
+        if state.late.is_empty() {
+            return;
+        }
+        let (due, later) = std::mem::take(&mut state.late).into_iter().partition(|(at, _, _)| *at <= now);
+        state.late = later;
+        let due: Vec<(u64, InstanceId, HostTask)> = due;
+        for (_, instance, task) in due {
+            // Nobody reads the answer.
+            let _ = crate::ports::host_task(self, state, now, &instance, &task);
         }
     }
 

@@ -122,10 +122,12 @@ impl<D: Disks> Emulator<D> {
     /// One request, past the tap, with its latency, answered as EC2 answers it.
     pub async fn request(&self, action: &Action, dry_run: bool) -> Result<Reply, ApiError> {
         let name = action.name();
+        let mutates = !action.is_read() && !dry_run;
         let lost = |code: String| ApiError::with_status(503, &code, "no reply");
-        if let Some(tap) = &self.tap {
-            tap.before(name, !action.is_read()).await.map_err(lost)?;
-        }
+        let ticket = match &self.tap {
+            Some(tap) => tap.before(name, mutates).await.map_err(lost)?,
+            None => 0,
+        };
         tokio::time::sleep(self.latency).await;
         let now = self.now();
         let reply = {
@@ -138,7 +140,7 @@ impl<D: Disks> Emulator<D> {
             }
         };
         if let Some(tap) = &self.tap {
-            tap.after(name, !action.is_read()).await.map_err(lost)?;
+            tap.after(ticket, name, mutates).await.map_err(lost)?;
         }
         reply
     }

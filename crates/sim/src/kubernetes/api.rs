@@ -56,16 +56,36 @@ impl Cluster {
         *self.calls.entry(call).or_default() += 1;
         self.authorize(verb, &target)?;
         let key = Key::new(target.resource.plural, &target.namespace, target.name.as_deref().unwrap_or_default());
+        let holder = text(&sent, "/spec/holderIdentity").to_owned();
+        let written = key.plural == "leases" && matches!(verb, "POST" | "PUT") && !holder.is_empty();
+        let reply = self.answer(now, verb, &target, &key, query, content, sent);
+        if written && reply.is_ok() {
+            self.lease_writes.insert(holder, now);
+        }
+        reply
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a request has these parts")]
+    fn answer(
+        &mut self,
+        now: u64,
+        verb: &str,
+        target: &Target,
+        key: &Key,
+        query: &str,
+        content: &str,
+        sent: Value,
+    ) -> Result<Value, Failure> {
         match (verb, target.name.is_some(), target.subresource.as_deref()) {
-            ("GET", true, None) => self.get(&key).cloned().ok_or_else(|| Failure::not_found(&key)),
-            ("GET", false, None) => Ok(self.list(&target, query)),
-            ("GET", true, Some("scale")) => self.scale(&key),
-            ("POST", false, None) => self.create(now, &target, sent),
-            ("PUT", true, None) => self.replace(&key, sent),
-            ("PUT", true, Some("scale")) => self.set_scale(&key, &sent),
-            ("PATCH", true, None) if content.starts_with("application/merge-patch+json") => self.patch(&key, &sent),
-            ("DELETE", true, None) => self.delete(now, &key, &sent),
-            _ => Err(Failure::new(405, "MethodNotAllowed", format!("{verb} {path} is not simulated"))),
+            ("GET", true, None) => self.get(key).cloned().ok_or_else(|| Failure::not_found(key)),
+            ("GET", false, None) => Ok(self.list(target, query)),
+            ("GET", true, Some("scale")) => self.scale(key),
+            ("POST", false, None) => self.create(now, target, sent),
+            ("PUT", true, None) => self.replace(key, sent),
+            ("PUT", true, Some("scale")) => self.set_scale(key, &sent),
+            ("PATCH", true, None) if content.starts_with("application/merge-patch+json") => self.patch(key, &sent),
+            ("DELETE", true, None) => self.delete(now, key, &sent),
+            _ => Err(Failure::new(405, "MethodNotAllowed", format!("{verb} of {} is not simulated", key.plural))),
         }
     }
 
@@ -118,12 +138,9 @@ impl Cluster {
                 .all(|(key, value)| object["metadata"]["labels"].get(key).and_then(Value::as_str) == Some(value))
         };
         let items: Vec<&Value> = self
-            .objects
-            .iter()
+            .of(target.resource.plural)
             .filter(|(key, object)| {
-                key.plural == target.resource.plural
-                    && (target.namespace.is_empty() || key.namespace == target.namespace)
-                    && matches(object)
+                (target.namespace.is_empty() || key.namespace == target.namespace) && matches(object)
             })
             .map(|(_, object)| object)
             .collect();

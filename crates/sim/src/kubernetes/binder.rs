@@ -102,9 +102,8 @@ impl Cluster {
     }
 
     fn reserved_volume(&self, claim: &Key) -> Option<Key> {
-        let found = self.objects.iter().find(|(key, volume)| {
-            key.plural == "persistentvolumes"
-                && text(volume, "/spec/claimRef/namespace") == claim.namespace
+        let found = self.of("persistentvolumes").find(|(_, volume)| {
+            text(volume, "/spec/claimRef/namespace") == claim.namespace
                 && text(volume, "/spec/claimRef/name") == claim.name
         });
         found.map(|(key, _)| key.clone())
@@ -120,10 +119,10 @@ impl Cluster {
             return;
         }
         let request = text(claim, "/spec/resources/requests/storage").to_owned();
-        let wanted = self.all("pods").iter().any(|pod| {
-            text(pod, "/metadata/namespace") == key.namespace && super::pods::claims(pod).contains(&key.name)
-        });
-        let Some(zone) = self.all("nodes").first().map(super::pods::zone) else { return };
+        let wanted = self
+            .of("pods")
+            .any(|(pod, object)| pod.namespace == key.namespace && super::pods::claims(object).contains(&key.name));
+        let Some(zone) = self.of("nodes").next().map(|(_, node)| super::pods::zone(node)) else { return };
         if !wanted {
             return;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::objects::{Failure, Key, time};
+use super::objects::{Failure, Key, text, time};
 
 /// The machines under the cluster: volumes, mounts, processes. The simulated world implements it.
 pub trait Machines {
@@ -62,6 +62,10 @@ pub struct Cluster {
     pub(crate) uids: u64,
     pub(crate) timing: KubeTiming,
     pub(crate) ticked_at: u64,
+    /// The version that the controllers have seen.
+    seen_version: u64,
+    /// Whether something goes on that no change announces.
+    busy: bool,
     /// Claims that the binder looks at before its next resync.
     pub(crate) woken: BTreeSet<(String, String)>,
     pub(crate) runs: BTreeMap<String, PodRun>,
@@ -72,6 +76,8 @@ pub struct Cluster {
     pub denied: BTreeSet<String>,
     /// `v1.34.1`.
     pub version_name: String,
+    /// Driver -> when it last wrote its Lease (invariant I10).
+    pub lease_writes: BTreeMap<String, u64>,
     /// API calls by verb and plural.
     pub calls: BTreeMap<String, u64>,
 }
@@ -85,13 +91,51 @@ impl Cluster {
     /// Lets the controllers work up to `now`.
     pub fn advance(&mut self, now: u64, machines: &mut dyn Machines) {
         while self.ticked_at + self.timing.tick_ms <= now {
-            self.ticked_at += self.timing.tick_ms;
+            let tick_ms = self.timing.tick_ms;
+            let due = self.next_due();
+            if due > now {
+                self.ticked_at += (now - self.ticked_at) / tick_ms * tick_ms;
+                break;
+            }
+            self.ticked_at += due.saturating_sub(self.ticked_at).div_ceil(tick_ms).max(1) * tick_ms;
             let at = self.ticked_at;
+            let before = self.version;
             self.bind(at, machines);
             self.run_sets(at);
             self.run_pods(at, machines);
-            self.collect(at);
+            self.collect();
+            self.busy = before != self.version || self.is_busy();
+            self.seen_version = self.version;
         }
+    }
+
+    /// When the controllers next have something to do: at once after a change and while pods come and go, else at the
+    /// binder's resync.
+    pub(crate) fn next_due(&self) -> u64 {
+        if self.busy || self.version != self.seen_version {
+            return self.ticked_at + self.timing.tick_ms;
+        }
+        let resync_ms = self.timing.binder_resync_ms;
+        (self.ticked_at / resync_ms + 1) * resync_ms
+    }
+
+    /// Whether something goes on that no change of an object announces.
+    fn is_busy(&self) -> bool {
+        let unsettled = |pod: &Value| {
+            let name = text(pod, "/metadata/name");
+            let placed = !text(pod, "/spec/nodeName").is_empty();
+            let started = self.runs.get(name).is_some_and(|run| run.started);
+            super::objects::is_going(pod) || placed && !(started && super::pods::is_ready(pod))
+        };
+        let mounted = self.runs.values().map(|run| run.mounted.len()).sum::<usize>();
+        self.attached.len() > mounted
+            || self.of("pods").any(|(_, pod)| unsettled(pod))
+            || self.objects.values().any(super::objects::is_going)
+    }
+
+    /// Objects of a plural, with their keys.
+    pub(crate) fn of(&self, plural: &'static str) -> impl Iterator<Item = (&Key, &Value)> {
+        self.objects.range(Key::new(plural, "", "")..).take_while(move |(key, _)| key.plural == plural)
     }
 
     /// An object.
@@ -101,7 +145,7 @@ impl Cluster {
 
     /// All objects of a plural.
     pub fn all(&self, plural: &'static str) -> Vec<Value> {
-        self.objects.iter().filter(|(key, _)| key.plural == plural).map(|(_, object)| object.clone()).collect()
+        self.of(plural).map(|(_, object)| object.clone()).collect()
     }
 
     /// Changes all objects of a plural.
@@ -111,11 +155,12 @@ impl Cluster {
                 change(object);
             }
         }
+        self.version += 1;
     }
 
     /// Keys of a plural.
     pub(crate) fn keys(&self, plural: &'static str) -> Vec<Key> {
-        self.objects.keys().filter(|key| key.plural == plural).cloned().collect()
+        self.of(plural).map(|(key, _)| key.clone()).collect()
     }
 
     /// Puts an object there, as the apiserver stores it: with uid, version, time, finalizers and a first status.
@@ -155,8 +200,7 @@ impl Cluster {
     }
 
     /// Removes what is being deleted and nothing protects any more.
-    fn collect(&mut self, now: u64) {
-        let _ = now;
+    fn collect(&mut self) {
         let going: Vec<Key> = self
             .objects
             .iter()
@@ -173,14 +217,14 @@ impl Cluster {
             };
             if !protected {
                 self.objects.remove(&key);
+                self.version += 1;
             }
         }
     }
 
     fn claim_in_use(&self, claim: &Key) -> bool {
-        self.objects.iter().any(|(key, pod)| {
-            key.plural == "pods" && key.namespace == claim.namespace && super::pods::claims(pod).contains(&claim.name)
-        })
+        self.of("pods")
+            .any(|(key, pod)| key.namespace == claim.namespace && super::pods::claims(pod).contains(&claim.name))
     }
 
     fn volume_in_use(&self, volume: &Key) -> bool {

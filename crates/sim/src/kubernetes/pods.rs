@@ -70,13 +70,11 @@ impl Cluster {
             let fits = |node: &Value| {
                 node["spec"]["unschedulable"] != true && volumes.iter().all(|(_, in_zone, _)| zone(node) == *in_zone)
             };
-            let mut nodes: Vec<Value> = self.all("nodes").into_iter().filter(fits).collect();
+            let nodes = self.of("nodes").filter(|(_, node)| fits(node));
             // Spread by how many pods a node has, then by name.
-            nodes.sort_by_key(|node| {
-                let name = text(node, "/metadata/name").to_owned();
-                (self.all("pods").iter().filter(|pod| text(pod, "/spec/nodeName") == name).count(), name)
-            });
-            nodes.first().map(|node| text(node, "/metadata/name").to_owned()).ok_or_else(|| {
+            let pods_on = |name: &str| self.of("pods").filter(|(_, pod)| text(pod, "/spec/nodeName") == name).count();
+            let best = nodes.min_by_key(|(key, _)| (pods_on(&key.name), &key.name));
+            best.map(|(key, _)| key.name.clone()).ok_or_else(|| {
                 "0 nodes are available: node(s) didn't match PersistentVolume's node affinity".to_owned()
             })
         });

@@ -1,0 +1,182 @@
+//! Strangers: what somebody else does to the cloud and the cluster meanwhile.
+
+use std::time::Duration;
+
+use rehome_ec2_emulator::api::{
+    Action, AttachVolume, CreateSnapshot, DetachVolume, ModifyVolume, Reply, TagSpecification, TagsRequest,
+};
+use rehome_model::cloud::{Tags, VolumeState};
+use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
+use rehome_model::task::HostTask;
+use rehome_model::{labels, names};
+use serde_json::json;
+
+use super::stage::{NAME, Stage};
+use super::trouble::{Stranger, Trouble};
+use crate::kubernetes::Key;
+use crate::world::World;
+
+/// Between two looks of GitOps.
+const GITOPS: Duration = Duration::from_secs(20);
+/// How often GitOps looks before somebody switches it off.
+const GITOPS_TIMES: u32 = 30;
+/// How long a borrowed volume is away.
+const BORROWED: Duration = Duration::from_secs(60);
+/// The tag of strangers' things.
+pub const STRANGERS_TAG: (&str, &str) = ("owner", "somebody-else");
+
+/// Does at their times what strangers do. Ends when the last has acted.
+pub async fn strangers(stage: &Stage, troubles: &[Trouble], members: u32) {
+    let acts = troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::Stranger { at_s, what } => Some((*at_s, *what)),
+        _ => None,
+    });
+    let all = acts.map(|(at_s, what)| async move {
+        tokio::time::sleep(Duration::from_secs(at_s)).await;
+        act(stage, what, members).await;
+    });
+    futures::future::join_all(all).await;
+}
+
+/// One act.
+pub async fn act(stage: &Stage, what: Stranger, members: u32) {
+    stage.tally.note(|| format!("a stranger {what}"));
+    let world = &stage.world;
+    match what {
+        Stranger::Scales(replicas) => scale(world, replicas),
+        Stranger::KeepsScaling => {
+            for _ in 0..GITOPS_TIMES {
+                scale(world, members);
+                tokio::time::sleep(GITOPS).await;
+            }
+        }
+        Stranger::EvictsPod(n) => delete(world, "pods", &names::pod(NAME, n)),
+        Stranger::DeletesClaim(n) => delete(world, "persistentvolumeclaims", &names::claim("data", NAME, n)),
+        Stranger::StealsLease => change(world, "leases", &names::record(NAME), |lease| {
+            lease["spec"]["holderIdentity"] = json!("thief");
+        }),
+        Stranger::StartsService(n) => start_service(world, n),
+        Stranger::TagsVolume(n) => tag_volume(world, n),
+        Stranger::DeletesVolume(n) => {
+            if let Some(id) = new_volume(world, n) {
+                call(world, &Action::DeleteVolume(id));
+            }
+        }
+        Stranger::DeletesSnapshot(n) => {
+            if let Some(id) = newest_snapshot(world, n) {
+                call(world, &Action::DeleteSnapshot(id));
+            }
+        }
+        Stranger::BorrowsVolume(n) => borrow(world, n).await,
+        Stranger::TakesSnapshot(n) => {
+            let tags = Tags::from([(STRANGERS_TAG.0.to_owned(), STRANGERS_TAG.1.to_owned())]);
+            if let Some(volume) = legacy_volume(world, n) {
+                let tag_specifications = vec![TagSpecification::new("snapshot", tags)];
+                let request = CreateSnapshot { tag_specifications, ..CreateSnapshot::of(volume) };
+                if let Some(Reply::Snapshot(made)) = call(world, &Action::CreateSnapshot(request)) {
+                    stage.tally.strangers_snapshot(made.id);
+                }
+            }
+        }
+        Stranger::GrowsVolume(n) => {
+            if let Some(volume) = legacy_volume(world, n) {
+                let size = world.ec2.with(|inner, _| inner.core.volumes.get(&volume).map(|v| v.spec.size_gib));
+                let size = size.map(|size| i64::from(size) + 50);
+                call(world, &Action::ModifyVolume(ModifyVolume { size, ..ModifyVolume::of(volume) }));
+            }
+        }
+    }
+}
+
+/// A call of somebody else's. It may be refused: that is their trouble.
+fn call(world: &World, action: &Action) -> Option<Reply> {
+    world.with(|_, now| world.ec2.with_at(now, |inner, now| inner.call(now, action).ok()))
+}
+
+fn scale(world: &World, replicas: u32) {
+    change(world, "statefulsets", NAME, |set| set["spec"]["replicas"] = json!(replicas));
+}
+
+fn change(world: &World, plural: &'static str, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    world.with(|state, _| {
+        let key = Key::new(plural, NAME, name);
+        if let Some(object) = state.cluster.objects.get_mut(&key) {
+            change(object);
+            // The object is there.
+            let _ = state.cluster.changed(&key);
+        }
+    });
+}
+
+fn delete(world: &World, plural: &'static str, name: &str) {
+    world.with(|state, now| {
+        let path = format!("/api/v1/namespaces/{NAME}/{plural}/{name}");
+        state.cluster.handle(now, "DELETE", &path, "", "", b"");
+    });
+}
+
+/// Where the n-th member lived.
+pub(super) fn instance(world: &World, n: u32) -> Option<InstanceId> {
+    let address = crate::scene::address(n);
+    world.with(|state, _| state.hosts.iter().find(|(_, host)| host.address == address).map(|(id, _)| id.clone()))
+}
+
+fn legacy_volume(world: &World, n: u32) -> Option<VolumeId> {
+    let id = instance(world, n)?;
+    world.with(|state, _| state.hosts.get(&id)?.file_systems.first().map(|(_, volume, _)| volume.clone()))
+}
+
+fn of_member(tags: &Tags, n: u32) -> bool {
+    tags.get(labels::MEMBER) == Some(&format!("{NAME}-{n}"))
+}
+
+fn new_volume(world: &World, n: u32) -> Option<VolumeId> {
+    world.with(|_, _| {
+        world.ec2.with(|inner, _| {
+            let mut live = inner.core.volumes.iter().filter(|(_, v)| of_member(&v.tags, n));
+            live.find(|(_, v)| !matches!(v.state, VolumeState::Deleted | VolumeState::Deleting))
+                .map(|(id, _)| id.clone())
+        })
+    })
+}
+
+fn newest_snapshot(world: &World, n: u32) -> Option<SnapshotId> {
+    world.with(|_, _| {
+        world.ec2.with(|inner, _| {
+            let of_member = inner.core.snapshots.iter().filter(|(_, s)| of_member(&s.tags, n));
+            of_member.max_by_key(|(_, snapshot)| snapshot.started_at).map(|(id, _)| id.clone())
+        })
+    })
+}
+
+fn tag_volume(world: &World, n: u32) {
+    let Some(volume) = new_volume(world, n) else { return };
+    let tags = [("cost-centre".to_owned(), Some("7".to_owned()))].into();
+    call(world, &Action::CreateTags(TagsRequest { resources: vec![volume.to_string()], tags }));
+}
+
+/// Configuration management finds the service masked, and mends that: it mounts what fstab says first.
+fn start_service(world: &World, n: u32) {
+    let Some(id) = instance(world, n) else { return };
+    world.with(|state, now| {
+        for task in [HostTask::Mount { mount_points: Vec::new() }, HostTask::StartService] {
+            // A host that is down is left alone.
+            let _ = crate::ports::host_task(world, state, now, &id, &task);
+        }
+    });
+}
+
+async fn borrow(world: &World, n: u32) {
+    let Some(volume) = new_volume(world, n) else { return };
+    let nodes: Vec<InstanceId> = world.with(|state, _| state.nodes.values().cloned().collect());
+    // EC2 refuses all but the one in the volume's zone.
+    let borrower = nodes.into_iter().find(|node| {
+        let (volume_id, instance_id) = (volume.clone(), node.clone());
+        call(world, &Action::AttachVolume(AttachVolume { volume_id, instance_id, device: "/dev/sdz".to_owned() }))
+            .is_some()
+    });
+    if let Some(node) = borrower {
+        tokio::time::sleep(BORROWED).await;
+        call(world, &Action::DetachVolume(DetachVolume { instance_id: Some(node), ..DetachVolume::of(volume) }));
+    }
+}

@@ -1,0 +1,187 @@
+//! Planted bugs: what a mistake in rehome would do, at its seams. Nothing of them is in a product build: they change
+//! the plan, or stand between the engine and the world's ports.
+
+use rehome_model::ids::StepId;
+use rehome_model::plan::{Action, Plan, Step, Undo};
+use rehome_model::survey::Survey;
+use rehome_model::task::HostTask;
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The legacy service is never stopped, nor its instance.
+    NeverStops,
+    /// Volumes are released before every legacy instance is seen stopped.
+    ReleasesBeforeTheFence,
+    /// `stopping` is taken for `stopped`.
+    TrustsOneStaleDescribe,
+    /// A legacy member is unmasked and started while pods run.
+    UnmasksTheLegacyService,
+    /// The final snapshot is taken while the members serve.
+    CapturesBeforeTheStop,
+    /// A failure after the opening undoes the run.
+    UndoesAfterTheOpening,
+    /// The service runs again between its capture and the fence.
+    ResumesAfterTheCapture,
+    /// Two PersistentVolumes get the same volume.
+    ReusesAHandle,
+    /// Two members land in each other's slots.
+    SwapsTwoSlots,
+    /// The set is scaled up before the claims are parked.
+    ScalesBeforeParking,
+    /// PersistentVolumes are made with reclaim policy Delete.
+    MakesVolumesDelete,
+    /// Claims are owned by an object whose deletion takes them along.
+    OwnsTheClaims,
+    /// New volumes do not say which step made them.
+    ForgetsATag,
+    /// The sweep looks for snapshots of any run.
+    DeletesWithoutCheckingWhose,
+    /// CreateSnapshots is sent again without a look for what the first call made.
+    RetriesSnapshotsBlind,
+    /// CreateVolume is sent again with a new token, though the old attempt may live.
+    NewTokenForEveryTry,
+    /// The undo of the stop is forgotten.
+    LeavesTheServiceMasked,
+    /// `apply` takes the given plan as it is.
+    ComparesNoFacts,
+    /// The driver takes its renewals for granted.
+    ActsAfterItsLease,
+    /// The driver takes the lease without watching its holder.
+    TakesTheLeaseByForce,
+}
+
+impl Planted {
+    /// All of them, each with the invariant whose checker must see it.
+    pub const ALL: [(Self, &'static str); 20] = [
+        (Self::NeverStops, "I1"),
+        (Self::ReleasesBeforeTheFence, "I1"),
+        (Self::TrustsOneStaleDescribe, "I1"),
+        (Self::UnmasksTheLegacyService, "I1"),
+        (Self::CapturesBeforeTheStop, "I2"),
+        (Self::UndoesAfterTheOpening, "I2"),
+        (Self::ResumesAfterTheCapture, "I3"),
+        (Self::ReusesAHandle, "I4"),
+        (Self::SwapsTwoSlots, "I4"),
+        (Self::ScalesBeforeParking, "I5"),
+        (Self::MakesVolumesDelete, "I6"),
+        (Self::OwnsTheClaims, "I6"),
+        (Self::ForgetsATag, "I7"),
+        (Self::DeletesWithoutCheckingWhose, "I7"),
+        (Self::RetriesSnapshotsBlind, "I8"),
+        (Self::NewTokenForEveryTry, "I8"),
+        (Self::LeavesTheServiceMasked, "I8"),
+        (Self::ComparesNoFacts, "I9"),
+        (Self::ActsAfterItsLease, "I10"),
+        (Self::TakesTheLeaseByForce, "I10"),
+    ];
+
+    /// The invariant whose checker must see it.
+    pub fn caught_by(self) -> Option<&'static str> {
+        Self::ALL.into_iter().find(|(planted, _)| *planted == self).map(|(_, by)| by)
+    }
+
+    /// The survey as the bug understands it.
+    pub(super) fn misread(self, survey: &mut Survey) {
+        if self == Self::SwapsTwoSlots && survey.members.len() > 1 {
+            survey.members.swap(0, 1);
+        }
+    }
+
+    /// The plan as the bug makes it.
+    pub(super) fn change(self, plan: &mut Plan) {
+        match self {
+            Self::NeverStops => {
+                for kind in ["stop-service", "inspect-disk", "unmount", "stop-instance", "legacy-fenced"] {
+                    leave_out(plan, kind);
+                }
+            }
+            Self::ReleasesBeforeTheFence => {
+                for step in of_kind(plan, "release-volume") {
+                    step.after.retain(|id| id.as_str() != "legacy-fenced");
+                }
+            }
+            Self::UnmasksTheLegacyService => {
+                let Some(instance) = plan.members.first().map(|member| member.instance.clone()) else { return };
+                let start = Action::StartInstance { instance: instance.clone() };
+                add(plan, "wake-instance", &["pods-run"], start);
+                add(
+                    plan,
+                    "wake-service",
+                    &["wake-instance"],
+                    Action::Host { instance, host_task: HostTask::StartService },
+                );
+            }
+            Self::CapturesBeforeTheStop => {
+                for step in &mut plan.steps {
+                    let of = step.member.clone().unwrap_or_else(|| "".into());
+                    let after = match step.id.as_str().split(':').next().unwrap_or_default() {
+                        "final-snapshot" => "legacy-whole".to_owned(),
+                        "stop-service" => format!("await-final-snapshot:{of}"),
+                        "stop-instance" => format!("unmount:{of}"),
+                        _ => continue,
+                    };
+                    step.after = vec![StepId(after)];
+                }
+            }
+            Self::UndoesAfterTheOpening => plan.groups.clear(),
+            Self::ResumesAfterTheCapture => {
+                for member in plan.members.clone() {
+                    let (name, instance) = (member.name, member.instance);
+                    let mount_points = member.volumes.iter().map(|volume| volume.mount_path.clone()).collect();
+                    let mount =
+                        Action::Host { instance: instance.clone(), host_task: HostTask::Mount { mount_points } };
+                    add(plan, &format!("remount:{name}"), &[&format!("final-snapshot:{name}")], mount);
+                    let start = Action::Host { instance, host_task: HostTask::StartService };
+                    add(plan, &format!("resume:{name}"), &[&format!("remount:{name}")], start);
+                    for step in of_kind(plan, &format!("stop-instance:{name}")) {
+                        step.after =
+                            [format!("resume:{name}"), format!("await-final-snapshot:{name}")].map(StepId).into();
+                    }
+                }
+            }
+            Self::ScalesBeforeParking => {
+                let scale = plan.steps.iter().find(|step| step.id.as_str().starts_with("scale-set")).cloned();
+                let Some(scale) = scale else { return };
+                for step in of_kind(plan, "park-claim") {
+                    step.after.push(StepId::from("scale-early"));
+                }
+                add(plan, "scale-early", &[], scale.action);
+            }
+            Self::RetriesSnapshotsBlind => leave_out(plan, "sweep"),
+            Self::LeavesTheServiceMasked => {
+                for step in of_kind(plan, "stop-service") {
+                    step.undo = Undo::Nothing("planted".to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn of_kind<'a>(plan: &'a mut Plan, kind: &str) -> impl Iterator<Item = &'a mut Step> {
+    plan.steps.iter_mut().filter(move |step| step.id.as_str().starts_with(kind))
+}
+
+/// Steps that do nothing: they remove a ConfigMap that is not there.
+fn leave_out(plan: &mut Plan, kind: &str) {
+    for step in of_kind(plan, kind) {
+        step.action = Action::RemoveGate { config_map: "nothing-there".to_owned() };
+        step.undo = Undo::Nothing("planted".to_owned());
+    }
+}
+
+fn add(plan: &mut Plan, id: &str, after: &[&str], action: Action) {
+    plan.steps.push(Step {
+        id: StepId::from(id),
+        title: id.to_owned(),
+        why: "planted".to_owned(),
+        member: None,
+        group: None,
+        after: after.iter().map(|id| StepId::from(*id)).collect(),
+        action,
+        undo: Undo::Nothing("planted".to_owned()),
+        deadline_s: 600,
+        alternatives: Vec::new(),
+    });
+}

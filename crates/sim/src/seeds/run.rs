@@ -1,0 +1,316 @@
+//! One run of one story, from the plan to the checks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rehome_ec2_emulator::core::Effect;
+use rehome_model::migration::Migration;
+use rehome_model::plan::{Action, Plan, Step};
+use rehome_model::record::{Phase, StepState};
+
+use super::check::{self, Bystanders};
+use super::meddle;
+use super::person::{Efforts, Over, Person};
+use super::planted::Planted;
+use super::seat::Tally;
+use super::stage::{Stage, Wish};
+use super::story::{Course, Story};
+use super::trouble::{Stranger, Trouble};
+use crate::scene::Scene;
+use crate::world::World;
+
+/// How long the world goes on after the last driver, before it is looked at.
+const AFTERMATH: Duration = Duration::from_secs(120);
+/// The longest that a run with all its persons may take.
+const LONGEST: Duration = Duration::from_secs(3 * 24 * 3_600);
+/// Between plan and apply: longer than describes may be late.
+const THINKING: Duration = Duration::from_secs(20);
+
+/// What came of a story.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The story.
+    pub story: Story,
+    /// How it ended.
+    pub over: Over,
+    /// What the first person did.
+    pub efforts: Efforts,
+    /// What is broken.
+    pub violations: Vec<String>,
+    /// What happened, if it was written down: ms since the beginning, and words.
+    pub log: Vec<(u64, String)>,
+    /// Calls that changed something.
+    pub mutations: u64,
+    /// Virtual time it took, in ms.
+    pub took_ms: u64,
+}
+
+/// Runs a story in a runtime of its own, on paused time. A panic anywhere in it is a violation like any other.
+pub fn tell(story: &Story, migration: &Arc<Migration>, planted: Option<Planted>, log: bool) -> Told {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(play(story, migration, planted, log)),
+            Err(error) => nothing(story, format!("no runtime: {error}")),
+        }
+    }));
+    caught.unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        nothing(story, format!("panic: {}", said.unwrap_or_default()))
+    })
+}
+
+fn nothing(story: &Story, why: String) -> Told {
+    Told {
+        story: story.clone(),
+        over: Over::Refused(why.clone()),
+        efforts: Efforts::default(),
+        violations: vec![why],
+        log: Vec::new(),
+        mutations: 0,
+        took_ms: 0,
+    }
+}
+
+fn world(story: &Story) -> World {
+    let mut scene = Scene::new(story.members, story.seed);
+    let weather = &story.weather;
+    scene.ec2.consistency.lag_ms = weather.lag_ms;
+    scene.ec2.timing.snapshot_ms = weather.snapshot_ms;
+    scene.ec2.limits.failed_volumes_vanish = weather.failed_volumes_vanish;
+    scene.auto_scaling = weather.auto_scaling;
+    let world = scene.begin();
+    world.with(|state, _| {
+        state.cluster.timing.binder_resync_ms = weather.binder_resync_ms;
+        state.cluster.timing.pull_ms = weather.pull_ms;
+    });
+    world
+}
+
+async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted>, log: bool) -> Told {
+    let world = world(story);
+    let bystanders = Bystanders::enter(&world);
+    let tally = Tally::new(&world, log);
+    let Some(stage) = Stage::new(world, tally, migration, planted) else {
+        return nothing(story, "the migration names no known profile".to_owned());
+    };
+    let Ok(plan) = stage.first_plan().await else {
+        return nothing(story, "no plan was made of a healthy world".to_owned());
+    };
+    for trouble in &story.troubles {
+        if let Trouble::BeforeApply { what } = trouble {
+            meddle::act(&stage, *what, story.members).await;
+        }
+    }
+    tokio::time::sleep(THINKING).await;
+    let began_ms = stage.world.ec2().now();
+    stage.tally.begin(&story.troubles);
+    weather_ahead(&stage, story, began_ms);
+
+    let meddling = async {
+        meddle::strangers(&stage, &story.troubles, story.members).await;
+        std::future::pending::<()>().await;
+    };
+    let (over, efforts) = tokio::select! {
+        biased;
+        done = everybody(&stage, story, &plan, began_ms) => done,
+        () = tokio::time::sleep(LONGEST) => (Over::Endless(format!("not over after {LONGEST:?}")), Efforts::default()),
+        () = meddling => unreachable!("it never ends"),
+    };
+    let over = settle(&stage, story, over).await;
+    let mut violations = check::at_the_end(&stage, story, &over, &bystanders);
+    violations.extend(stale_plan(&stage, story).await);
+    violations.extend(clones_after_rollback(&stage, story, &over).await);
+    if blank_before_parking(&stage, story).await {
+        violations.retain(|violation| !violation.starts_with("I5:"));
+    }
+    violations.sort();
+    violations.dedup();
+    for violation in &violations {
+        stage.tally.note(|| format!("VIOLATION {violation}"));
+    }
+    Told {
+        story: story.clone(),
+        over,
+        efforts,
+        violations,
+        log: stage.tally.log(),
+        mutations: stage.tally.mutations(),
+        took_ms: stage.world.ec2().now() - began_ms,
+    }
+}
+
+/// What is decided by time and not by calls.
+fn weather_ahead(stage: &Stage, story: &Story, began_ms: u64) {
+    let window = |at_s: u64, for_s: u64| (began_ms + at_s * 1_000, began_ms + (at_s + for_s) * 1_000);
+    for trouble in &story.troubles {
+        match trouble {
+            Trouble::AgentGone { member, at_s, for_s } => {
+                let (from, until) = window(*at_s, *for_s);
+                if let Some(id) = meddle::instance(&stage.world, *member) {
+                    stage.world.with(|state, _| state.agents_gone.push((id, from, until)));
+                }
+            }
+            Trouble::ApiserverAway { at_s, for_s } => {
+                stage.world.with(|state, _| state.apiserver_away.push(window(*at_s, *for_s)));
+            }
+            Trouble::FailsLater { action, nth } => {
+                stage.world.ec2().with(|inner, _| inner.core.faults.at(action, *nth, Effect::FailLater));
+            }
+            Trouble::Slow { action, nth, by_s } => {
+                stage.world.ec2().with(|inner, _| inner.core.faults.at(action, *nth, Effect::Slow(by_s * 1_000)));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// All persons of a story, until all are done. The answer is the first person's.
+async fn everybody(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> (Over, Efforts) {
+    let others = story.troubles.iter().enumerate().filter_map(|(number, trouble)| match trouble {
+        Trouble::SecondApply { at_s } => Some((number, *at_s, Wish::Apply)),
+        Trouble::SecondRollback { at_s } => Some((number, *at_s, Wish::RollBack)),
+        _ => None,
+    });
+    let others = others.map(|(number, at_s, wish)| async move {
+        tokio::time::sleep(Duration::from_secs(at_s)).await;
+        let name = format!("bob{number}");
+        let (mut bob, _stop) = Person::new(stage, &name);
+        bob.see_to_it(wish, None).await;
+    });
+    let (first, _) = futures::join!(ann(stage, story, plan, began_ms), futures::future::join_all(others));
+    first
+}
+
+async fn ann(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> (Over, Efforts) {
+    let (mut ann, stopper) = Person::new(stage, "ann");
+    let kills = story.troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::Killed { at_s } => Some(began_ms + at_s * 1_000),
+        _ => None,
+    });
+    ann.kills = kills.collect();
+    ann.kills.sort_unstable();
+    let over = match story.course {
+        Course::Apply => ann.see_to_it(Wish::Apply, Some(plan)).await,
+        Course::ApplyThenRollBack => {
+            let over = ann.see_to_it(Wish::Apply, Some(plan)).await;
+            if over == Over::Completed { ann.see_to_it(Wish::RollBack, None).await } else { over }
+        }
+        Course::RollBackAt(at_s) => {
+            let stopping = async {
+                tokio::time::sleep(Duration::from_secs(at_s)).await;
+                // The run may be over.
+                let _ = stopper.send(true);
+            };
+            futures::join!(ann.see_to_it(Wish::Apply, Some(plan)), stopping);
+            let _ = stopper.send(false);
+            ann.see_to_it(Wish::RollBack, None).await
+        }
+        Course::Again => {
+            let mut over = ann.see_to_it(Wish::Apply, Some(plan)).await;
+            if over == Over::Completed {
+                over = ann.see_to_it(Wish::RollBack, None).await;
+            }
+            if matches!(over, Over::RolledBack { .. }) { ann.see_to_it(Wish::Apply, None).await } else { over }
+        }
+    };
+    (over, ann.efforts)
+}
+
+/// Lets the dust settle, and has somebody bring to an end what the others left.
+async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
+    stage.tally.calm();
+    tokio::time::sleep(AFTERMATH).await;
+    let phase = phase(stage).await;
+    let over = match (phase, over) {
+        (_, over @ (Over::Stuck(_) | Over::Endless(_))) => over,
+        (Some(Phase::Completed), _) => Over::Completed,
+        (Some(Phase::RolledBack), over) => rolled_back(story, over),
+        (None, over) => over,
+        // Somebody else took the run up after the first person was done, and left it.
+        (Some(_), _) => {
+            let (mut clara, _stop) = Person::new(stage, "clara");
+            match clara.see_to_it(Wish::Apply, None).await {
+                over @ Over::RolledBack { .. } => rolled_back(story, over),
+                over => over,
+            }
+        }
+    };
+    if over == Over::Completed {
+        // Whatever strangers did to the set, its pods can come back.
+        meddle::act(stage, Stranger::Scales(story.members), story.members).await;
+        tokio::time::sleep(AFTERMATH).await;
+    }
+    over
+}
+
+/// Whether anybody asked for the rollback, and so gave up what was written to the new side.
+fn rolled_back(story: &Story, over: Over) -> Over {
+    let asked = !matches!(story.course, Course::Apply | Course::Again)
+        || story.troubles.iter().any(|trouble| matches!(trouble, Trouble::SecondRollback { .. }));
+    match over {
+        Over::RolledBack { by_user, why } => Over::RolledBack { by_user: by_user || asked, why },
+        _ => Over::RolledBack { by_user: asked, why: String::new() },
+    }
+}
+
+async fn phase(stage: &Stage) -> Option<Phase> {
+    const LOOKS: u32 = 200;
+    for _ in 0..LOOKS {
+        match stage.recorded().await {
+            Ok(recorded) => return recorded.map(|(record, _)| record.header.phase),
+            // The apiserver is away for a while yet.
+            Err(_) => tokio::time::sleep(THINKING).await,
+        }
+    }
+    None
+}
+
+/// I9: a plan whose facts changed before it was begun is not carried out.
+async fn stale_plan(stage: &Stage, story: &Story) -> Vec<String> {
+    let grown = story.troubles.iter().any(|t| matches!(t, Trouble::BeforeApply { what: Stranger::GrowsVolume(_) }));
+    let Ok(Some((_, plan))) = stage.recorded().await else { return Vec::new() };
+    if !grown {
+        return Vec::new();
+    }
+    let volumes = plan.members.iter().flat_map(|member| &member.volumes);
+    let size = |id| stage.world.ec2().with(|inner, _| inner.core.volumes.get(id).map(|v| v.spec.size_gib));
+    volumes
+        .filter(|volume| size(&volume.legacy_volume) != Some(volume.spec.size_gib))
+        .map(|volume| format!("I9: the plan was carried out though {} has another size now", volume.legacy_volume))
+        .collect()
+}
+
+/// Whether the run's claims are all parked.
+async fn parked(stage: &Stage) -> bool {
+    stage.recorded().await.ok().flatten().is_some_and(|(record, plan)| {
+        let done = |step: &Step| {
+            let state = record.steps.get(&step.id).map(|record| record.state);
+            matches!(state, Some(StepState::Done | StepState::Undone))
+        };
+        plan.steps.iter().filter(|step| matches!(step.action, Action::ParkClaim { .. })).all(done)
+    })
+}
+
+/// Before the first act has parked the claims the set is the user's own: what a stranger starts then is blank.
+async fn blank_before_parking(stage: &Stage, story: &Story) -> bool {
+    story.troubles.iter().any(Trouble::starts_pods) && !parked(stage).await
+}
+
+/// I5 after a rollback of a run that had parked all claims: whoever scales the set up starts nothing.
+async fn clones_after_rollback(stage: &Stage, story: &Story, over: &Over) -> Vec<String> {
+    let parked = parked(stage).await;
+    let untouched = !story.troubles.iter().any(Trouble::opens_the_claims);
+    if !(parked && untouched && matches!(over, Over::RolledBack { .. })) {
+        return Vec::new();
+    }
+    meddle::act(stage, Stranger::Scales(story.members), story.members).await;
+    tokio::time::sleep(AFTERMATH).await;
+    let running = crate::checks::pods_running(&stage.world);
+    let mut found = crate::checks::violations(&stage.world);
+    if running > 0 {
+        found.push(format!("I5: {running} pods started after the rollback"));
+    }
+    found
+}

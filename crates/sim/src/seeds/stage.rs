@@ -1,0 +1,221 @@
+//! The stage: a world, what all drivers of a run share, and how one person runs one command in it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports, StoreError};
+use rehome_model::event::{Event, EventKind};
+use rehome_model::migration::Migration;
+use rehome_model::plan::Plan;
+use rehome_model::record::{Phase, RunRecord};
+use rehome_profiles::Profile;
+use tokio::sync::{mpsc, watch};
+
+use super::cloud::SentCloud;
+use super::planted::Planted;
+use super::planted_cluster::BadCluster;
+use super::seat::{Seat, Tally};
+use crate::ports::SimPorts;
+use crate::world::World;
+
+/// The migration's name, which is the namespace's and the set's too.
+pub const NAME: &str = "refdb";
+
+/// What a person wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// `rehome apply`.
+    Apply,
+    /// `rehome rollback --discard-writes`.
+    RollBack,
+}
+
+/// How one process ended.
+pub enum End {
+    /// The engine let the run go.
+    Outcome(Box<Outcome>),
+    /// The process was killed.
+    Killed,
+    /// Nothing was begun: the cluster, the cloud or another driver was in the way.
+    NotNow(String),
+    /// The run is being taken back: only a rollback goes on.
+    BeingUndone,
+    /// There is nothing to roll back.
+    NoRun,
+    /// The facts of the plan have changed; whether anything of it was begun.
+    FactsChanged { begun: bool, what: String },
+    /// The checks refuse to make a plan.
+    Findings(String),
+}
+
+/// Where runs take place.
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// What drivers share.
+    pub tally: Arc<Tally>,
+    /// The bug that is planted, if one is.
+    pub planted: Option<Planted>,
+    /// For those whose calls all succeed.
+    calm: Arc<Tally>,
+    migration: Arc<Migration>,
+    profile: &'static dyn Profile,
+}
+
+impl Stage {
+    /// A stage for the reference migration in a world.
+    pub fn new(world: World, tally: Arc<Tally>, migration: &Arc<Migration>, planted: Option<Planted>) -> Option<Self> {
+        let profile = rehome_profiles::find(&migration.spec.application.profile)?;
+        let calm = Tally::new(&world, false);
+        Some(Self { world, tally, planted, calm, migration: Arc::clone(migration), profile })
+    }
+
+    /// The ports as a driver in this seat has them.
+    fn ports(&self, seat: &Arc<Seat>) -> Ports {
+        let sim = SimPorts::behind(&self.world, Arc::clone(seat) as Arc<_>);
+        let cloud = Arc::new(SentCloud { inner: sim.cloud(), planted: self.planted });
+        let kube = match self.planted {
+            Some(planted) => kube::Client::new(BadCluster::new(sim.clone(), planted), "default"),
+            None => sim.kube(),
+        };
+        Ports { cloud, hosts: sim.hosts(), pods: sim.pods(), kube }
+    }
+
+    /// Runs one command in a process of its own, until it ends or is killed: by a call, or by `fate`.
+    pub async fn process_in(
+        &self,
+        seat: &Arc<Seat>,
+        wish: Wish,
+        given: Option<&Plan>,
+        stop: watch::Receiver<bool>,
+        fate: impl Future<Output = ()>,
+    ) -> End {
+        let end = self.until_death(seat, seat.seated(self.run(seat, wish, given, stop)), fate).await;
+        for event in seat.heard() {
+            self.tell(&seat.name, &event);
+        }
+        end
+    }
+
+    async fn until_death(
+        &self,
+        seat: &Arc<Seat>,
+        running: impl Future<Output = End>,
+        fate: impl Future<Output = ()>,
+    ) -> End {
+        tokio::select! {
+            biased;
+            end = running => return end,
+            () = seat.killed() => {}
+            () = fate => seat.kill(),
+        }
+        self.tally.note(|| format!("{} is dead", seat.name));
+        End::Killed
+    }
+
+    async fn run(&self, seat: &Arc<Seat>, wish: Wish, given: Option<&Plan>, stop: watch::Receiver<bool>) -> End {
+        let ports = self.ports(seat);
+        let command = match wish {
+            Wish::RollBack => Command::RollbackDiscardWrites,
+            Wish::Apply => match self.plan_to_apply(&ports, given).await {
+                Ok(plan) => Command::Apply(Box::new(plan)),
+                Err(end) => return end,
+            },
+        };
+        let (events, received) = mpsc::unbounded_channel();
+        let clock = Clock::starting_at(self.world.ec2().now());
+        let driver = Driver { ports, clock, holder: seat.name.clone(), events, stop };
+        if self.tally.is_told() {
+            seat.listen(received);
+        }
+        let driven = driver.drive(NAME, NAME, self.profile, command).await;
+        match driven {
+            Ok(outcome) => End::Outcome(Box::new(outcome)),
+            Err(EngineError::BeingUndone { .. }) => End::BeingUndone,
+            Err(EngineError::NoRun { .. }) => End::NoRun,
+            Err(error) => End::NotNow(error.to_string()),
+        }
+    }
+
+    /// What `rehome apply` does before it drives: the recorded plan, the given one if its facts hold, or a new one
+    /// (crates/cli/src/commands/drive.rs).
+    async fn plan_to_apply(&self, ports: &Ports, given: Option<&Plan>) -> Result<Plan, End> {
+        let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
+        let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
+        let (plan, begun) = match (recorded, given) {
+            (Some((record, plan)), _) if record.header.phase != Phase::RolledBack => {
+                (plan, record.steps.into_keys().collect())
+            }
+            (_, Some(given)) => (given.clone(), BTreeSet::new()),
+            (_, None) => return self.plan(ports).await,
+        };
+        if self.planted == Some(Planted::ComparesNoFacts) {
+            return Ok(plan);
+        }
+        let survey = self.survey(ports).await?;
+        let differences = rehome_planner::differences(&plan, &survey, &begun);
+        if differences.is_empty() {
+            return Ok(plan);
+        }
+        let what: Vec<String> = differences
+            .iter()
+            .map(|d| format!("{}: planned {:?}, now {:?}", d.fact.path, d.fact.value, d.now))
+            .collect();
+        Err(End::FactsChanged { begun: !begun.is_empty(), what: what.join("; ") })
+    }
+
+    async fn survey(&self, ports: &Ports) -> Result<rehome_model::survey::Survey, End> {
+        let through = rehome_survey::Ports {
+            cloud: ports.cloud.as_ref(),
+            hosts: ports.hosts.as_ref(),
+            kube: &ports.kube,
+            now_ms: self.world.ec2().now(),
+        };
+        rehome_survey::survey(&through, &self.migration, self.profile)
+            .await
+            .map_err(|error| End::NotNow(error.to_string()))
+    }
+
+    /// Survey, checks, plan.
+    async fn plan(&self, ports: &Ports) -> Result<Plan, End> {
+        let mut survey = self.survey(ports).await?;
+        if let Some(planted) = self.planted {
+            planted.misread(&mut survey);
+        }
+        let findings = rehome_lint::lint(&self.migration, &survey, self.profile);
+        let mut plan = rehome_planner::plan(&self.migration, &survey, self.profile, findings)
+            .map_err(|error| End::Findings(format!("{error:?}")))?;
+        if let Some(planted) = self.planted {
+            planted.change(&mut plan);
+        }
+        Ok(plan)
+    }
+
+    /// The plan of a person who looks before anything goes wrong.
+    pub async fn first_plan(&self) -> Result<Plan, End> {
+        let seat = Seat::new(&self.calm, "planner".to_owned());
+        self.plan(&self.ports(&seat)).await
+    }
+
+    /// The recorded run, by somebody whose calls all succeed.
+    pub async fn recorded(&self) -> Result<Option<(RunRecord, Plan)>, StoreError> {
+        let seat = Seat::new(&self.calm, "observer".to_owned());
+        let sim = SimPorts::behind(&self.world, seat);
+        rehome_engine::status(sim.kube(), NAME, NAME).await
+    }
+
+    fn tell(&self, who: &str, event: &Event) {
+        let text = match &event.kind {
+            EventKind::RunStarted { run, resumed, .. } => {
+                format!("takes up run {run}{}", if *resumed { " again" } else { "" })
+            }
+            EventKind::PhaseChanged { phase } => format!("phase {phase:?}"),
+            EventKind::StepFailed { step, error, .. } => format!("step {step} failed: {error}"),
+            EventKind::StepRetried { step, error, .. } => format!("step {step} is tried again: {error}"),
+            EventKind::Note { text } => text.clone(),
+            EventKind::RunEnded { phase } => format!("lets the run go, {phase:?}"),
+            EventKind::StepStarted { .. } | EventKind::StepWaiting { .. } | EventKind::StepEnded { .. } => return,
+        };
+        self.tally.note_at(event.at_ms, || format!("{who}: {text}"));
+    }
+}

@@ -1,0 +1,34 @@
+//! Every checker bites: a planted bug is caught by the checker of its invariant, within 2,000 seeds.
+
+use std::sync::Arc;
+
+use rehome_sim::seeds::{Planted, Scenario, Story, tell};
+
+/// Seeds within which each must be caught.
+const WITHIN: u64 = 2_000;
+
+/// The first seed that catches each, and the scenario that looks for it. Without the bug each of these runs is clean.
+const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[];
+
+#[test]
+fn every_planted_bug_is_caught_by_the_checker_that_should() {
+    let migration = Arc::new(serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid"));
+    for (planted, invariant) in Planted::ALL {
+        let (_, _, scenario, seed) = CAUGHT
+            .iter()
+            .find(|(known, by, _, _)| *known == planted && *by == invariant)
+            .unwrap_or_else(|| panic!("{planted:?}: no seed is known that catches it"));
+        assert!(*seed < WITHIN);
+        let story = Story::of(*seed, Some(*scenario));
+        let clean = tell(&story, &migration, None, false);
+        assert_eq!(clean.violations, Vec::<String>::new(), "{planted:?}: seed {seed} without the bug");
+        let told = tell(&story, &migration, Some(planted), false);
+        let prefix = format!("{invariant}:");
+        assert!(
+            told.violations.iter().any(|violation| violation.starts_with(&prefix)),
+            "{planted:?} was not caught by {invariant} at seed {seed}: {:?}, {:?}",
+            told.violations,
+            told.over
+        );
+    }
+}
