@@ -243,7 +243,10 @@ fn survey_of_device(lsblk_type: &str, link: &str) -> rehome_model::host::HostRep
 fn a_device_that_udev_links_as_an_ebs_volume_is_a_whole_one_whatever_the_kernel_calls_it() {
     let linked = survey_of_device("loop", "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0");
     assert_eq!(linked.block_devices[0].kind, "disk");
-    assert_eq!(linked.block_devices[0].volume.as_ref().map(|id| id.as_str()), Some("vol-0123456789abcdef0"));
+    assert_eq!(
+        linked.block_devices[0].volume.as_ref().map(rehome_model::ids::VolumeId::as_str),
+        Some("vol-0123456789abcdef0")
+    );
     let foreign = survey_of_device("loop", "/dev/xvdf");
     assert_eq!((foreign.block_devices[0].kind.as_str(), &foreign.block_devices[0].volume), ("loop", &None));
     let partition = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123456789abcdef0-part1";

@@ -25,11 +25,17 @@ pub fn up(rehome: &Path, rootfs: &Path, time_scale: f64) -> Result<()> {
     let image = state("pool.img");
     fs::create_dir_all(&pool)?;
     fs::create_dir_all(state("guests"))?;
+    fs::create_dir_all(transcripts())?;
     fs::File::create(&image)?.set_len(POOL_GIB << 30)?;
     run(&format!("mkfs.xfs -q -m reflink=1 {}", image.display()))?;
     run(&format!("mount -o loop {} {}", image.display(), pool.display()))?;
     fs::write(state("rootfs"), rootfs.display().to_string())?;
     start_emulator(rehome, time_scale)
+}
+
+/// Where the emulator notes what crosses its wire.
+pub fn transcripts() -> std::path::PathBuf {
+    state("transcripts")
 }
 
 /// Starts the emulator: tests end it and start it again.
@@ -43,6 +49,8 @@ pub fn start_emulator(rehome: &Path, time_scale: f64) -> Result<()> {
         .args(["--seed", &std::process::id().to_string()])
         .arg("--state")
         .arg(state("pool/ec2"))
+        .arg("--transcript")
+        .arg(transcripts().join("lab.jsonl"))
         .arg("--guests")
         .arg(guest)
         .env("LAB_GUESTS", state("guests"))

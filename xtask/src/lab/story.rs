@@ -85,6 +85,9 @@ impl Story {
                 story.check_rows(&pods()?)
             });
         }
+        if self.failed == 0 {
+            self.step("every reply of EC2, Auto Scaling, STS and SSM is as AWS' models have it", |_| replies());
+        }
         println!("lab: {} passed, {} failed", self.passed, self.failed);
         Ok(self.failed == 0)
     }
@@ -347,6 +350,16 @@ fn killed_again_and_again() -> Result<()> {
     let seen = chaos(&[], "killed.log")?;
     if seen["exit_code"] != 0 {
         bail!("the last apply ended with {}: {}", seen["exit_code"], super::command::tail(&kept("killed.log"), 30));
+    }
+    Ok(())
+}
+
+/// What crossed the emulator's wire, whoever called (rehome, the CSI driver, boto3), against botocore's service models.
+fn replies() -> Result<()> {
+    let outcome = crate::foreign::models_of(&cloud::transcripts())?;
+    println!("          {}", last_lines(&outcome.output, 1));
+    if outcome.failed > 0 {
+        bail!("{}", last_lines(&outcome.output, 40));
     }
     Ok(())
 }
