@@ -47,6 +47,11 @@ pub enum Lab {
         #[arg(long, default_value_t = 40)]
         lines: usize,
     },
+    /// End a part as `kill -9` does, and start it again as it was.
+    Restart {
+        /// The part, such as `kube-apiserver`; `lab logs` lists them.
+        name: String,
+    },
     /// Run a command where the lab's cluster and account are found: `lab run -- rehome plan -f FILE`.
     Run {
         /// The command.
@@ -97,6 +102,7 @@ pub fn lab(what: &Lab) -> Result<bool> {
         Lab::Up(options) => locked(|| up(options)).map(|()| true),
         Lab::Status => Ok(status()),
         Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
+        Lab::Restart { name } => locked(|| process::restart(name)).map(|()| true),
         Lab::Run { command } => run(command),
         Lab::Test { up: options, keep } => locked(|| test(options, *keep)),
         Lab::Sanity => sanity(),
@@ -130,7 +136,7 @@ fn up(options: &Up) -> Result<()> {
     packages::install()?;
     let parts = Parts::build()?;
     let started = Instant::now();
-    for part in ["bin", "log", "processes", "nodes"] {
+    for part in ["bin", "log", "processes", "recipes", "nodes"] {
         fs::create_dir_all(state(part))?;
     }
     fs::create_dir_all(SOCKETS)?;

@@ -1,5 +1,6 @@
 //! Processes that outlive the command which starts them, known by pid and start time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -22,18 +23,35 @@ fn note(name: &str) -> PathBuf {
     state("processes").join(name)
 }
 
+/// How a process is started again.
+fn recipe(name: &str) -> PathBuf {
+    state("recipes").join(name)
+}
+
 /// Starts a process in a network namespace, in a session of its own, and notes it.
 pub fn start(name: &str, namespace: &str, command: &Command) -> Result<()> {
+    let text = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
+    let mut words = vec![format!("--net=/run/netns/{namespace}"), "setsid".to_owned(), text(command.get_program())];
+    words.extend(command.get_args().map(text));
+    let environment: BTreeMap<String, String> =
+        command.get_envs().filter_map(|(key, value)| Some((text(key), text(value?)))).collect();
+    fs::write(recipe(name), serde_json::to_string(&(&words, &environment))?)?;
+    spawn(name, &words, &environment)
+}
+
+/// Ends a process as `kill -9` does, and starts it again as it was.
+pub fn restart(name: &str) -> Result<()> {
+    let text = fs::read_to_string(recipe(name)).with_context(|| format!("no part is called {name}"))?;
+    let (words, environment): (Vec<String>, BTreeMap<String, String>) = serde_json::from_str(&text)?;
+    kill(name);
+    spawn(name, &words, &environment)
+}
+
+fn spawn(name: &str, words: &[String], environment: &BTreeMap<String, String>) -> Result<()> {
     let log_file = fs::File::options().create(true).append(true).open(log(name))?;
-    let mut outer = Command::new("nsenter");
-    outer.arg(format!("--net=/run/netns/{namespace}")).arg("setsid").arg(command.get_program());
-    outer.args(command.get_args());
-    for (key, value) in command.get_envs() {
-        if let Some(value) = value {
-            outer.env(key, value);
-        }
-    }
-    let child = outer
+    let child = Command::new("nsenter")
+        .args(words)
+        .envs(environment)
         .stdin(Stdio::null())
         .stdout(log_file.try_clone()?)
         .stderr(log_file)
