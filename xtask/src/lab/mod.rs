@@ -66,6 +66,9 @@ pub enum Lab {
         /// Leave it up at the end, and use one that is up.
         #[arg(long)]
         keep: bool,
+        /// Kill the apiserver, the emulator, etcd, a kubelet and the controller-manager during the move.
+        #[arg(long)]
+        trouble: bool,
     },
     /// Hold the CSI driver to csi-sanity, on an emulated account of its own. Needs no lab.
     Sanity,
@@ -104,7 +107,7 @@ pub fn lab(what: &Lab) -> Result<bool> {
         Lab::Logs { name, lines } => logs(name.as_deref(), *lines),
         Lab::Restart { name } => locked(|| process::restart(name)).map(|()| true),
         Lab::Run { command } => run(command),
-        Lab::Test { up: options, keep } => locked(|| test(options, *keep)),
+        Lab::Test { up: options, keep, trouble } => locked(|| test(options, *keep, *trouble)),
         Lab::Sanity => sanity(),
         Lab::Bench { rows, time_scale } => {
             let options = Up { rows: *rows, time_scale: *time_scale, no_legacy: false };
@@ -263,11 +266,11 @@ fn bench(options: &Up) -> Result<()> {
 }
 
 /// The story, on a lab of its own or on the one that is up.
-fn test(options: &Up, keep: bool) -> Result<bool> {
+fn test(options: &Up, keep: bool, trouble: bool) -> Result<bool> {
     if !(keep && Path::new(STATE).exists()) {
         up(options)?;
     }
-    let so = story::Story::of(options.rows).tell()?;
+    let so = story::Story::of(options.rows, trouble).tell()?;
     if keep {
         return Ok(so);
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
 use super::layout::{members, state};
-use super::{cloud, inside, legacy, pki, refusals};
+use super::{cloud, inside, legacy, pki, process, refusals};
 use crate::cache;
 
 /// Kills of one migration, each in the process that goes on after the one before: at the first call that matches, and
@@ -35,17 +35,28 @@ const KILLS: [(&str, &str); 12] = [
 /// One step of it.
 type Step = fn(&Story) -> Result<()>;
 
+/// Parts that are killed and started again while the tutorial's apply runs, with `--trouble`: seconds after the one
+/// before, and which.
+const TROUBLE: [(u64, &str); 5] = [
+    (18, "kube-apiserver"),
+    (8, cloud::EMULATOR),
+    (10, "etcd"),
+    (12, "node-1-kubelet"),
+    (10, "kube-controller-manager"),
+];
+
 /// The story, and how far it got.
 pub struct Story {
     rows: u32,
+    trouble: bool,
     passed: u32,
     failed: u32,
 }
 
 impl Story {
-    /// A story about a legacy cluster of so many rows.
-    pub fn of(rows: u32) -> Self {
-        Self { rows, passed: 0, failed: 0 }
+    /// A story about a legacy cluster of so many rows; with parts of the lab that die meanwhile, or without.
+    pub fn of(rows: u32, trouble: bool) -> Self {
+        Self { rows, trouble, passed: 0, failed: 0 }
     }
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
@@ -58,7 +69,7 @@ impl Story {
             ("plan is the same twice", |_| plan_twice()),
             ("bad input is refused, and changes nothing", |_| refusals::all_refused()),
             ("plan over OpenSSH is the plan over SSM", |_| plan_over_ssh()),
-            ("the tutorial's apply moves the cluster", |_| tutorial("apply", None)),
+            ("the tutorial's apply moves the cluster", |story| story.apply()),
             ("foreign clients see volume, claim, pod and member belong together; a deleted pod comes back", |_| {
                 proof(&["adopted", "--restart", "cassandra-1"])
             }),
@@ -108,6 +119,23 @@ impl Story {
                 false
             }
         }
+    }
+
+    fn apply(&self) -> Result<()> {
+        if !self.trouble {
+            return tutorial("apply", None);
+        }
+        std::thread::scope(|scope| {
+            let applied = scope.spawn(|| tutorial("apply", None));
+            for (after, part) in TROUBLE {
+                std::thread::sleep(Duration::from_secs(after));
+                if !applied.is_finished() {
+                    println!("          killed and started again: {part}");
+                    process::restart(part)?;
+                }
+            }
+            applied.join().map_err(|_| anyhow::anyhow!("the apply panicked"))?
+        })
     }
 
     fn check_rows(&self, addresses: &[String]) -> Result<()> {
