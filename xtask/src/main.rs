@@ -10,6 +10,7 @@ mod lab;
 mod python;
 mod sim;
 mod test;
+mod tools;
 
 use std::process::ExitCode;
 
