@@ -5,7 +5,7 @@ use rehome_engine::Ports;
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::ids::RunId;
 use rehome_model::migration::Migration;
-use rehome_model::plan::{Action, Plan, Undo};
+use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_model::survey::Survey;
 use rehome_planner::PlanError;
@@ -129,60 +129,4 @@ pub async fn status(target: &Target) -> Result<Exit> {
         Format::Json => anstream::print!("{}", output::json("rehome.status", &record)?),
     }
     Ok(if record.header.phase == Phase::Stuck { Exit::Stuck } else { Exit::Ok })
-}
-
-/// `rehome verify`: the gates of the completed plan, looked at once more.
-pub async fn verify(from: &FromMigration) -> Result<Exit> {
-    let migration = input::migration(&from.file)?;
-    let profile = input::profile(&migration.spec.application.profile)?;
-    let ports = connect::ports(&migration).await?;
-    let namespace = &migration.spec.target.namespace;
-    let found = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
-    let Some((record, plan)) = found.filter(|(record, _)| record.header.phase == Phase::Completed) else {
-        return Err(problem(Exit::Failed, "this migration is not completed", "see `rehome status`"));
-    };
-    let (mut wrong, mut seen) = (Vec::new(), 0);
-    for step in &plan.steps {
-        let Action::AwaitMembers { pods, open: true, .. } = &step.action else { continue };
-        for pod in pods {
-            let script = rehome_ports::PodScript {
-                task: rehome_model::task::PodTask::View,
-                text: profile.pod_script(&rehome_model::task::PodTask::View),
-                limit_s: rehome_engine::VIEW_SCRIPT_S,
-            };
-            let answer = ports.pods.run(namespace, &pod.pod, &pod.container, &script).await;
-            let view = answer
-                .map_err(|error| error.to_string())
-                .and_then(|output| profile.read_pod_view(&output.stdout).map_err(|error| error.to_string()));
-            match view {
-                Ok(view) => {
-                    seen += 1;
-                    wrong.extend(
-                        pod.identity.differences(&view.identity).into_iter().map(|d| format!("{}: {d}", pod.pod)),
-                    );
-                    let down = view.members.iter().filter(|member| !member.up);
-                    wrong.extend(down.map(|member| format!("{} sees {} as {}", pod.pod, member.address, member.state)));
-                }
-                Err(error) => wrong.push(format!("{}: {error}", pod.pod)),
-            }
-        }
-    }
-    let undoable = plan.steps.iter().filter(|step| matches!(step.undo, Undo::Act(_))).count();
-    match from.output {
-        Format::Text => {
-            for line in &wrong {
-                anstream::println!("wrong: {line}");
-            }
-            anstream::println!(
-                "{seen} of {} members verified in run {}; {undoable} steps can be undone.",
-                plan.members.len(),
-                record.header.run
-            );
-        }
-        Format::Json => anstream::print!(
-            "{}",
-            output::json("rehome.verify", serde_json::json!({"verified": seen, "wrong": wrong}))?
-        ),
-    }
-    Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
 }

@@ -6,6 +6,7 @@ mod drive;
 mod emulate;
 mod look;
 mod simple;
+mod verify;
 
 use anyhow::Result;
 
@@ -38,7 +39,7 @@ async fn real(command: Command) -> Result<Exit> {
         Command::Check(from) => look::check(&from).await,
         Command::Plan(plan) => look::plan(&plan).await,
         Command::Render(from) => look::render(&from).await,
-        Command::Verify(from) => look::verify(&from).await,
+        Command::Verify(from) => verify::verify(&from).await,
         Command::Status(target) => look::status(&target).await,
         Command::Apply(apply) => drive::apply(&apply).await,
         Command::Rollback(rollback) => drive::rollback(&rollback).await,

@@ -1,0 +1,139 @@
+//! `verify`: whether the moved cluster is as its plan promised, looked at anew.
+
+use anyhow::Result;
+use rehome_engine::Ports;
+use rehome_model::plan::{Action, ClaimSpec, Input, MemberPlan, Plan};
+use rehome_model::record::{Phase, RunRecord};
+use rehome_model::task::PodTask;
+use rehome_profiles::Profile;
+use serde_json::Value;
+
+use crate::args::{Format, FromMigration};
+use crate::exit::{Exit, problem};
+use crate::{connect, input, output};
+
+/// `rehome verify`.
+pub async fn verify(from: &FromMigration) -> Result<Exit> {
+    let migration = input::migration(&from.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let ports = connect::ports(&migration).await?;
+    let namespace = &migration.spec.target.namespace;
+    let found = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
+    let Some((record, plan)) = found.filter(|(record, _)| record.header.phase == Phase::Completed) else {
+        return Err(problem(
+            Exit::Failed,
+            "this migration is not completed",
+            "see `rehome status`. Nothing was changed",
+        ));
+    };
+    let mut wrong = Vec::new();
+    for (claim, volume) in adopted(&plan, &record) {
+        wrong.extend(claim_differences(&ports, claim, volume).await?);
+    }
+    for member in &plan.members {
+        wrong.extend(pod_differences(&ports, &plan, member).await?);
+        wrong.extend(view_differences(&ports, profile, &plan, member).await);
+    }
+    match from.output {
+        Format::Text => {
+            for line in &wrong {
+                anstream::println!("wrong: {line}");
+            }
+            let (members, run) = (plan.members.len(), &record.header.run);
+            if wrong.is_empty() {
+                anstream::println!("All {members} members are as the plan of run {run} promised.");
+            } else {
+                anstream::println!("Run {run}: {} things are not as its plan promised.", wrong.len());
+            }
+        }
+        Format::Json => anstream::print!(
+            "{}",
+            output::json("rehome.verify", serde_json::json!({"members": plan.members.len(), "wrong": wrong}))?
+        ),
+    }
+    Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
+}
+
+/// Each claim of the plan, with the EBS volume that the run put behind it; none where the record does not know it.
+fn adopted<'a>(plan: &'a Plan, record: &'a RunRecord) -> Vec<(&'a ClaimSpec, Option<&'a str>)> {
+    let releases = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::ReleaseVolume { claim, volume, .. } => Some((claim, volume)),
+        _ => None,
+    });
+    let known = |volume: &'a Input<_>| match volume {
+        Input::Literal(id) => Some(rehome_model::ids::VolumeId::as_str(id)),
+        Input::Output { step, output } => record.steps.get(step)?.outputs.get(output).map(String::as_str),
+    };
+    releases.map(|(claim, volume)| (claim, known(volume))).collect()
+}
+
+/// An object of the cluster; an absent one is `Null`.
+async fn get(ports: &Ports, path: String) -> Result<Value> {
+    let request = http::Request::get(&path).body(Vec::new())?;
+    match ports.kube.request::<Value>(request).await {
+        Ok(object) => Ok(object),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
+        Err(error) => Err(problem(Exit::Unreachable, format!("{path}: {error}"), "see that kubectl may do the same")),
+    }
+}
+
+/// Claim and PersistentVolume are bound to each other, kept, owned by nobody, and on the volume of the run.
+async fn claim_differences(ports: &Ports, claim: &ClaimSpec, volume: Option<&str>) -> Result<Vec<String>> {
+    let (name, volume_name) = (&claim.name, &claim.volume_name);
+    let bound = get(ports, format!("/api/v1/namespaces/{}/persistentvolumeclaims/{name}", claim.namespace)).await?;
+    let behind = get(ports, format!("/api/v1/persistentvolumes/{volume_name}")).await?;
+    let handle = behind["spec"]["csi"]["volumeHandle"].as_str();
+    let promises = [
+        (bound["status"]["phase"] == "Bound", format!("claim {name} is not bound")),
+        (bound["spec"]["volumeName"] == volume_name.as_str(), format!("claim {name} is not for {volume_name}")),
+        (bound["metadata"]["ownerReferences"].is_null(), format!("claim {name} has an owner that could delete it")),
+        (
+            behind["spec"]["persistentVolumeReclaimPolicy"] == "Retain",
+            format!("PersistentVolume {volume_name} is not Retain"),
+        ),
+        (
+            !behind.is_null() && behind["spec"]["claimRef"]["uid"] == bound["metadata"]["uid"],
+            format!("PersistentVolume {volume_name} is not bound to claim {name}"),
+        ),
+        (
+            handle.is_some() && handle == volume,
+            format!("PersistentVolume {volume_name} is on {handle:?}, the run made {volume:?}"),
+        ),
+    ];
+    Ok(promises.into_iter().filter(|(so, _)| !so).map(|(_, what)| what).collect())
+}
+
+/// The pod is there and uses its member's claims.
+async fn pod_differences(ports: &Ports, plan: &Plan, member: &MemberPlan) -> Result<Vec<String>> {
+    let Some(name) = &member.slot.pod else { return Ok(Vec::new()) };
+    let pod = get(ports, format!("/api/v1/namespaces/{}/pods/{name}", plan.namespace)).await?;
+    let volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let used: Vec<&str> =
+        volumes.iter().filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).collect();
+    let lacks = member.volumes.iter().map(|volume| volume.claim.name.as_str()).filter(|claim| !used.contains(claim));
+    Ok(lacks.map(|claim| format!("pod {name} does not use claim {claim}")).collect())
+}
+
+/// Asked inside, the pod is its member and sees all others up.
+async fn view_differences(ports: &Ports, profile: &dyn Profile, plan: &Plan, member: &MemberPlan) -> Vec<String> {
+    let (Some(pod), Some(container)) = (&member.slot.pod, &member.slot.container) else { return Vec::new() };
+    let text = profile.pod_script(&PodTask::View);
+    let script = rehome_ports::PodScript { task: PodTask::View, text, limit_s: rehome_engine::VIEW_SCRIPT_S };
+    let answer = ports.pods.run(&plan.namespace, pod, container, &script).await;
+    let view = answer
+        .map_err(|error| error.to_string())
+        .and_then(|output| profile.read_pod_view(&output.stdout).map_err(|error| error.to_string()));
+    match view {
+        Ok(view) => {
+            let mut wrong: Vec<String> =
+                member.identity.differences(&view.identity).into_iter().map(|d| format!("pod {pod}: {d}")).collect();
+            let down = view.members.iter().filter(|peer| !peer.up);
+            wrong.extend(down.map(|peer| format!("pod {pod} sees {} as {}", peer.address, peer.state)));
+            if !view.clients_open {
+                wrong.push(format!("pod {pod} is closed to clients"));
+            }
+            wrong
+        }
+        Err(error) => vec![format!("pod {pod}: {error}")],
+    }
+}
