@@ -139,7 +139,7 @@ fn up(options: &Up) -> Result<()> {
     packages::install()?;
     let parts = Parts::build()?;
     let started = Instant::now();
-    for part in ["bin", "log", "processes", "recipes", "nodes"] {
+    for part in ["bin", "log", "processes", "recipes", "nodes", "story"] {
         fs::create_dir_all(state(part))?;
     }
     fs::create_dir_all(SOCKETS)?;

@@ -61,7 +61,6 @@ impl Story {
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> Result<bool> {
-        fs::create_dir_all(state("story"))?;
         let all: [(&str, Step); 18] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("the tutorial's check finds no error", |_| tutorial("check", None)),
