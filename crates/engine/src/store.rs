@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -62,12 +63,15 @@ pub struct RecordStore {
     kube: Kube,
     namespace: String,
     migration: String,
+    /// The versions that this driver's own writes gave its documents: as long as nobody else writes, a write needs no
+    /// look before it.
+    versions: Arc<Mutex<BTreeMap<String, Value>>>,
 }
 
 impl RecordStore {
     /// The record of a migration in a namespace.
     pub fn new(kube: Kube, namespace: &str, migration: &str) -> Self {
-        Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned() }
+        Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned(), versions: Arc::default() }
     }
 
     /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
@@ -171,6 +175,11 @@ impl RecordStore {
         documents
     }
 
+    fn versions(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        // Whole entries only are put in or taken out: what a panic leaves is still good.
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn read(&self, name: &str) -> Result<Option<Value>, StoreError> {
         let object = self.kube.get(&paths::config_map(&self.namespace, name)).await?;
         match object {
@@ -201,14 +210,18 @@ impl RecordStore {
         let mut last = None;
         let mut pause = RETRY;
         for _ in 0..WRITE_TRIES {
-            let existing = match self.read(name).await {
-                Ok(existing) => existing,
-                Err(StoreError::Kube(error)) if !error.is_final() => {
-                    last = Some(error);
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            let known = self.versions().remove(name);
+            let version = match known {
+                Some(version) => Some(version),
+                None => match self.read(name).await {
+                    Ok(existing) => existing.map(|existing| existing["metadata"]["resourceVersion"].clone()),
+                    Err(StoreError::Kube(error)) if !error.is_final() => {
+                        last = Some(error);
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             let mut object = json!({
                 "apiVersion": "v1", "kind": "ConfigMap",
@@ -219,14 +232,17 @@ impl RecordStore {
             });
             object[field] = data.clone();
             guard().map_err(|error| StoreError::NotOurs(error.message))?;
-            let written = if let Some(existing) = existing {
-                object["metadata"]["resourceVersion"] = existing["metadata"]["resourceVersion"].clone();
+            let written = if let Some(version) = version {
+                object["metadata"]["resourceVersion"] = version;
                 self.kube.replace(&path, &object).await
             } else {
                 self.kube.create(&paths::config_maps(&self.namespace), &object).await
             };
             match written {
-                Ok(_) => return Ok(()),
+                Ok(written) => {
+                    self.versions().insert(name.to_owned(), written["metadata"]["resourceVersion"].clone());
+                    return Ok(());
+                }
                 Err(error) if error.is_final() => return Err(error.into()),
                 // The reply may have been lost: the next look tells whether this write is there.
                 Err(error) => last = Some(error),

@@ -20,6 +20,10 @@ pub(super) async fn write(
     let found = context.kube().get(&path).await?;
     if let Some(found) = &found {
         check_ours(context, name, found)?;
+        if !found["metadata"]["deletionTimestamp"].is_null() {
+            // Whatever it says now: once it is gone the pods start with the image's default, open.
+            return Err(StepError::again("Terminating", format!("ConfigMap {name} is being deleted")));
+        }
         if found["data"] == json!(data) {
             return Ok(Outputs::new());
         }

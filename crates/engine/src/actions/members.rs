@@ -9,11 +9,21 @@ use rehome_model::task::{HostAnswer, HostTask, PodTask};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
+use crate::kubernetes::paths;
 
 /// Lets clients in, or shuts them out, pod by pod.
 pub(super) async fn switch(context: &StepContext, pods: &[PodTarget], open: bool) -> Result<Outputs, StepError> {
     context.may_act()?;
-    let all = pods.iter().map(|pod| context.pod(pod, if open { PodTask::Open } else { PodTask::Close }));
+    let all = pods.iter().map(async |pod| {
+        match context.pod(pod, if open { PodTask::Open } else { PodTask::Close }).await {
+            // A pod that is gone lets nobody in: a rollback does not wait for it to come back. Its set may be scaled down.
+            Err(error) if !open && error.kind == StepErrorKind::Again => {
+                let path = paths::pod(&context.plan().namespace, &pod.pod);
+                if context.kube().get(&path).await?.is_none() { Ok(()) } else { Err(error) }
+            }
+            other => other.map(|_| ()),
+        }
+    });
     futures::future::try_join_all(all).await?;
     Ok(Outputs::new())
 }
