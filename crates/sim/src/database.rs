@@ -237,7 +237,7 @@ impl ReferenceDatabase {
     pub fn lost(&self, disks: &MemoryDisks) -> Vec<u64> {
         let holds = |row: u64| {
             let path = format!("row/{row:08}");
-            self.processes.values().filter(|process| disks.read(&process.volume, &path).is_some()).count()
+            self.processes.values().filter(|process| disks.holds(&process.volume, &path)).count()
         };
         self.ledger.acknowledged.iter().copied().filter(|row| holds(*row) * 2 <= self.members).collect()
     }

@@ -121,7 +121,7 @@ impl Machines for Nodes<'_> {
         self.ec2.with_at(now, |inner, _| self.database.stop(&mut inner.disks, pod));
     }
 
-    fn is_ready(&self, now: u64, pod: &str) -> bool {
-        self.ready.get(pod).is_some_and(|at| *at <= now)
+    fn ready_at(&self, pod: &str) -> Option<u64> {
+        self.ready.get(pod).copied()
     }
 }

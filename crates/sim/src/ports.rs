@@ -82,21 +82,21 @@ impl SimPorts {
 impl Tap for SimPorts {
     async fn before(&self, call: &'static str, mutates: bool) -> Result<u64, String> {
         let call = Call { port: Port::Cloud, name: call, subject: "", mutates };
-        let ticket = SimPorts::before(self, &call).await.map_err(code)?;
+        let ticket = SimPorts::before(self, &call).await.map_err(|mishap| code(&mishap))?;
         self.world.with(|_, _| ());
         Ok(ticket)
     }
 
     async fn after(&self, ticket: u64, call: &'static str, mutates: bool) -> Result<(), String> {
         let call = Call { port: Port::Cloud, name: call, subject: "", mutates };
-        SimPorts::after(self, ticket, &call).await.map_err(code)
+        SimPorts::after(self, ticket, &call).await.map_err(|mishap| code(&mishap))
     }
 }
 
 /// What the caller of EC2 sees of a mishap: EC2's code for a passing failure is also what a lost reply looks like.
-fn code(mishap: Mishap) -> String {
+fn code(mishap: &Mishap) -> String {
     match mishap {
-        Mishap::Code(code) => code.to_owned(),
+        Mishap::Code(code) => (*code).to_owned(),
         _ => "Unavailable".to_owned(),
     }
 }

@@ -144,6 +144,14 @@ impl MemoryDisks {
         }
     }
 
+    /// Whether a file is there, as the machine that mounted it sees it.
+    pub fn holds(&self, id: &VolumeId, path: &str) -> bool {
+        self.volumes.get(id).is_some_and(|disk| match disk.unsynced.get(path) {
+            Some(written) => written.is_some(),
+            None => disk.content.files.contains_key(path),
+        })
+    }
+
     /// Reads a file as the machine that mounted it sees it.
     pub fn read(&self, id: &VolumeId, path: &str) -> Option<Vec<u8>> {
         let disk = self.volumes.get(id)?;

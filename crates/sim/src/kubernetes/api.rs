@@ -215,6 +215,13 @@ impl Cluster {
         if !wanted.is_empty() && wanted != text(found, "/metadata/uid") {
             return Err(Failure::conflict(key, "the UID in the precondition does not match the UID in record"));
         }
+        if !matches!(key.plural, "pods" | "persistentvolumeclaims" | "persistentvolumes") {
+            // Nothing holds it: it is gone with the answer.
+            let gone = found.clone();
+            self.objects.remove(key);
+            self.version += 1;
+            return Ok(gone);
+        }
         if !super::objects::is_going(found)
             && let Some(object) = self.objects.get_mut(key)
         {

@@ -22,8 +22,8 @@ pub trait Machines {
     fn start(&mut self, now: u64, pod: &str, ip: &str, env: &BTreeMap<String, String>, volumes: &[String]);
     /// Stops it.
     fn stop(&mut self, now: u64, pod: &str);
-    /// Whether the pod's readiness probe passes.
-    fn is_ready(&self, now: u64, pod: &str) -> bool;
+    /// When the pod's readiness probe passes, if its container runs.
+    fn ready_at(&self, pod: &str) -> Option<u64>;
 }
 
 /// How long things take, in ms.
@@ -64,8 +64,8 @@ pub struct Cluster {
     pub(crate) ticked_at: u64,
     /// The version that the controllers have seen.
     seen_version: u64,
-    /// Whether something goes on that no change announces.
-    busy: bool,
+    /// When something happens next that no change announces.
+    due: u64,
     /// Claims that the binder looks at before its next resync.
     pub(crate) woken: BTreeSet<(String, String)>,
     pub(crate) runs: BTreeMap<String, PodRun>,
@@ -104,33 +104,45 @@ impl Cluster {
             self.run_sets(at);
             self.run_pods(at, machines);
             self.collect();
-            self.busy = before != self.version || self.is_busy();
+            self.due = if before == self.version { self.next_event(machines) } else { at };
             self.seen_version = self.version;
         }
     }
 
-    /// When the controllers next have something to do: at once after a change and while pods come and go, else at the
+    /// When the controllers next have something to do: at once after a change, while pods come and go, and at the
     /// binder's resync.
     pub(crate) fn next_due(&self) -> u64 {
-        if self.busy || self.version != self.seen_version {
-            return self.ticked_at + self.timing.tick_ms;
+        let next_tick = self.ticked_at + self.timing.tick_ms;
+        if self.version != self.seen_version {
+            return next_tick;
         }
         let resync_ms = self.timing.binder_resync_ms;
-        (self.ticked_at / resync_ms + 1) * resync_ms
+        ((self.ticked_at / resync_ms + 1) * resync_ms).min(self.due.max(next_tick))
     }
 
-    /// Whether something goes on that no change of an object announces.
-    fn is_busy(&self) -> bool {
-        let unsettled = |pod: &Value| {
-            let name = text(pod, "/metadata/name");
-            let placed = !text(pod, "/spec/nodeName").is_empty();
-            let started = self.runs.get(name).is_some_and(|run| run.started);
-            super::objects::is_going(pod) || placed && !(started && super::pods::is_ready(pod))
-        };
+    /// When something goes on that no change of an object announces.
+    fn next_event(&self, machines: &dyn Machines) -> u64 {
         let mounted = self.runs.values().map(|run| run.mounted.len()).sum::<usize>();
-        self.attached.len() > mounted
-            || self.of("pods").any(|(_, pod)| unsettled(pod))
-            || self.objects.values().any(super::objects::is_going)
+        if self.attached.len() > mounted {
+            return self.ticked_at;
+        }
+        let of_pod = |(key, pod): (&Key, &Value)| {
+            let run = self.runs.get(&key.name);
+            if super::objects::is_going(pod) {
+                return run.and_then(|run| run.stop_at).unwrap_or(self.ticked_at);
+            }
+            if text(pod, "/spec/nodeName").is_empty() {
+                return u64::MAX;
+            }
+            match run {
+                Some(run) if run.started && super::pods::is_ready(pod) => u64::MAX,
+                Some(run) if run.started => machines.ready_at(&key.name).unwrap_or(u64::MAX),
+                run => run.and_then(|run| run.pull_until).unwrap_or(self.ticked_at),
+            }
+        };
+        let pods = self.of("pods").map(of_pod).min().unwrap_or(u64::MAX);
+        let going = |plural| self.of(plural).any(|(_, object)| super::objects::is_going(object));
+        if going("persistentvolumeclaims") || going("persistentvolumes") { self.ticked_at } else { pods }
     }
 
     /// Objects of a plural, with their keys.
@@ -189,7 +201,12 @@ impl Cluster {
 
     /// Gives an object a new version after a change, and wakes whom it concerns.
     pub(crate) fn changed(&mut self, key: &Key) -> Result<Value, Failure> {
+        // No controller watches these: those who have seen all have seen them too.
+        let unwatched = matches!(key.plural, "configmaps" | "leases") && self.seen_version == self.version;
         self.version += 1;
+        if unwatched {
+            self.seen_version = self.version;
+        }
         if key.plural == "persistentvolumeclaims" {
             self.woken.insert((key.namespace.clone(), key.name.clone()));
         }

@@ -33,7 +33,12 @@ pub(crate) fn is_ready(pod: &Value) -> bool {
 impl Cluster {
     pub(crate) fn run_pods(&mut self, now: u64, machines: &mut dyn Machines) {
         for key in self.keys("pods") {
-            let Some(pod) = self.get(&key).cloned() else { continue };
+            let Some(pod) = self.get(&key) else { continue };
+            let settled = self.runs.get(&key.name).is_some_and(|run| run.started) && is_ready(pod);
+            if settled && !is_going(pod) {
+                continue;
+            }
+            let pod = pod.clone();
             if is_going(&pod) {
                 self.end_pod(now, machines, &key);
             } else if text(&pod, "/spec/nodeName").is_empty() {
@@ -101,7 +106,7 @@ impl Cluster {
         let node = text(pod, "/spec/nodeName").to_owned();
         let mut run = self.runs.remove(&key.name).unwrap_or_default();
         if run.started {
-            let ready = machines.is_ready(now, &key.name);
+            let ready = machines.ready_at(&key.name).is_some_and(|at| at <= now);
             if ready != is_ready(pod) {
                 self.show_running(key, pod, text(pod, "/status/podIP"), ready);
             }
@@ -204,14 +209,15 @@ impl Cluster {
 
     /// Volumes that no pod of their node uses any more are detached.
     fn detach_unused(&mut self, now: u64, machines: &mut dyn Machines) {
+        if self.attached.len() == self.runs.values().map(|run| run.mounted.len()).sum::<usize>() {
+            return;
+        }
         let mut used = Vec::new();
         for key in self.keys("pods") {
-            if let Some(pod) = self.get(&key).cloned()
-                && let Ok(volumes) = self.volumes_of(&key, &pod)
+            if let Some(pod) = self.get(&key)
+                && let Ok(volumes) = self.volumes_of(&key, pod)
             {
-                used.extend(
-                    volumes.into_iter().map(|(handle, _, _)| (handle, text(&pod, "/spec/nodeName").to_owned())),
-                );
+                used.extend(volumes.into_iter().map(|(handle, _, _)| (handle, text(pod, "/spec/nodeName").to_owned())));
             }
             if let Some(run) = self.runs.get(&key.name) {
                 let node = self.get(&key).map(|pod| text(pod, "/spec/nodeName").to_owned()).unwrap_or_default();

@@ -70,11 +70,6 @@ impl Cloud for SentCloud {
             SnapshotFilter::Tags(tags) if self.planted == Some(Planted::RetriesSnapshotsBlind) && by_step(tags) => {
                 Ok(Vec::new())
             }
-            SnapshotFilter::Tags(tags)
-                if self.planted == Some(Planted::DeletesWithoutCheckingWhose) && !by_step(tags) =>
-            {
-                self.inner.describe_snapshots(&SnapshotFilter::Tags(Tags::new())).await
-            }
             filter => self.inner.describe_snapshots(filter).await,
         }
     }

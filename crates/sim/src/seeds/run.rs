@@ -6,7 +6,7 @@ use std::time::Duration;
 use rehome_ec2_emulator::core::Effect;
 use rehome_model::migration::Migration;
 use rehome_model::plan::{Action, Plan, Step};
-use rehome_model::record::{Phase, StepState};
+use rehome_model::record::{Phase, RunRecord};
 
 use super::check::{self, Bystanders};
 use super::meddle;
@@ -16,6 +16,7 @@ use super::seat::Tally;
 use super::stage::{Stage, Wish};
 use super::story::{Course, Story};
 use super::trouble::{Stranger, Trouble};
+use crate::kubernetes::Key;
 use crate::scene::Scene;
 use crate::world::World;
 
@@ -120,9 +121,14 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
     };
     let over = settle(&stage, story, over).await;
     let mut violations = check::at_the_end(&stage, story, &over, &bystanders);
-    violations.extend(stale_plan(&stage, story).await);
-    violations.extend(clones_after_rollback(&stage, story, &over).await);
-    if blank_before_parking(&stage, story).await {
+    let recorded = stage.recorded().await.ok().flatten();
+    violations.extend(stale_plan(&stage, story, recorded.as_ref()));
+    let parked = recorded.as_ref().is_some_and(|(_, plan)| parked(&stage, plan));
+    if parked {
+        violations.extend(clones_after_rollback(&stage, story, &over).await);
+    }
+    // Before the first act has parked the claims the set is the user's own: what a stranger starts then is blank.
+    if !parked && story.troubles.iter().any(Trouble::starts_pods) {
         violations.retain(|violation| !violation.starts_with("I5:"));
     }
     violations.sort();
@@ -224,10 +230,9 @@ async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
     tokio::time::sleep(AFTERMATH).await;
     let phase = phase(stage).await;
     let over = match (phase, over) {
-        (_, over @ (Over::Stuck(_) | Over::Endless(_))) => over,
+        (_, over @ (Over::Stuck(_) | Over::Endless(_))) | (None, over) => over,
         (Some(Phase::Completed), _) => Over::Completed,
         (Some(Phase::RolledBack), over) => rolled_back(story, over),
-        (None, over) => over,
         // Somebody else took the run up after the first person was done, and left it.
         (Some(_), _) => {
             let (mut clara, _stop) = Person::new(stage, "clara");
@@ -268,9 +273,9 @@ async fn phase(stage: &Stage) -> Option<Phase> {
 }
 
 /// I9: a plan whose facts changed before it was begun is not carried out.
-async fn stale_plan(stage: &Stage, story: &Story) -> Vec<String> {
+fn stale_plan(stage: &Stage, story: &Story, recorded: Option<&(RunRecord, Plan)>) -> Vec<String> {
     let grown = story.troubles.iter().any(|t| matches!(t, Trouble::BeforeApply { what: Stranger::GrowsVolume(_) }));
-    let Ok(Some((_, plan))) = stage.recorded().await else { return Vec::new() };
+    let Some((_, plan)) = recorded else { return Vec::new() };
     if !grown {
         return Vec::new();
     }
@@ -282,27 +287,24 @@ async fn stale_plan(stage: &Stage, story: &Story) -> Vec<String> {
         .collect()
 }
 
-/// Whether the run's claims are all parked.
-async fn parked(stage: &Stage) -> bool {
-    stage.recorded().await.ok().flatten().is_some_and(|(record, plan)| {
-        let done = |step: &Step| {
-            let state = record.steps.get(&step.id).map(|record| record.state);
-            matches!(state, Some(StepState::Done | StepState::Undone))
+/// Whether all claims that the plan parks are there, parked or bound.
+fn parked(stage: &Stage, plan: &Plan) -> bool {
+    stage.world.with(|state, _| {
+        let there = |step: &Step| match &step.action {
+            Action::ParkClaim { claim } => {
+                let found = state.cluster.get(&Key::new("persistentvolumeclaims", &claim.namespace, &claim.name));
+                found.is_some_and(|found| found["spec"]["volumeName"] == claim.volume_name.as_str())
+            }
+            _ => true,
         };
-        plan.steps.iter().filter(|step| matches!(step.action, Action::ParkClaim { .. })).all(done)
+        plan.steps.iter().all(there)
     })
-}
-
-/// Before the first act has parked the claims the set is the user's own: what a stranger starts then is blank.
-async fn blank_before_parking(stage: &Stage, story: &Story) -> bool {
-    story.troubles.iter().any(Trouble::starts_pods) && !parked(stage).await
 }
 
 /// I5 after a rollback of a run that had parked all claims: whoever scales the set up starts nothing.
 async fn clones_after_rollback(stage: &Stage, story: &Story, over: &Over) -> Vec<String> {
-    let parked = parked(stage).await;
     let untouched = !story.troubles.iter().any(Trouble::opens_the_claims);
-    if !(parked && untouched && matches!(over, Over::RolledBack { .. })) {
+    if !(untouched && matches!(over, Over::RolledBack { .. })) {
         return Vec::new();
     }
     meddle::act(stage, Stranger::Scales(story.members), story.members).await;

@@ -194,6 +194,12 @@ impl Seat {
         Seated { seat: Arc::clone(self), driver: Box::pin(driver), thaw: None }
     }
 
+    /// Whether the driver thaws at this very moment: what it sends now it had checked before it stood still.
+    fn was_past_its_check(&self) -> bool {
+        const MOMENT: Duration = Duration::from_millis(1);
+        self.life().frozen_until.is_some_and(|until| Instant::now() <= until + MOMENT)
+    }
+
     /// Invariant I10: an act starts only while the driver's lease cannot have run out, and nobody else has taken it.
     fn check_lease(&self, call: &Call<'_>) {
         let (renewed, taken) = self.tally.world.with(|state, now| {
@@ -254,7 +260,9 @@ impl Gate for Seat {
         if self.life().dead {
             return (0, Ruling::Never);
         }
-        if call.mutates {
+        if call.mutates && self.was_past_its_check() {
+            self.tally.lock().late.push(call.name);
+        } else if call.mutates {
             self.check_lease(call);
             for broken in super::check::meanwhile(&self.tally.world, call.name) {
                 self.tally.violate(broken);

@@ -58,6 +58,7 @@ pub enum Stranger {
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant says what its fields are")]
 pub enum Trouble {
     /// At the n-th call of any driver that changes something, at one port or at any.
     Call { port: Option<Port>, nth: u64, how: How },

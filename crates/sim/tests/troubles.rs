@@ -1,0 +1,74 @@
+//! Stories written by hand, one for each bug that a seed once found.
+
+use std::sync::Arc;
+
+use rehome_sim::Port;
+use rehome_sim::seeds::{Course, How, Over, Scenario, Story, Stranger, Told, Trouble, Weather, tell};
+
+/// A story in weather where describes may be 15 s late.
+fn story(course: Course, troubles: Vec<Trouble>) -> Story {
+    let weather = Weather {
+        lag_ms: 15_000,
+        snapshot_ms: 5_000,
+        binder_resync_ms: 15_000,
+        pull_ms: 500,
+        failed_volumes_vanish: false,
+        auto_scaling: false,
+    };
+    Story { seed: 7, scenario: Scenario::Storm, members: 3, weather, course, troubles }
+}
+
+fn told(course: Course, troubles: Vec<Trouble>) -> Told {
+    let migration = Arc::new(serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid"));
+    let told = tell(&story(course, troubles), &migration, None, false);
+    assert_eq!(told.violations, Vec::<String>::new(), "{:?}", told.story);
+    told
+}
+
+#[test]
+fn a_rollback_at_any_second_does_not_believe_what_is_shown_too_late() {
+    // An instance that was just told to stop is shown running; a snapshot that was just taken is not shown.
+    for at_s in (1..60).step_by(2) {
+        let told = told(Course::RollBackAt(at_s), Vec::new());
+        assert!(matches!(told.over, Over::RolledBack { by_user: true, .. }), "at {at_s} s: {:?}", told.over);
+        assert_eq!(told.efforts.stuck, 0, "at {at_s} s");
+    }
+}
+
+#[test]
+fn one_scale_up_while_a_rollback_goes_on_does_not_stop_it() {
+    for at_s in (90..130).step_by(2) {
+        let up = Trouble::Stranger { at_s, what: Stranger::Scales(3) };
+        let told = told(Course::ApplyThenRollBack, vec![up, Trouble::SecondRollback { at_s: 85 }]);
+        assert!(matches!(told.over, Over::RolledBack { .. }), "at {at_s} s: {:?}", told.over);
+        assert_eq!(told.efforts.stuck, 0, "at {at_s} s: {:?}", told.efforts.stuck_because);
+    }
+}
+
+#[test]
+fn killed_while_the_first_lines_of_the_record_are_written_it_goes_on() {
+    for nth in 1..4 {
+        for how in [How::KillsBefore, How::KillsAfter] {
+            let told = told(Course::Apply, vec![Trouble::Call { port: Some(Port::Cluster), nth, how }]);
+            assert_eq!(told.over, Over::Completed, "{how} at call {nth}");
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_stood_still_does_not_write_over_its_successor() {
+    for nth in (2..70).step_by(4) {
+        let still = Trouble::Call { port: Some(Port::Cluster), nth, how: How::Pauses(240) };
+        let told = told(Course::Apply, vec![still, Trouble::SecondRollback { at_s: 40 }]);
+        assert!(matches!(told.over, Over::RolledBack { .. } | Over::Completed), "at call {nth}: {:?}", told.over);
+    }
+}
+
+#[test]
+fn a_stop_that_outlives_its_driver_does_not_overtake_the_start_that_takes_it_back() {
+    for nth in 1..8 {
+        let goes_on = Trouble::Call { port: Some(Port::Hosts), nth, how: How::GoesOn(500) };
+        let told = told(Course::RollBackAt(40), vec![goes_on, Trouble::Killed { at_s: 35 }]);
+        assert!(matches!(told.over, Over::RolledBack { .. }), "script {nth}: {:?}", told.over);
+    }
+}
