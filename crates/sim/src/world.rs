@@ -105,7 +105,8 @@ impl State {
     pub(crate) fn goes_on(&mut self, at: u64, instance: &InstanceId, task: &HostTask) {
         self.late.push((at, instance.clone(), task.clone()));
         if let Some(host) = self.hosts.get_mut(instance) {
-            host.busy_until = host.busy_until.max(at);
+            // The world moves in ticks: it takes effect at the first one after `at`.
+            host.busy_until = host.busy_until.max(at + TICK_MS);
         }
     }
 

@@ -8,7 +8,27 @@ use rehome_sim::seeds::{Planted, Scenario, Story, tell};
 const WITHIN: u64 = 2_000;
 
 /// The first seed that catches each, and the scenario that looks for it. Without the bug each of these runs is clean.
-const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[];
+const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
+    (Planted::NeverStops, "I1", Scenario::Calm, 0),
+    (Planted::ReleasesBeforeTheFence, "I1", Scenario::Cloud, 26),
+    (Planted::TrustsOneStaleDescribe, "I1", Scenario::Cloud, 26),
+    (Planted::UnmasksTheLegacyService, "I1", Scenario::Calm, 0),
+    (Planted::CapturesBeforeTheStop, "I2", Scenario::Calm, 0),
+    (Planted::UndoesAfterTheOpening, "I2", Scenario::Hosts, 85),
+    (Planted::ResumesAfterTheCapture, "I3", Scenario::Calm, 1),
+    (Planted::ReusesAHandle, "I4", Scenario::Calm, 0),
+    (Planted::SwapsTwoSlots, "I4", Scenario::Calm, 0),
+    (Planted::ParksNothing, "I5", Scenario::Calm, 1),
+    (Planted::MakesVolumesDelete, "I6", Scenario::Calm, 0),
+    (Planted::OwnsTheClaims, "I6", Scenario::Calm, 0),
+    (Planted::ForgetsATag, "I7", Scenario::Calm, 0),
+    (Planted::RetriesSnapshotsBlind, "I8", Scenario::Cloud, 0),
+    (Planted::NewTokenForEveryTry, "I8", Scenario::Cloud, 29),
+    (Planted::LeavesTheServiceMasked, "I8", Scenario::Rollback, 0),
+    (Planted::ComparesNoFacts, "I9", Scenario::Strangers, 0),
+    (Planted::ActsAfterItsLease, "I10", Scenario::Calm, 0),
+    (Planted::TakesTheLeaseByForce, "I10", Scenario::Drivers, 0),
+];
 
 #[test]
 fn every_planted_bug_is_caught_by_the_checker_that_should() {

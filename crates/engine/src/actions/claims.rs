@@ -116,7 +116,7 @@ async fn park_when_gone(context: &StepContext, claim: &ClaimSpec) -> Result<Outp
 
 /// Waits until a pod is gone, and closes its set again if somebody has scaled it up since this run closed it: the pod
 /// would else come back for ever, and production would wait for it.
-async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
+pub(super) async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
     let path = paths::pod(namespace, pod);
     let set = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
     let set = set.and_then(|member| member.slot.set.clone());
@@ -126,22 +126,9 @@ async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Resul
                 return Ok(Ok(()));
             }
             if let Some(set) = &set {
-                super::sets::scale(context, set, 0, &[]).await?;
+                super::sets::set_replicas(context, set, 0).await?;
             }
             Ok(Err(format!("pod {pod} ends")))
-        })
-        .await
-}
-
-/// Waits until a pod is gone.
-pub(super) async fn pod_gone(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
-    let path = paths::pod(namespace, pod);
-    context
-        .wait(async || {
-            Ok(match context.kube().get(&path).await? {
-                None => Ok(()),
-                Some(_) => Err(format!("pod {pod} ends")),
-            })
         })
         .await
 }

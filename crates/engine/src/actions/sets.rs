@@ -5,18 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::plan::PodTarget;
 use serde_json::{Value, json};
 
-use super::claims::pod_gone;
+use super::claims::keep_closed;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
 
 /// Sets the replicas through the scale subresource, against the version that was seen.
-pub(super) async fn scale(
-    context: &StepContext,
-    set: &str,
-    replicas: u32,
-    gone: &[String],
-) -> Result<Outputs, StepError> {
+pub(super) async fn set_replicas(context: &StepContext, set: &str, replicas: u32) -> Result<(), StepError> {
     let namespace = &context.plan().namespace;
     let path = paths::scale(namespace, set);
     let scale = context
@@ -36,8 +31,19 @@ pub(super) async fn scale(
         context.may_act()?;
         context.kube().replace(&path, &wanted).await?;
     }
+    Ok(())
+}
+
+/// Scales the set, and sees the pods go that must be gone.
+pub(super) async fn scale(
+    context: &StepContext,
+    set: &str,
+    replicas: u32,
+    gone: &[String],
+) -> Result<Outputs, StepError> {
+    set_replicas(context, set, replicas).await?;
     for pod in gone {
-        pod_gone(context, namespace, pod).await?;
+        keep_closed(context, &context.plan().namespace, pod).await?;
     }
     Ok(Outputs::new())
 }

@@ -161,7 +161,7 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
                 found.push("I5: the run is rolled back and pods run".to_owned());
             }
         }
-        Over::Stuck(_) if story.is_damaged() => {}
+        Over::Stuck(_) if story.is_damaged() || stopped_late(stage) => {}
         Over::Stuck(why) => found.push(format!("I8: stuck for good though nothing was taken away: {why}")),
         Over::Refused(_) => {
             found.extend(lost(stage));
