@@ -159,7 +159,7 @@ pub const CHECKS: &[Check] = &[
         "RH0208",
         Info,
         "DeleteOnTermination is on",
-        "Terminating the instance would delete the original. The plan switches it off first, and on again on rollback.",
+        "Terminating the instance would delete the original. The plan switches it off first, and on again on rollback unless a group cares for the member.",
         "Nothing.",
     ),
     check(

@@ -43,7 +43,7 @@ async fn plan_to_apply(
         rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await.map_err(|error| {
             problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
         })?;
-    let (plan, begun) = match (recorded, given) {
+    let (plan, begun, recorded) = match (recorded, given) {
         (Some((record, plan)), given) if record.header.phase != Phase::RolledBack => {
             if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
                 let message = format!("run {} of another plan is under way", record.header.run);
@@ -53,9 +53,9 @@ async fn plan_to_apply(
                     "go on without --plan, or roll it back first. Nothing was changed",
                 ));
             }
-            (plan, record.steps.into_keys().collect())
+            (plan, record.steps.into_keys().collect(), true)
         }
-        (_, Some(plan)) => (plan, BTreeSet::new()),
+        (_, Some(plan)) => (plan, BTreeSet::new(), false),
         (_, None) => return Ok(look::make_plan(ports, migration, profile, look::now_ms()).await?.2),
     };
     let survey = look::survey(ports, migration, profile, look::now_ms()).await?;
@@ -71,7 +71,8 @@ async fn plan_to_apply(
         })
         .collect();
     let message = format!("the plan relied on facts that have changed:\n{}", lines.join("\n"));
-    let hint = if begun.is_empty() { "plan again" } else { "put them back and apply again, or roll back" };
+    // A run that is recorded keeps its plan, even if none of its steps was begun: planning again would not help.
+    let hint = if recorded { "put them back and apply again, or roll back" } else { "plan again" };
     Err(problem(Exit::Findings, message, &format!("{hint}. Nothing was changed by this command")))
 }
 

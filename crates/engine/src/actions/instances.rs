@@ -39,7 +39,9 @@ pub(super) async fn protect(
     Ok(Outputs::new())
 }
 
-/// Puts back what `protect` changed.
+/// Puts back what `protect` changed. But for one thing: the volumes of a member that a group takes back into its care
+/// stay off DeleteOnTermination. A StopInstances of a driver that stood still may arrive after all is put back; the group
+/// then replaces the stopped member, and its original would go with it (I3).
 pub(super) async fn unprotect(
     context: &StepContext,
     instance: &InstanceId,
@@ -47,7 +49,9 @@ pub(super) async fn unprotect(
     group: Option<&str>,
 ) -> Result<Outputs, StepError> {
     set_standby(context, instance, group, false).await?;
-    set_delete_on_termination(context, instance, delete_on_termination).await?;
+    if group.is_none() {
+        set_delete_on_termination(context, instance, delete_on_termination).await?;
+    }
     if context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
         context.may_act()?;
         context.cloud().protect_instance(instance, InstanceProtection::Termination, false).await?;

@@ -108,10 +108,10 @@ impl<'a> Person<'a> {
                     1
                 }
                 End::NoRun => return Over::Refused("there is no run".to_owned()),
-                End::FactsChanged { begun, what } => {
+                End::FactsChanged { recorded, what } => {
                     self.efforts.refused += 1;
                     self.note(&what);
-                    if self.efforts.refused > 3 && begun {
+                    if self.efforts.refused > 3 && recorded {
                         // "put them back and apply again, or roll back"
                         wish = Wish::RollBack;
                         asked_to_roll_back = true;

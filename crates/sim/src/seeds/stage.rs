@@ -43,7 +43,7 @@ pub enum End {
     /// There is nothing to roll back.
     NoRun,
     /// The facts of the plan have changed; whether anything of it was begun.
-    FactsChanged { begun: bool, what: String },
+    FactsChanged { recorded: bool, what: String },
     /// The checks refuse to make a plan.
     Findings(String),
 }
@@ -142,11 +142,11 @@ impl Stage {
     async fn plan_to_apply(&self, ports: &Ports, given: Option<&Plan>) -> Result<Plan, End> {
         let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
         let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
-        let (plan, begun) = match (recorded, given) {
+        let (plan, begun, recorded) = match (recorded, given) {
             (Some((record, plan)), _) if record.header.phase != Phase::RolledBack => {
-                (plan, record.steps.into_keys().collect())
+                (plan, record.steps.into_keys().collect(), true)
             }
-            (_, Some(given)) => (given.clone(), BTreeSet::new()),
+            (_, Some(given)) => (given.clone(), BTreeSet::new(), false),
             (_, None) => return self.plan(ports).await,
         };
         if self.planted == Some(Planted::ComparesNoFacts) {
@@ -161,7 +161,7 @@ impl Stage {
             .iter()
             .map(|d| format!("{}: planned {:?}, now {:?}", d.fact.path, d.fact.value, d.now))
             .collect();
-        Err(End::FactsChanged { begun: !begun.is_empty(), what: what.join("; ") })
+        Err(End::FactsChanged { recorded, what: what.join("; ") })
     }
 
     async fn survey(&self, ports: &Ports) -> Result<rehome_model::survey::Survey, End> {
