@@ -60,7 +60,7 @@ impl Story {
     }
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
-    pub fn tell(mut self) -> Result<bool> {
+    pub fn tell(mut self) -> bool {
         let all: [(&str, Step); 18] = [
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("the tutorial's check finds no error", |_| tutorial("check", None)),
@@ -99,7 +99,7 @@ impl Story {
             self.step("every reply of EC2, Auto Scaling, STS and SSM is as AWS' models have it", |_| replies());
         }
         println!("lab: {} passed, {} failed", self.passed, self.failed);
-        Ok(self.failed == 0)
+        self.failed == 0
     }
 
     fn step(&mut self, name: &str, step: impl FnOnce(&Self) -> Result<()>) -> bool {

@@ -42,7 +42,7 @@ pub enum End {
     BeingUndone,
     /// There is nothing to roll back.
     NoRun,
-    /// The facts of the plan have changed; whether anything of it was begun.
+    /// The facts of the plan have changed; whether a run of it is recorded.
     FactsChanged { recorded: bool, what: String },
     /// The checks refuse to make a plan.
     Findings(String),
