@@ -95,6 +95,17 @@ impl StepContext {
         self.shared.save_step(&self.step, record).await
     }
 
+    /// Writes down an output before the act that would hide what it tells.
+    pub(crate) async fn record_output(&self, name: &str, value: &str) -> Result<(), StepError> {
+        let Some(mut record) = self.record() else {
+            return Err(StepError::failed("Record", format!("step {} was not begun", self.step.id)));
+        };
+        if record.outputs.insert(name.to_owned(), value.to_owned()).as_deref() == Some(value) {
+            return Ok(());
+        }
+        self.shared.save_step(&self.step, record).await
+    }
+
     /// Looks again and again, with growing pauses, until `look` answers something or the step's deadline passes.
     /// `look` answers `Err` with the reason for waiting.
     pub(crate) async fn wait<T, F>(&self, mut look: F) -> Result<T, StepError>

@@ -8,7 +8,7 @@ use rehome_model::format::{self, Format};
 use rehome_model::ids::{MemberName, RunId, StepId};
 use rehome_model::names;
 use rehome_model::plan::{Plan, Step};
-use rehome_model::record::{Phase, RunHeader, RunRecord, StepRecord, StepState};
+use rehome_model::record::{FinalizeChoice, Phase, RunHeader, RunRecord, StepRecord, StepState};
 use rehome_ports::{Cloud, Hosts, Pods};
 use rehome_profiles::Profile;
 use thiserror::Error;
@@ -20,7 +20,7 @@ use crate::kubernetes::Kube;
 use crate::lease::{Lease, LeaseError};
 use crate::schedule::{self, Ending};
 use crate::store::{RecordStore, StoreError};
-use crate::undo;
+use crate::{finalize, undo};
 
 /// What the engine works with.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub enum Command {
     Apply(Box<Plan>),
     /// Take the recorded run back; writes made on the new side are discarded.
     RollbackDiscardWrites,
+    /// End the way back of the recorded, completed run.
+    Finalize(FinalizeChoice),
 }
 
 /// How a run stands when the driver lets it go.
@@ -87,6 +89,22 @@ pub enum EngineError {
     BeingUndone {
         /// The run.
         run: RunId,
+    },
+    /// There is no way back any more.
+    #[error(
+        "run {run} is finalized: what a rollback needs was let go by `rehome finalize`; the new side is the only one"
+    )]
+    Finalized {
+        /// The run.
+        run: RunId,
+    },
+    /// Only what is done can be finalized.
+    #[error("run {run} is {phase:?}, not completed; there is nothing to finalize yet")]
+    NotCompleted {
+        /// The run.
+        run: RunId,
+        /// Its phase.
+        phase: Phase,
     },
     /// There is no run.
     #[error("no run of migration {migration} is recorded in namespace {namespace}")]
@@ -251,7 +269,16 @@ impl Driver {
             (recorded, _) => recorded?,
         };
         match (recorded, command) {
-            (None, Command::RollbackDiscardWrites) => {
+            (Some((record, _)), Command::Apply(_) | Command::RollbackDiscardWrites)
+                if matches!(record.header.phase, Phase::Finalizing | Phase::Finalized) =>
+            {
+                Err(EngineError::Finalized { run: record.header.run })
+            }
+            (Some((record, plan)), Command::Finalize(choice)) => {
+                let (record, plan) = finalize::take_up(record, plan, choice)?;
+                Ok(Begun { record, plan, new: false })
+            }
+            (None, Command::RollbackDiscardWrites | Command::Finalize(_)) => {
                 Err(EngineError::NoRun { migration: migration.to_owned(), namespace: namespace.to_owned() })
             }
             (Some((record, plan)), Command::RollbackDiscardWrites) => Ok(Begun { record, plan, new: false }),
@@ -285,6 +312,7 @@ impl Driver {
             started_at_ms: self.clock.now_ms(),
             cutover_at_ms: None,
             opened_at_ms: None,
+            finalize: None,
         };
         Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true }
     }
@@ -331,6 +359,9 @@ impl Driver {
         if shared.phase() == Phase::Preparing {
             shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await?;
             shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
+        }
+        if matches!(command, Command::Finalize(_)) {
+            return Ok(Self::outcome(shared, &finalize::carry_out(shared).await));
         }
         let undoing = matches!(command, Command::RollbackDiscardWrites) && shared.phase() != Phase::RolledBack;
         if undoing {

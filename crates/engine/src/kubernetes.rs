@@ -163,6 +163,22 @@ pub mod paths {
     pub fn config_map(namespace: &str, name: &str) -> String {
         format!("{}/{name}", config_maps(namespace))
     }
+    /// Pods of a namespace.
+    pub fn pods(namespace: &str) -> String {
+        format!("/api/v1/namespaces/{namespace}/pods")
+    }
+    /// A namespace.
+    pub fn namespace(name: &str) -> String {
+        format!("/api/v1/namespaces/{name}")
+    }
+    /// StatefulSets of a namespace.
+    pub fn sets(namespace: &str) -> String {
+        format!("/apis/apps/v1/namespaces/{namespace}/statefulsets")
+    }
+    /// A StatefulSet.
+    pub fn set(namespace: &str, name: &str) -> String {
+        format!("{}/{name}", sets(namespace))
+    }
     /// The scale of a StatefulSet.
     pub fn scale(namespace: &str, set: &str) -> String {
         format!("/apis/apps/v1/namespaces/{namespace}/statefulsets/{set}/scale")

@@ -8,15 +8,15 @@ use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use rehome_model::event::EventKind;
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Step};
+use rehome_model::plan::{Action, Purpose, Step};
 use rehome_model::record::{Phase, StepRecord, StepState};
 use tokio::time::Instant;
 
-use crate::actions;
 use crate::context::{Outputs, StepContext};
 use crate::driver::Shared;
 use crate::error::{StepError, StepErrorKind};
 use crate::limits::{RETRY, RETRY_MAX, STEPS_AT_ONCE};
+use crate::{actions, finalize};
 
 /// How a set of steps ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +64,12 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         })
         .collect();
     let ending = run_all(shared, work, done).await;
+    let end = match shared.plan.purpose {
+        Purpose::Finalize => Phase::Finalized,
+        Purpose::Apply | Purpose::RollbackDiscardWrites => Phase::Completed,
+    };
     if ending == Ending::Done
-        && let Err(error) = shared.change_header(|header| header.phase = Phase::Completed).await
+        && let Err(error) = shared.change_header(|header| header.phase = end).await
     {
         return Ending::Interrupted(error.to_string());
     }
@@ -212,6 +216,7 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
     let known = context.record().is_some_and(|record| record.state == intended);
     if acts && !known {
         enter_cutover(context).await?;
+        finalize::enter(context).await?;
         // While a step is taken back its line says when it last acted (see `StepContext::settle`): of one that was not
         // done an act may arrive at this moment, from a driver that stood still.
         if !context.undo || record.state == StepState::Intended {
@@ -252,7 +257,8 @@ async fn enter_cutover(context: &StepContext) -> Result<(), StepError> {
 
 /// Once the opened members were verified, downtime is over.
 async fn note_opening(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
-    if context.undo || !matches!(action, Some(Action::AwaitMembers { open: true, .. })) {
+    let applying = context.plan().purpose == Purpose::Apply;
+    if context.undo || !applying || !matches!(action, Some(Action::AwaitMembers { open: true, .. })) {
         return Ok(());
     }
     let now = context.shared.clock.now_ms();

@@ -15,10 +15,13 @@ pub struct Format {
     pub version: u32,
 }
 
-/// The newest plan format this build writes and reads.
-pub const PLAN: (&str, u32) = ("rehome.plan", 1);
-/// The newest run record format this build writes and reads.
-pub const RUN: (&str, u32) = ("rehome.run", 1);
+/// The newest plan format this build writes and reads. Version 2 has the actions of `finalize`.
+pub const PLAN: (&str, u32) = ("rehome.plan", 2);
+/// The newest run record format this build writes and reads. Version 2 has the phases `finalizing` and `finalized`: a
+/// reader of version 1 must not take such a run for one that can be rolled back.
+pub const RUN: (&str, u32) = ("rehome.run", 2);
+/// What `rehome gc` found, as a document.
+pub const GC: (&str, u32) = ("rehome.gc", 1);
 
 /// Why a document is not read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -15,6 +15,9 @@ pub const NUDGE: &str = "rehome.dev/nudged-at";
 /// Annotation of a PersistentVolume: the volume the member had before.
 pub const LEGACY_VOLUME: &str = "rehome.dev/legacy-volume";
 
+/// EC2 tag of a final snapshot after `finalize`: until when `gc` keeps it, in RFC 3339.
+pub const KEEP_UNTIL: &str = "rehome.dev/keep-until";
+
 /// Keeps Argo CD from pruning the claims it did not make (argo-cd#3050).
 pub const ARGO_SYNC_OPTIONS: (&str, &str) = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false");
 /// Keeps Helm from deleting the claims.

@@ -26,9 +26,12 @@ pub fn persistent_volume(namespace: &str, claim: &str) -> String {
     format!("{}-{}", readable.trim_end_matches('-'), &digest[..10])
 }
 
+/// What every gate's name begins with.
+pub const GATE_PREFIX: &str = "rehome-gate-";
+
 /// The ConfigMap that holds the environment with which a set starts closed to clients.
 pub fn gate(set: &str) -> String {
-    format!("rehome-gate-{set}")
+    format!("{GATE_PREFIX}{set}")
 }
 
 /// The header of the run record, and the Lease of its driver.

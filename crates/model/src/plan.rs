@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::action::{Action, ClaimSpec, Input, PodTarget, SnapshotPhase};
+pub use self::action::{Action, ClaimSpec, Input, PodTarget, SnapshotPhase, TERMINATION_PROTECTION_WAS};
 use crate::cloud::VolumeSpec;
 use crate::finding::Finding;
 use crate::format::Format;
@@ -58,6 +58,8 @@ pub enum Purpose {
     Apply,
     /// Back to the legacy side; writes made on the new side are discarded.
     RollbackDiscardWrites,
+    /// The old side is no longer needed: what only a rollback needs goes. Since version 2.
+    Finalize,
 }
 
 /// A member and its slot.

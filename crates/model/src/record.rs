@@ -23,12 +23,16 @@ pub enum Phase {
     RolledBack,
     /// Needs a person.
     Stuck,
+    /// The user has said that the old side is no longer needed; what only a rollback needs is being taken away.
+    Finalizing,
+    /// There is no way back any more.
+    Finalized,
 }
 
 impl Phase {
     /// Whether a driver may take the run up in this phase by `apply`.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::RolledBack)
+        matches!(self, Self::Completed | Self::RolledBack | Self::Finalized)
     }
 }
 
@@ -91,6 +95,20 @@ pub struct RunHeader {
     /// When the new side was verified open, in ms since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at_ms: Option<u64>,
+    /// What the user asked `finalize` for, once its first act was begun. Since version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finalize: Option<FinalizeChoice>,
+}
+
+/// What the user asked `finalize` for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinalizeChoice {
+    /// When the user said so, in ms since 1970.
+    pub at_ms: u64,
+    /// Until when the final snapshots are kept, in ms since 1970.
+    pub keep_until_ms: u64,
+    /// Whether the legacy instances' protections are put back as they were.
+    pub release_legacy: bool,
 }
 
 /// A whole run record.

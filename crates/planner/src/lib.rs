@@ -7,6 +7,8 @@
 mod error;
 mod estimate;
 mod facts;
+mod finalize;
+mod keep;
 pub mod manifests;
 mod mapping;
 mod planner;
@@ -14,5 +16,7 @@ mod steps;
 
 pub use error::PlanError;
 pub use facts::{Difference, differences};
+pub use finalize::{finalize, is_finalize_step};
+pub use keep::{keep_until, kept_until_ms};
 pub use mapping::{Placement, place};
 pub use planner::plan;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::plan::TERMINATION_PROTECTION_WAS;
 use rehome_ports::{CloudError, InstanceFilter, InstanceProtection, VolumeFilter};
 
 use crate::context::{Outputs, StepContext};
@@ -29,7 +30,12 @@ pub(super) async fn protect(
     delete_on_termination: &BTreeMap<String, bool>,
     group: Option<&str>,
 ) -> Result<Outputs, StepError> {
-    if !context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
+    let protected = context.cloud().is_protected(instance, InstanceProtection::Termination).await?;
+    if protection_was(context).is_none() {
+        // Before the act: afterwards nobody can tell whether it was the user's own protection.
+        context.record_output(TERMINATION_PROTECTION_WAS, if protected { "on" } else { "off" }).await?;
+    }
+    if !protected {
         context.may_act()?;
         context.cloud().protect_instance(instance, InstanceProtection::Termination, true).await?;
     }
@@ -37,6 +43,11 @@ pub(super) async fn protect(
     set_delete_on_termination(context, instance, &off).await?;
     set_standby(context, instance, group, true).await?;
     Ok(Outputs::new())
+}
+
+/// Whether the instance was protected before `protect`, as the step's record says.
+fn protection_was(context: &StepContext) -> Option<String> {
+    context.record().and_then(|record| record.outputs.get(TERMINATION_PROTECTION_WAS).cloned())
 }
 
 /// Puts back what `protect` changed. But for one thing: the volumes of a member that a group takes back into its care
@@ -52,14 +63,24 @@ pub(super) async fn unprotect(
     if group.is_none() {
         set_delete_on_termination(context, instance, delete_on_termination).await?;
     }
-    if context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
-        context.may_act()?;
-        context.cloud().protect_instance(instance, InstanceProtection::Termination, false).await?;
+    // What the user had on stays on. Older records do not tell; their rollback has always switched it off.
+    if protection_was(context).as_deref() != Some("on") {
+        switch_off_protection(context, instance).await?;
     }
     Ok(Outputs::new())
 }
 
-async fn set_delete_on_termination(
+/// Lets the instance be terminated again.
+pub(super) async fn switch_off_protection(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    if context.cloud().is_protected(instance, InstanceProtection::Termination).await? {
+        context.may_act()?;
+        context.cloud().protect_instance(instance, InstanceProtection::Termination, false).await?;
+    }
+    Ok(())
+}
+
+/// Sets DeleteOnTermination by device, and sees it set.
+pub(super) async fn set_delete_on_termination(
     context: &StepContext,
     instance: &InstanceId,
     wanted: &BTreeMap<String, bool>,

@@ -2,6 +2,7 @@
 
 mod claims;
 mod config;
+mod finalize;
 mod hosts;
 mod instances;
 mod members;
@@ -54,6 +55,11 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::Close { pods } => members::switch(context, pods, false).await,
         Action::AwaitLegacyMembers { members } => members::on_hosts(context, members).await,
         Action::Sweep { keep } => sweep::sweep(context, keep).await,
+        Action::RetireGate { config_map, set, open } => finalize::retire_gate(context, config_map, set, open).await,
+        Action::KeepSnapshots { snapshots, until } => finalize::keep_snapshots(context, snapshots, until).await,
+        Action::ReleaseInstance { instance, delete_on_termination, protected } => {
+            finalize::release_instance(context, instance, delete_on_termination, *protected).await
+        }
     }
 }
 

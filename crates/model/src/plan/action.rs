@@ -68,6 +68,10 @@ pub struct PodTarget {
     pub identity: MemberIdentity,
 }
 
+/// Output of [`Action::ProtectInstance`]: `on` or `off`, as protection from termination was before, so that what puts
+/// it back does not take away a protection of the user's own.
+pub const TERMINATION_PROTECTION_WAS: &str = "termination-protection-was";
+
 /// What a step does. Each is idempotent: it looks first, acts only if needed, and looks again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -257,6 +261,32 @@ pub enum Action {
     Sweep {
         /// Outputs that are kept: `step/output`.
         keep: Vec<Input<String>>,
+    },
+    /// Delete the gate's ConfigMap, if it says open and no pod of the set needs it to start. Otherwise it stays.
+    RetireGate {
+        /// ConfigMap.
+        config_map: String,
+        /// The set that reads it.
+        set: String,
+        /// Its data when it lets clients in.
+        open: BTreeMap<String, String>,
+    },
+    /// Tag snapshots with the time until which `gc` keeps them.
+    KeepSnapshots {
+        /// By role.
+        snapshots: BTreeMap<RoleName, Input<SnapshotId>>,
+        /// Until when, in RFC 3339.
+        until: String,
+    },
+    /// Put the protections of a stopped legacy instance back as they were. It stays stopped, and in Standby: started,
+    /// or back in its group's care, it could meet the new cluster.
+    ReleaseInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// Device -> what DeleteOnTermination was.
+        delete_on_termination: BTreeMap<String, bool>,
+        /// Whether it was protected from termination before.
+        protected: bool,
     },
 }
 
