@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod cloud;
 pub mod cluster;
+pub mod collection;
 pub mod event;
 pub mod finding;
 pub mod format;

@@ -4,6 +4,7 @@
 //! findings of the checks. Out: a [`rehome_model::plan::Plan`] in which nothing is left to choose. The same inputs give
 //! the same bytes.
 
+mod collect;
 mod error;
 mod estimate;
 mod facts;
@@ -14,6 +15,7 @@ mod mapping;
 mod planner;
 mod steps;
 
+pub use collect::{collect, judge};
 pub use error::PlanError;
 pub use facts::{Difference, differences};
 pub use finalize::{finalize, is_finalize_step};
