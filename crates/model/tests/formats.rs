@@ -1,0 +1,55 @@
+//! Every format that ever landed is read; a later one is refused by name.
+
+use rehome_model::format::{self, FormatError};
+use rehome_model::plan::{Plan, Purpose};
+use rehome_model::record::{Phase, RunHeader};
+
+/// A header as version 1 wrote it.
+const HEADER_1: &str = r#"{
+  "format": {"name": "rehome.run", "version": 1}, "run": "refdb-0a1b2c3d", "migration": "refdb", "plan_hash": "00",
+  "generation": 1, "phase": "completed", "started_at_ms": 1, "cutover_at_ms": 2, "opened_at_ms": 3
+}"#;
+/// A header as version 2 writes it after a finalize.
+const HEADER_2: &str = r#"{
+  "format": {"name": "rehome.run", "version": 2}, "run": "refdb-0a1b2c3d", "migration": "refdb", "plan_hash": "00",
+  "generation": 1, "phase": "finalized", "started_at_ms": 1, "cutover_at_ms": 2, "opened_at_ms": 3,
+  "finalize": {"at_ms": 4, "keep_until_ms": 5, "release_legacy": false}
+}"#;
+/// A plan as version 1 wrote it, with one step.
+const PLAN_1: &str = r#"{
+  "format": {"name": "rehome.plan", "version": 1}, "migration": "refdb", "profile": "reference", "settings": {},
+  "purpose": "apply", "strategy": "snapshot", "cutover": "stop", "account": "1", "region": "us-east-1",
+  "namespace": "refdb", "members": [], "groups": [], "facts": [], "findings": [],
+  "steps": [{
+    "id": "protect-instance:refdb-0", "title": "t", "why": "w", "member": "refdb-0", "group": null, "after": [],
+    "action": {"kind": "protect-instance", "instance": "i-1", "delete_on_termination": {"/dev/xvdf": true},
+      "auto_scaling_group": null},
+    "undo": {"nothing": "n"}, "deadline_s": 600
+  }],
+  "estimate": {"total_s": [1, 2], "downtime_s": [1, 2], "monthly_cost_cents": 3, "assumptions": []}
+}"#;
+
+#[test]
+fn a_header_of_the_first_format_is_read_and_says_nothing_of_a_finalize() {
+    let header: RunHeader = serde_json::from_str(HEADER_1).expect("read");
+    assert_eq!(header.format.check(format::RUN), Ok(()));
+    assert_eq!((header.phase, header.finalize), (Phase::Completed, None));
+}
+
+#[test]
+fn a_finalized_header_is_read_here_and_refused_by_a_reader_of_the_first_format() {
+    let header: RunHeader = serde_json::from_str(HEADER_2).expect("read");
+    assert_eq!(header.phase, Phase::Finalized);
+    assert!(header.phase.is_final());
+    let refused = header.format.check(("rehome.run", 1));
+    assert_eq!(refused, Err(FormatError::Newer { name: "rehome.run", found: 2, newest: 1 }));
+}
+
+#[test]
+fn a_plan_of_the_first_format_is_read_and_keeps_its_hash() {
+    let plan: Plan = serde_json::from_str(PLAN_1).expect("read");
+    assert_eq!(plan.format.check(format::PLAN), Ok(()));
+    assert_eq!((plan.purpose, plan.steps.len()), (Purpose::Apply, 1));
+    let again: Plan = serde_json::from_slice(&serde_json::to_vec(&plan).expect("written")).expect("read");
+    assert_eq!(again.hash(), plan.hash(), "a run of it goes on under this build");
+}
