@@ -42,6 +42,19 @@ pub enum Command {
     Verify(FromMigration),
     /// Bring the legacy cluster back to serving on its original volumes.
     Rollback(Rollback),
+    /// Say that the old side is no longer needed: the end of the way back. Deletes nothing legacy.
+    ///
+    /// Looks once more whether every pod runs on its own volumes and every member is up and open; if not, nothing is
+    /// changed. Then the final snapshots are tagged with the time until which they are kept, and the base snapshots and
+    /// the gate go. Rollback and apply are refused from then on. The legacy instances stay stopped and protected unless
+    /// --release-legacy is given, which can be done later too.
+    Finalize(crate::commands::finalize::Args),
+    /// List what a migration's runs made, in use or orphaned and why; delete the orphans if told to.
+    ///
+    /// Works without a run record, and without the cluster (--cluster-gone). Finds volumes and snapshots by tag, and
+    /// claims, PersistentVolumes, ConfigMaps and the Lease by label. What rehome did not make stays, as does whatever
+    /// cannot be told.
+    Gc(crate::commands::gc::Args),
     /// Print the exact Kubernetes objects a migration creates, as YAML.
     Render(FromMigration),
     /// Print the role that the caller needs in the cluster, as YAML.

@@ -43,6 +43,25 @@ pub async fn ports(migration: &Migration) -> Result<Ports> {
     Ok(Ports { cloud, hosts, pods, kube })
 }
 
+/// The cloud alone.
+#[cfg(feature = "aws")]
+pub async fn cloud(region: &str) -> Result<std::sync::Arc<dyn rehome_ports::Cloud>> {
+    let options = rehome_aws::Options { region: Some(region.to_owned()), ..rehome_aws::Options::default() };
+    let (cloud, _) = rehome_aws::connect(options).await.map_err(|error| {
+        let hint = "configure credentials as for the AWS CLI (`aws sts get-caller-identity` should answer). Nothing was changed";
+        problem(Exit::Unreachable, error.to_string(), hint)
+    })?;
+    Ok(std::sync::Arc::new(cloud))
+}
+
+/// The cloud alone.
+#[cfg(not(feature = "aws"))]
+#[expect(clippy::unused_async, reason = "the same signature as with the SDK")]
+pub async fn cloud(_region: &str) -> Result<std::sync::Arc<dyn rehome_ports::Cloud>> {
+    let hint = "build rehome with its default features; `rehome demo` works without";
+    Err(problem(Exit::Usage, "this build has no access to AWS", hint))
+}
+
 /// All ports of a migration.
 #[cfg(not(feature = "aws"))]
 #[expect(clippy::unused_async, reason = "the same signature as with the SDK")]

@@ -38,10 +38,8 @@ pub fn parse(text: &str) -> Result<Migration, String> {
     serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
-/// What the schema cannot say, all at once.
-fn check(migration: &Migration) -> Result<(), Vec<String>> {
-    let mut wrong = Vec::new();
-    let name = &migration.metadata.name;
+/// Whether this can be a migration's name.
+pub fn check_name(name: &str) -> Result<(), String> {
     let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty()
         || name.len() > NAME_MAX_CHARS
@@ -49,8 +47,15 @@ fn check(migration: &Migration) -> Result<(), Vec<String>> {
         || name.starts_with('-')
         || name.ends_with('-')
     {
-        wrong.push(format!("metadata.name {name:?} is not a DNS label of at most {NAME_MAX_CHARS} characters"));
+        return Err(format!("name {name:?} is not a DNS label of at most {NAME_MAX_CHARS} characters"));
     }
+    Ok(())
+}
+
+/// What the schema cannot say, all at once.
+fn check(migration: &Migration) -> Result<(), Vec<String>> {
+    let mut wrong = Vec::new();
+    wrong.extend(check_name(&migration.metadata.name).err().map(|error| format!("metadata.{error}")));
     let profile = &migration.spec.application.profile;
     if rehome_profiles::find(profile).is_none() {
         let known = rehome_profiles::names().join(", ");

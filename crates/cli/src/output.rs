@@ -69,10 +69,13 @@ pub fn findings(findings: &[Finding]) -> String {
 }
 
 /// The sign of a step: what it does to the world.
-fn sign(step: &Step) -> &'static str {
+pub fn sign(step: &Step) -> &'static str {
     match &step.action {
         action if action.is_gate() => "?",
-        Action::DeleteSnapshots { .. } | Action::DeleteVolumes { .. } | Action::RemoveGate { .. } => "-",
+        Action::DeleteSnapshots { .. }
+        | Action::DeleteVolumes { .. }
+        | Action::RemoveGate { .. }
+        | Action::RetireGate { .. } => "-",
         Action::ParkClaim { .. }
         | Action::SnapshotInstance { .. }
         | Action::CreateVolume { .. }
@@ -172,6 +175,8 @@ pub fn phase_name(phase: Phase) -> &'static str {
         Phase::Undoing => "undoing",
         Phase::RolledBack => "rolled back: the legacy side serves",
         Phase::Stuck => "stuck: a person must look",
+        Phase::Finalizing => "finalizing: there is no way back any more",
+        Phase::Finalized => "finalized: the new side is the only one",
     }
 }
 
@@ -203,7 +208,11 @@ fn next(phase: Phase, migration: &str) -> String {
     match phase {
         Phase::Preparing | Phase::Cutover => format!("rehome apply -f <file of {migration}>"),
         Phase::Undoing | Phase::Stuck => format!("rehome rollback -f <file of {migration}> --discard-writes"),
-        Phase::Completed => format!("rehome verify -f <file of {migration}>"),
+        Phase::Completed => format!(
+            "rehome verify -f <file of {migration}>; rehome finalize -f <same>, when the old side is no longer needed"
+        ),
+        Phase::Finalizing => format!("rehome finalize -f <file of {migration}>"),
+        Phase::Finalized => format!("rehome gc -f <file of {migration}>, when the final snapshots' time is over"),
         Phase::RolledBack => format!("rehome plan -f <file of {migration}>, when what failed is mended"),
     }
 }

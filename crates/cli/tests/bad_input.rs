@@ -193,3 +193,26 @@ fn the_schema_in_the_repository_is_the_programs_own() {
     let schema = rehome(&["schema"]).stdout;
     assert_eq!(kept, schema, "write it anew: cargo run -p rehome -- schema > docs/migration.schema.json");
 }
+
+#[test]
+fn gc_and_finalize_say_what_they_need_before_they_reach_anything() {
+    for (arguments, says) in [
+        (vec!["gc"], "<NAME>"),
+        (vec!["gc", "cassandra", "--region", "us-east-1"], "--namespace"),
+        (vec!["gc", "cassandra", "-n", "c"], "--region"),
+        (vec!["gc", "-f", "x.yaml", "--cluster-gone", "--parked-claims"], "--parked-claims"),
+        (vec!["gc", "cassandra", "-f", "x.yaml"], "--file"),
+        (vec!["gc", "Not_A_Name", "-n", "c", "--region", "us-east-1"], "is not a DNS label"),
+        (vec!["finalize"], "--file"),
+        (vec!["finalize", "-f", "x.yaml", "--keep-days=-1"], "--keep-days"),
+        (vec!["finalize", "-f", "/nowhere/x.yaml"], "cannot be read"),
+    ] {
+        let ended = rehome(&arguments);
+        assert_eq!(ended.code, USAGE, "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "nothing is data here");
+    }
+    let (_folder, path) = file(&good());
+    let ended = rehome(&["gc", "-f", path.to_str().unwrap()]);
+    assert_eq!(ended.code, UNREACHABLE, "{}", ended.stderr);
+}

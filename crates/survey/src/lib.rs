@@ -10,5 +10,5 @@ mod survey;
 
 pub use cluster::cluster;
 pub use error::SurveyError;
-pub use permissions::{PERMISSIONS, Permission};
+pub use permissions::{GC_PERMISSIONS, PERMISSIONS, Permission};
 pub use survey::{Ports, survey};

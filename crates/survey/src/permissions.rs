@@ -50,3 +50,13 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("create", "coordination.k8s.io", "leases", "", true),
     allow("update", "coordination.k8s.io", "leases", "", true),
 ];
+
+/// What `gc` does beyond that. Not asked for by `check`: an apply does not need it.
+pub const GC_PERMISSIONS: &[Permission] = &[
+    allow("list", "", "persistentvolumeclaims", "", true),
+    allow("list", "", "configmaps", "", true),
+    allow("list", "", "pods", "", true),
+    allow("list", "apps", "statefulsets", "", true),
+    allow("list", "coordination.k8s.io", "leases", "", true),
+    allow("delete", "coordination.k8s.io", "leases", "", true),
+];

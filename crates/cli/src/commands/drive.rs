@@ -8,7 +8,7 @@ use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
 use rehome_model::event::Event;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
-use rehome_model::record::Phase;
+use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
@@ -27,7 +27,7 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     if args.output == Format::Text {
         anstream::eprint!("{}", output::plan(&plan));
     }
-    confirm(args.yes, &migration, "carry out this plan")?;
+    confirm(args.yes, &migration.metadata.name, "carry out this plan")?;
     drive(&ports, &migration, profile, Command::Apply(Box::new(plan)), args.output).await
 }
 
@@ -43,6 +43,9 @@ async fn plan_to_apply(
         rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await.map_err(|error| {
             problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
         })?;
+    if let Some((record, _)) = &recorded {
+        refuse_finalized(record)?;
+    }
     let (plan, begun, recorded) = match (recorded, given) {
         (Some((record, plan)), given) if record.header.phase != Phase::RolledBack => {
             if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
@@ -82,21 +85,33 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let namespace = &migration.spec.target.namespace;
-    if let Some((record, plan)) = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?
+    let recorded = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
+    if let Some((record, _)) = &recorded {
+        refuse_finalized(record)?;
+    }
+    if let Some((record, plan)) = recorded
         && args.output == Format::Text
     {
         anstream::eprint!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
     }
-    confirm(args.yes, &migration, "roll back and give up all writes made since the opening")?;
+    confirm(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
 }
 
+/// After a finalize neither plan nor question is of any use. The engine refuses it too.
+fn refuse_finalized(record: &RunRecord) -> Result<()> {
+    if !matches!(record.header.phase, Phase::Finalizing | Phase::Finalized) {
+        return Ok(());
+    }
+    let refused = EngineError::Finalized { run: record.header.run.clone() };
+    Err(problem(Exit::Usage, refused.to_string(), "see `rehome status`. Nothing was changed"))
+}
+
 /// Asks for the migration's name.
-fn confirm(yes: bool, migration: &Migration, what: &str) -> Result<()> {
+pub fn confirm(yes: bool, name: &str, what: &str) -> Result<()> {
     if yes {
         return Ok(());
     }
-    let name = &migration.metadata.name;
     anstream::eprint!("Type the migration's name ({name}) to {what}: ");
     std::io::stderr().flush()?;
     let mut line = String::new();
@@ -114,6 +129,17 @@ async fn drive(
     command: Command,
     format: Format,
 ) -> Result<Exit> {
+    report(driven(ports, migration, profile, command, format).await?)
+}
+
+/// Drives a command, and shows its events.
+pub async fn driven(
+    ports: &Ports,
+    migration: &Migration,
+    profile: &'static dyn Profile,
+    command: Command,
+    format: Format,
+) -> Result<Result<Outcome, EngineError>> {
     let (events, received) = mpsc::unbounded_channel();
     let (stopper, stop) = watch::channel(false);
     let driver =
@@ -121,7 +147,7 @@ async fn drive(
     let printer = tokio::spawn(print(received, format));
     let interrupt = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            anstream::eprintln!("stopping after what is under way; `rehome apply` goes on later");
+            anstream::eprintln!("stopping after what is under way; the same command goes on later");
             // The driver may have ended already.
             let _ = stopper.send(true);
             std::future::pending::<()>().await;
@@ -131,11 +157,11 @@ async fn drive(
     drop(driver);
     interrupt.abort();
     printer.await?;
-    report(outcome)
+    Ok(outcome)
 }
 
 /// Who drives: unlike every other process that may drive at the same time, on this machine or another.
-fn holder() -> String {
+pub fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".to_owned());
     format!("{}/{}/{}", host.trim(), std::process::id(), look::now_ms())
 }
@@ -155,7 +181,8 @@ async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
     }
 }
 
-fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
+/// A run that was taken up and let go at an end; an error with its exit code otherwise.
+pub fn taken_up(outcome: Result<Outcome, EngineError>) -> Result<Outcome> {
     let outcome = outcome.map_err(|error| {
         let exit = match &error {
             EngineError::Store(_) | EngineError::Lease(_) | EngineError::Driver(_) => Exit::Unreachable,
@@ -163,7 +190,6 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
         };
         problem(exit, error.to_string(), "see `rehome status`; nothing was changed by this command")
     })?;
-    let why = outcome.failure.clone().unwrap_or_default();
     if outcome.interrupted {
         return Err(problem(
             Exit::Interrupted,
@@ -171,9 +197,18 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             "run the same command again to go on",
         ));
     }
+    Ok(outcome)
+}
+
+fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
+    let outcome = taken_up(outcome)?;
+    let why = outcome.failure.clone().unwrap_or_default();
     match outcome.phase {
         Phase::Completed => {
-            anstream::eprintln!("Completed. The legacy side is stopped and kept; `rehome rollback` can go back to it.");
+            anstream::eprintln!(
+                "Completed. The legacy side is stopped and kept: `rehome rollback` can go back to it until `rehome \
+                 finalize` says that it is no longer needed."
+            );
             Ok(Exit::Ok)
         }
         Phase::RolledBack

@@ -4,6 +4,8 @@ mod demo;
 mod drive;
 #[cfg(feature = "emulate")]
 mod emulate;
+pub mod finalize;
+pub mod gc;
 mod look;
 mod simple;
 mod verify;
@@ -43,6 +45,8 @@ async fn real(command: Command) -> Result<Exit> {
         Command::Status(target) => look::status(&target).await,
         Command::Apply(apply) => drive::apply(&apply).await,
         Command::Rollback(rollback) => drive::rollback(&rollback).await,
+        Command::Finalize(args) => finalize::finalize(&args).await,
+        Command::Gc(args) => gc::gc(&args).await,
         #[cfg(feature = "emulate")]
         Command::Emulate(crate::args::Emulate::Ec2(options)) => emulate::ec2(&options).await,
         // All others were carried out without a runtime of their own.

@@ -84,7 +84,8 @@ pub fn rbac(namespace: &str) -> Result<Exit> {
             anstream::println!("  namespace: {namespace}");
         }
         anstream::println!("rules:");
-        for permission in rehome_survey::PERMISSIONS.iter().filter(|found| found.namespaced == namespaced) {
+        let all = rehome_survey::PERMISSIONS.iter().chain(rehome_survey::GC_PERMISSIONS);
+        for permission in all.filter(|found| found.namespaced == namespaced) {
             let resource = match permission.subresource {
                 "" => permission.resource.to_owned(),
                 sub => format!("{}/{sub}", permission.resource),

@@ -1,0 +1,113 @@
+//! `rehome finalize`: the old side is no longer needed.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rehome_engine::{Command, EngineError, Outcome};
+use rehome_model::plan::Plan;
+use rehome_model::record::{FinalizeChoice, Phase};
+
+use super::{drive, look};
+use crate::args::Format;
+use crate::exit::{Exit, problem};
+use crate::{connect, input, output};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// Options of `finalize`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The migration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Days for which the final snapshots, the legacy data as it was captured, are kept. `gc` deletes them after that,
+    /// when you run it.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3650))]
+    pub keep_days: u64,
+    /// Put the legacy instances' termination protection and DeleteOnTermination back as they were, so that you can
+    /// terminate them: with DeleteOnTermination on, their volumes go with them. They stay stopped, their service masked
+    /// and their Auto Scaling group's hands off them: started, they could meet the new cluster.
+    #[arg(long)]
+    pub release_legacy: bool,
+    /// Print the plan and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask for the migration's name.
+    #[arg(long)]
+    pub yes: bool,
+    /// Form of the output: with json, one event a line; with --dry-run, the plan as one document.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Carries it out.
+pub async fn finalize(args: &Args) -> Result<Exit> {
+    let migration = input::migration(&args.file)?;
+    let profile = input::profile(&migration.spec.application.profile)?;
+    let name = &migration.metadata.name;
+    let namespace = &migration.spec.target.namespace;
+    let at_ms = look::now_ms();
+    let choice =
+        FinalizeChoice { at_ms, keep_until_ms: at_ms + args.keep_days * DAY_MS, release_legacy: args.release_legacy };
+    let ports = connect::ports(&migration).await?;
+    let found = rehome_engine::status(ports.kube.clone(), namespace, name).await.map_err(|error| {
+        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
+    })?;
+    let Some((record, plan)) = found else {
+        let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
+        return Err(problem(
+            Exit::Usage,
+            none.to_string(),
+            "only a completed run can be finalized. Nothing was changed",
+        ));
+    };
+    let shown = rehome_engine::finalize_plan(&plan, &record, &choice)
+        .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
+    match args.output {
+        Format::Text => anstream::eprint!("{}", text(&shown)),
+        Format::Json if args.dry_run => anstream::print!("{}", output::json("rehome.plan", &shown)?),
+        Format::Json => {}
+    }
+    if args.dry_run {
+        return Ok(Exit::Ok);
+    }
+    drive::confirm(args.yes, name, "end the way back for good")?;
+    let outcome = drive::driven(&ports, &migration, profile, Command::Finalize(choice), args.output).await?;
+    report(outcome)
+}
+
+/// The plan, to be reviewed line by line.
+fn text(plan: &Plan) -> String {
+    let mut text = format!("Finalize migration {}: after this nothing can be rolled back.\n\n", plan.migration);
+    for step in &plan.steps {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} {}\n      {}", output::sign(step), step.title, step.why);
+    }
+    text.push_str("\nNothing legacy is deleted: instances and volumes stay until you terminate them.\n");
+    text
+}
+
+fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
+    let outcome = drive::taken_up(outcome)?;
+    let why = outcome.failure.clone().unwrap_or_default();
+    match outcome.phase {
+        Phase::Finalized => {
+            anstream::eprintln!(
+                "Finalized. The new side is the only one; `rehome gc` lists what is left, and deletes the final \
+                 snapshots when their time is over."
+            );
+            Ok(Exit::Ok)
+        }
+        Phase::Completed => Err(problem(
+            Exit::Failed,
+            format!("the new side is not whole, so the way back is kept: {why}"),
+            "see `rehome verify`, mend it and finalize again. Nothing was deleted",
+        )),
+        phase => Err(problem(
+            Exit::Failed,
+            format!("the finalize stopped while {phase:?}: {why}"),
+            "what was done stays done, and there is no way back any more; mend the cause and finalize again",
+        )),
+    }
+}

@@ -1,0 +1,179 @@
+//! `rehome gc`: what runs left behind.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope};
+use rehome_model::collection::{Collection, Verdict};
+use serde::Serialize;
+
+use super::{drive, look};
+use crate::args::Format;
+use crate::exit::{Exit, problem};
+use crate::{connect, input, output};
+
+/// Options of `gc`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The migration's name, if its file is lost. Without the file and without a run record, nothing in the cloud can
+    /// be told from what another cluster's migration of the same name made, and stays.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub name: Option<String>,
+    /// The migration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The target namespace, where there is no file.
+    #[arg(short, long, required_unless_present_any = ["file", "cluster_gone"], conflicts_with = "file")]
+    pub namespace: Option<String>,
+    /// AWS region, where there is no file.
+    #[arg(long, required_unless_present = "file", conflicts_with = "file")]
+    pub region: Option<String>,
+    /// kubeconfig context, where there is no file; the current one if not given.
+    #[arg(long, conflicts_with = "file")]
+    pub context: Option<String>,
+    /// Delete what the list calls orphaned, each thing after a look of its own. Without this nothing is deleted.
+    #[arg(long)]
+    pub delete: bool,
+    /// Let parked claims go too. They keep a set that somebody scales up from starting on empty volumes: give this only
+    /// when the set is gone, or may start empty.
+    #[arg(long)]
+    pub parked_claims: bool,
+    /// The target cluster is deleted for good: look at the cloud only. What a slot had adopted cannot be told from an
+    /// orphan then; the output says what you must be sure of.
+    #[arg(long, conflicts_with = "parked_claims")]
+    pub cluster_gone: bool,
+    /// Do not ask for the migration's name.
+    #[arg(long)]
+    pub yes: bool,
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What a program reads: the list, and what became of it.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    list: &'a Collection,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    removed: Option<&'a [Removal]>,
+}
+
+/// Carries it out.
+pub async fn gc(args: &Args) -> Result<Exit> {
+    let (scope, region, context) = scope(args)?;
+    let name = scope.migration.clone();
+    let kube = if args.cluster_gone { None } else { Some(connect::kube(context.as_deref()).await?) };
+    let collector = Collector {
+        cloud: connect::cloud(&region).await?,
+        kube,
+        clock: Clock::starting_at(look::now_ms()),
+        holder: drive::holder(),
+        scope,
+    };
+    let list = collector.look().await.map_err(|error| failed(&error, "Nothing was deleted"))?;
+    let orphaned = list.orphaned().count();
+    if args.output == Format::Text {
+        anstream::print!("{}", text(&list));
+        if args.cluster_gone && orphaned > 0 {
+            anstream::print!("{}", to_be_sure_of(&name, &region));
+        }
+    }
+    if !args.delete || orphaned == 0 {
+        match args.output {
+            Format::Text if orphaned > 0 => {
+                anstream::println!("Nothing was deleted; --delete deletes what is orphaned.");
+            }
+            Format::Text => {}
+            Format::Json => print_json(&list, None)?,
+        }
+        return Ok(Exit::Ok);
+    }
+    drive::confirm(args.yes, &name, &format!("delete the {orphaned} orphaned things"))?;
+    let removed = collector.delete(&list).await.map_err(|error| {
+        failed(&error, "what was deleted until then was orphaned; run the same command again to go on")
+    })?;
+    match args.output {
+        Format::Text => anstream::print!("{}", ending(&removed)),
+        Format::Json => print_json(&list, Some(&removed))?,
+    }
+    let all = removed.iter().all(|removal| removal.outcome == GcOutcome::Deleted);
+    Ok(if all { Exit::Ok } else { Exit::Failed })
+}
+
+/// What is looked for, in which region and context.
+fn scope(args: &Args) -> Result<(Scope, String, Option<String>)> {
+    let parked_claims = args.parked_claims;
+    if let Some(file) = &args.file {
+        let migration = input::migration(file)?;
+        let (source, target) = (migration.spec.source, migration.spec.target);
+        let scope = Scope {
+            migration: migration.metadata.name,
+            namespace: target.namespace,
+            members: Some(source.members),
+            parked_claims,
+        };
+        return Ok((scope, source.region, target.context));
+    }
+    let migration = args.name.clone().unwrap_or_default();
+    input::check_name(&migration).map_err(|wrong| problem(Exit::Usage, wrong, "Nothing was changed"))?;
+    let namespace = args.namespace.clone().unwrap_or_default();
+    let scope = Scope { migration, namespace, members: None, parked_claims };
+    Ok((scope, args.region.clone().unwrap_or_default(), args.context.clone()))
+}
+
+fn failed(error: &GcError, then: &str) -> anyhow::Error {
+    let (exit, hint) = match error {
+        GcError::Lease(_) => (Exit::Usage, "wait until it has ended, or end it; see `rehome status`"),
+        GcError::Lost(_) => (Exit::Interrupted, "another driver came in between; see `rehome status`"),
+        GcError::Cloud(_) => (Exit::Unreachable, "see that the AWS CLI may do the same"),
+        GcError::Kube(_) | GcError::Store(_) => {
+            (Exit::Unreachable, "see that kubectl may do the same; --cluster-gone if the cluster is deleted for good")
+        }
+    };
+    problem(exit, error.to_string(), &format!("{hint}. {then}"))
+}
+
+fn print_json(list: &Collection, removed: Option<&[Removal]>) -> Result<()> {
+    anstream::print!("{}", output::json("rehome.gc", Document { list, removed })?);
+    Ok(())
+}
+
+/// The list, what may go first.
+fn text(list: &Collection) -> String {
+    let place = list.namespace.as_ref().map_or("the cloud only".to_owned(), |name| format!("namespace {name}"));
+    let mut text = format!("Migration {} ({place}): {} things carry its name.\n\n", list.migration, list.found.len());
+    let mut counts = Vec::new();
+    for (verdict, word) in [(Verdict::Orphaned, "orphaned"), (Verdict::Kept, "kept"), (Verdict::InUse, "in use")] {
+        let found: Vec<_> = list.found.iter().filter(|found| found.verdict == verdict).collect();
+        counts.push(format!("{} {word}", found.len()));
+        for one in found {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {word:<8}  {:<44} {}", one.thing, one.why);
+        }
+    }
+    let _ = writeln!(text, "\n{}.", counts.join(", "));
+    text
+}
+
+fn to_be_sure_of(name: &str, region: &str) -> String {
+    format!(
+        "\nThe cluster is said to be gone, so what a slot had adopted looks like an orphan here. Delete only if all of \
+         this is so:\n  - the target cluster is deleted for good, and no other cluster uses a volume of this list;\n  - \
+         no other cluster has a migration named {name} in this account and {region}, unless the list comes from -f;\n  \
+         - nobody needs the data of these volumes: they hold all that was written since the opening.\n\n"
+    )
+}
+
+fn ending(removed: &[Removal]) -> String {
+    let mut text = String::new();
+    for removal in removed {
+        if let GcOutcome::Left(why) = &removal.outcome {
+            let _ = writeln!(text, "  left      {:<44} {why}", removal.thing);
+        }
+    }
+    let deleted = removed.iter().filter(|removal| removal.outcome == GcOutcome::Deleted).count();
+    let _ = writeln!(text, "{deleted} deleted, {} left in place.", removed.len() - deleted);
+    text
+}
