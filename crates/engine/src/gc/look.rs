@@ -59,7 +59,8 @@ async fn record(kube: Kube, namespace: &str, migration: &str) -> Result<RecordSe
         Err(error @ (StoreError::Damaged { .. } | StoreError::Stranger { .. } | StoreError::Format(_))) => {
             Ok(RecordSeen::Unreadable(error.to_string()))
         }
-        Err(error @ StoreError::Kube(_)) => Err(error.into()),
+        // The second is of writing only; here it could be no more than a failed look.
+        Err(error @ (StoreError::Kube(_) | StoreError::NotOurs(_))) => Err(error.into()),
     }
 }
 
