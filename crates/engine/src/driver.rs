@@ -300,16 +300,16 @@ impl Driver {
     }
 
     fn begin(&self, migration: &str, plan: &Plan, generation: u32) -> Begun {
-        let plan_hash = plan.hash();
+        let (plan_hash, started_at_ms) = (plan.hash(), self.clock.now_ms());
         let header = RunHeader {
             format: Format::current(format::RUN),
-            run: names::run(migration, &plan_hash, generation),
+            run: names::run(migration, &plan_hash, generation, started_at_ms),
             migration: migration.to_owned(),
             plan_hash,
             generation,
             phase: Phase::Preparing,
             reason: None,
-            started_at_ms: self.clock.now_ms(),
+            started_at_ms,
             cutover_at_ms: None,
             opened_at_ms: None,
             finalize: None,

@@ -50,9 +50,11 @@ pub fn plan_record(migration: &str) -> String {
     format!("rehome-plan-{migration}")
 }
 
-/// The n-th run of a plan. Two machines that start the same run give it the same name, and then the Lease decides.
-pub fn run(migration: &str, plan_hash: &str, generation: u32) -> RunId {
-    let digest = blake3::hash(format!("{migration}/{plan_hash}/{generation}").as_bytes()).to_hex();
+/// The n-th run of a plan. When it began is part of it: if the record of a run is lost and its plan is applied again, that
+/// is another run. Under the same name it would adopt the first one's final snapshots, though production has written since
+/// (invariant I2).
+pub fn run(migration: &str, plan_hash: &str, generation: u32, started_at_ms: u64) -> RunId {
+    let digest = blake3::hash(format!("{migration}/{plan_hash}/{generation}/{started_at_ms}").as_bytes()).to_hex();
     RunId(format!("{migration}-{}", &digest[..8]))
 }
 

@@ -163,8 +163,8 @@ async fn killed_at_any_call_and_its_record_lost_all_that_is_orphaned_goes_and_no
 
 #[tokio::test(start_paused = true)]
 async fn while_a_killed_run_can_go_on_nothing_of_it_is_orphaned() {
-    // Before the second call nothing is recorded, and only the lease is there.
-    for n in (2..=92).step_by(15) {
+    // Before the third call there is no header: lease and plan alone are nothing that could go on.
+    for n in (3..=93).step_by(15) {
         let Some(stage) = killed_at(n, Kill::Before).await else { panic!("not killed at call {n}") };
         let collector = by_file(&stage);
         let shown = collector.look().await.expect("looked");
@@ -184,7 +184,7 @@ async fn while_a_killed_run_can_go_on_nothing_of_it_is_orphaned() {
 #[tokio::test(start_paused = true)]
 async fn a_gc_killed_at_any_call_goes_on() {
     /// All snapshots are taken by then, and both volumes made.
-    const KILLED: u64 = 80;
+    const KILLED: u64 = 75;
     let prepare = async || {
         let stage = killed_at(KILLED, Kill::Before).await.expect("killed");
         forget_record(&stage).await;
@@ -271,4 +271,18 @@ async fn with_the_cluster_gone_what_is_attached_stays_and_the_rest_is_found() {
     let after = world_of(&stage).await;
     assert!(after.ours.iter().all(|id| !id.starts_with("vol-") && !id.starts_with("snap-")), "{after:?}");
     assert_eq!(after.not_ours, before.not_ours);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_plan_after_its_record_was_lost_is_another_run_and_captures_anew() {
+    let stage = Stage::new(Scene::new(2, 7));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let first = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.unwrap().unwrap().0.header.run;
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    forget_record(&stage).await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let second = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.unwrap().unwrap().0.header.run;
+    assert_ne!(first, second, "its snapshots would be taken for this run's own");
+    assert_eq!(checks::violations(&stage.world), NOTHING);
 }
