@@ -130,7 +130,7 @@ fn locked<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
     act()
 }
 
-/// Brings the lab up; takes away what was made if that fails.
+/// Brings the lab up. One that does not come up stays, for a look.
 fn up(options: &Up) -> Result<()> {
     if Path::new(STATE).exists() {
         bail!("a lab is up or half up ({STATE}): `cargo xtask lab down` first");
@@ -267,17 +267,23 @@ fn bench(options: &Up) -> Result<()> {
 
 /// The story, on a lab of its own or on the one that is up.
 fn test(options: &Up, keep: bool, trouble: bool) -> Result<bool> {
-    if !(keep && Path::new(STATE).exists()) {
-        up(options)?;
+    let is_up = Path::new(STATE).exists();
+    if is_up && !keep {
+        bail!("a lab is up ({STATE}): `cargo xtask lab down` first, or --keep to use it");
+    }
+    if !is_up && let Err(error) = up(options) {
+        if !keep {
+            tell_the_dead();
+            down::down()?;
+        }
+        return Err(error);
     }
     let so = story::Story::of(options.rows, trouble).tell();
     if keep {
         return Ok(so);
     }
     if !so {
-        for name in process::names().into_iter().filter(|name| process::pid(name).is_none()) {
-            println!("{name} has ended: {}", command::tail(&process::log(&name), 20));
-        }
+        tell_the_dead();
     }
     down::down()?;
     let left = down::traces()?;
@@ -285,6 +291,13 @@ fn test(options: &Up, keep: bool, trouble: bool) -> Result<bool> {
         println!("NOT SO  lab down leaves {trace}");
     }
     Ok(so && left.is_empty())
+}
+
+/// The last words of parts that ended by themselves.
+fn tell_the_dead() {
+    for name in process::names().into_iter().filter(|name| process::pid(name).is_none()) {
+        println!("{name} has ended: {}", command::tail(&process::log(&name), 20));
+    }
 }
 
 fn status() -> bool {
