@@ -168,13 +168,14 @@ def check_slot(ec2, name, noted, snapshots, pod):
     used = [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
     check(used == [f"data-{name}"], f"{name}: its pod uses its claim")
     check(not mounted(noted["volume"]), f"{name}: {noted['volume']} is mounted nowhere")
-    pool = options_pool()
+    pool = account_files()
     same = content(pool / f"volumes/{noted['volume']}.img") == content(pool / f"snapshots/{disk['SnapshotId']}.img")
     check(same, f"{name}: {noted['volume']} is as it was captured in {disk['SnapshotId']}")
     return handle
 
 
-def options_pool():
+def account_files():
+    """Where the emulator keeps volumes and snapshots as files."""
     return Path(os.environ["LAB_ACCOUNT"])
 
 
@@ -202,10 +203,10 @@ def adopted(options):
     check(made == handles and len(handles) == len(noted), "no volume was made but those three")
     states = {one["InstanceId"]: one["State"]["Name"] for one in legacy_instances(ec2)}
     check(set(states.values()) == {"stopped"}, "every legacy instance is stopped")
-    configured = kubectl("get", "statefulsets,pods,configmaps,services", "-n", NAMESPACE, "-o", "json")
-    specs = [one.get("spec", one.get("data")) for one in json.loads(configured)["items"]
-             if one["metadata"]["name"] != f"rehome-{MIGRATION}" and "rehome.dev/record" not in json.dumps(one["metadata"])
-             and not one["metadata"]["name"].startswith("rehome-")]
+    configured = json.loads(kubectl("get", "statefulsets,pods,configmaps,services", "-n", NAMESPACE, "-o", "json"))["items"]
+    # The run's own record tells where the members came from; pods do not read it.
+    theirs = [one for one in configured if not one["metadata"]["name"].startswith(("rehome-run-", "rehome-plan-"))]
+    specs = [one.get("spec", one.get("data")) for one in theirs]
     check(LEGACY_NETWORK not in json.dumps(specs), "no legacy address in anything the pods are configured with")
     check_members(noted, found)
     if options.restart:
@@ -228,7 +229,8 @@ def check_restart(name, noted):
             except Exception as error:  # it is ready for its peers before it is for clients
                 if time.monotonic() > end:
                     raise error
-        check(time.monotonic() < end, f"{name} comes back within {POD_LIMIT_S} s") if time.monotonic() > end else None
+        if time.monotonic() > end:
+            check(False, f"{name} comes back within {POD_LIMIT_S} s")
         time.sleep(1)
     addresses = old["status"]["podIP"], new["status"]["podIP"]
     check(addresses[0] != addresses[1], f"{name} was deleted and is back: {addresses[0]} -> {addresses[1]}")

@@ -37,6 +37,7 @@ type Span = (u64, u64);
 
 /// Measures on a lab that has just come up, and writes the document.
 pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
+    story::proof(&["before"])?;
     let mut plans = Vec::new();
     for _ in 0..PLANS {
         let started = Instant::now();
@@ -48,6 +49,8 @@ pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
     if seen["exit_code"] != 0 {
         bail!("the move ended with {}: {}", seen["exit_code"], command::tail(&kept("bench.log"), 20));
     }
+    // Figures of a move that went wrong are none.
+    story::proof(&["adopted"])?;
     let spans = spans(&kept("bench.log"))?;
     let addresses = story::pods()?;
     let started = Instant::now();

@@ -204,7 +204,7 @@ fn tutorial(verb: &str, file: Option<&Path>) -> Result<()> {
 }
 
 /// A command of the foreign clients' script.
-fn proof(words: &[&str]) -> Result<()> {
+pub fn proof(words: &[&str]) -> Result<()> {
     let mut command = cloud::script("proof.py")?;
     let path = std::env::var("PATH").unwrap_or_default();
     command
