@@ -10,7 +10,7 @@ use super::seat::Seat;
 use super::stage::{End, Stage, Wish};
 
 /// How often a person tries before the run counts as one that does not converge.
-const TRIES: u32 = 60;
+const TRIES: u32 = 200;
 /// How often a person follows what a stuck run says before they call it stuck for good.
 const STUCK_TRIES: u32 = 4;
 /// How often a person tries to go on after a failure past the opening, before they roll back.
