@@ -19,7 +19,7 @@ pub fn cargo_deny() -> Result<PathBuf> {
             .args(["install", "--quiet", "--locked", "--version", DENY, "--root"])
             .arg(&root)
             .arg("cargo-deny")
-            // Beside the project's own output it would be built again with every change of the lock file.
+            // Its output goes away with the build; only the program is kept.
             .env_remove("CARGO_TARGET_DIR")
             .status()
             .context("cargo install")?;
