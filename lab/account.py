@@ -12,8 +12,6 @@ import boto3
 
 IMAGE = "ami-0123456789abcdef0"
 TYPE = "m5.large"
-# Where a member's data volume is attached.
-DEVICE = "/dev/xvdf"
 # Seconds an instance may take until SSM knows it.
 ONLINE_LIMIT_S = 180
 # SSM's own limits of waiting: for delivery, and for the script.
@@ -26,10 +24,11 @@ def launch(options):
     tags = [{"Key": "Name", "Value": options.name}]
     tags += [dict(zip(("Key", "Value"), tag.split("=", 1))) for tag in options.tag]
     devices = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8, "VolumeType": "gp3"}}]
-    if options.data_gib:
+    for disk in options.disk:
+        device, gib = disk.split("=", 1)
         # On, as the console has it for volumes made with the instance: rehome must switch it off.
-        disk = {"VolumeSize": options.data_gib, "VolumeType": "gp3", "DeleteOnTermination": True}
-        devices.append({"DeviceName": DEVICE, "Ebs": disk})
+        ebs = {"VolumeSize": int(gib), "VolumeType": "gp3", "DeleteOnTermination": True}
+        devices.append({"DeviceName": device, "Ebs": ebs})
     reply = boto3.client("ec2").run_instances(
         ImageId=IMAGE,
         InstanceType=TYPE,
@@ -107,7 +106,7 @@ def main():
     command.add_argument("--name", required=True)
     command.add_argument("--zone", required=True)
     command.add_argument("--address", required=True)
-    command.add_argument("--data-gib", type=int, default=0)
+    command.add_argument("--disk", action="append", default=[], metavar="DEVICE=GIB", help="a volume besides the root's")
     command.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE")
     command.set_defaults(do=launch)
     command = commands.add_parser("online", help=online.__doc__)

@@ -4,6 +4,9 @@
   before       notes who the legacy members are, for the other commands
   adopted      after `rehome apply`
   rolled-back  after `rehome rollback --discard-writes`
+  finalized    after `rehome finalize`
+  orphan       leaves a volume behind, as a run that lost a reply would
+  collected    after `rehome gc --delete`: that volume is gone, and nothing else
 
 Prints a line for each thing it saw, and ends with 1 at the first that is not so."""
 
@@ -21,6 +24,8 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 
 NAMESPACE, SET, MIGRATION = "cassandra", "cassandra", "lab"
+# A member's volumes: where each is attached, and the file system that it has.
+ROLES = {"data": ("/dev/xvdf", "xfs"), "commitlog": ("/dev/xvdg", "ext4")}
 TAG = "rehome.dev/"
 LEGACY_NETWORK = "10.99.1."
 # Seconds a deleted pod may take to come back, and a set scaled up by a stranger is watched.
@@ -74,10 +79,10 @@ def legacy_instances(ec2):
     return sorted(found, key=lambda instance: tags(instance)["Name"])
 
 
-def data_volume(instance):
-    """The one that is not the root."""
-    devices = instance["BlockDeviceMappings"]
-    return [d["Ebs"]["VolumeId"] for d in devices if d["DeviceName"] != instance["RootDeviceName"]][0]
+def volumes_of(instance):
+    """Those of the roles."""
+    attached = {d["DeviceName"]: d["Ebs"]["VolumeId"] for d in instance["BlockDeviceMappings"]}
+    return {role: attached.get(device) for role, (device, _) in ROLES.items()}
 
 
 def before(options):
@@ -88,7 +93,7 @@ def before(options):
         noted[tags(instance)["Name"]] = {
             "instance": instance["InstanceId"],
             "zone": instance["Placement"]["AvailabilityZone"],
-            "volume": data_volume(instance),
+            "volumes": volumes_of(instance),
             "delete_on_termination": devices,
             **member(instance["PrivateIpAddress"]),
         }
@@ -146,32 +151,35 @@ def pods():
     return {pod["metadata"]["name"]: pod for pod in found}
 
 
-def check_slot(ec2, name, noted, snapshots, pod):
-    """Volume -> PersistentVolume -> claim -> pod -> host id, for one member."""
-    claim = objects("pvc", f"data-{name}", "-n", NAMESPACE)
+def check_slot(ec2, member_name, role, noted, snapshots, pod):
+    """Volume -> PersistentVolume -> claim -> pod, for a role of one member."""
+    name, wanted, (_, fs_type) = f"{member_name} {role}", f"{role}-{member_name}", ROLES[role]
+    claim = objects("pvc", wanted, "-n", NAMESPACE)
     check(claim["status"]["phase"] == "Bound", f"{name}: its claim is bound")
     check(not claim["metadata"].get("ownerReferences"), f"{name}: nothing owns its claim")
     volume = objects("pv", claim["spec"]["volumeName"])
     check(volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain", f"{name}: its PersistentVolume is Retain")
+    check(volume["spec"]["csi"]["fsType"] == fs_type, f"{name}: its file system is {fs_type}")
+    legacy = noted["volumes"][role]
     handle = volume["spec"]["csi"]["volumeHandle"]
     disk = ec2.describe_volumes(VolumeIds=[handle])["Volumes"][0]
     check(disk["AvailabilityZone"] == noted["zone"], f"{name}: {handle} is in {noted['zone']}")
     labels = tags(disk)
-    check(labels.get(f"{TAG}member") == name and labels.get(f"{TAG}role") == "data", f"{name}: {handle} carries its tags")
+    check(labels.get(f"{TAG}member") == member_name and labels.get(f"{TAG}role") == role, f"{name}: {handle} carries its tags")
     check(labels.get("ebs.csi.aws.com/cluster") == "true", f"{name}: the CSI driver may attach {handle}")
     source = snapshots[disk["SnapshotId"]]
-    check(source["VolumeId"] == noted["volume"], f"{name}: made from a snapshot of {noted['volume']}")
+    check(source["VolumeId"] == legacy, f"{name}: made from a snapshot of {legacy}")
     node = objects("node", pod["spec"]["nodeName"])
     holder = node["spec"]["providerID"].rsplit("/", 1)[1]
     attached = [one["InstanceId"] for one in disk["Attachments"]]
     check(attached == [holder], f"{name}: {handle} is attached to {holder} and to nobody else")
     used = [v["persistentVolumeClaim"]["claimName"] for v in pod["spec"]["volumes"] if "persistentVolumeClaim" in v]
-    check(used == [f"data-{name}"], f"{name}: its pod uses its claim")
-    check(not mounted(noted["volume"]), f"{name}: {noted['volume']} is mounted nowhere")
+    check(wanted in used and len(used) == len(ROLES), f"{name}: its pod uses its claim")
+    check(not mounted(legacy), f"{name}: {legacy} is mounted nowhere")
     pool = account_files()
-    same = content(pool / f"volumes/{noted['volume']}.img") == content(pool / f"snapshots/{disk['SnapshotId']}.img")
-    check(same, f"{name}: {noted['volume']} is as it was captured in {disk['SnapshotId']}")
-    return handle
+    same = content(pool / f"volumes/{legacy}.img") == content(pool / f"snapshots/{disk['SnapshotId']}.img")
+    check(same, f"{name}: {legacy} is as it was captured in {disk['SnapshotId']}")
+    return handle, source
 
 
 def account_files():
@@ -197,10 +205,16 @@ def adopted(options):
     found = pods()
     check(sorted(found) == sorted(noted), f"pods {', '.join(sorted(found))} are there")
     snapshots = {one["SnapshotId"]: one for one in made_by_rehome(ec2, "snapshots")}
-    check(len(snapshots) == 2 * len(noted), f"{len(snapshots)} snapshots: a base and a final one of each member")
-    handles = {check_slot(ec2, name, noted[name], snapshots, found[name]) for name in sorted(noted)}
+    wanted = len(noted) * len(ROLES)
+    check(len(snapshots) == 2 * wanted, f"{len(snapshots)} snapshots: a base and a final one of each volume")
+    handles = set()
+    for name in sorted(noted):
+        slots = [check_slot(ec2, name, role, noted[name], snapshots, found[name]) for role in ROLES]
+        handles |= {handle for handle, _ in slots}
+        instants = {source["StartTime"] for _, source in slots}
+        check(len(instants) == 1, f"{name}: its volumes were captured at one instant")
     made = {one["VolumeId"] for one in made_by_rehome(ec2, "volumes")}
-    check(made == handles and len(handles) == len(noted), "no volume was made but those three")
+    check(made == handles and len(handles) == wanted, f"no volume was made but those {wanted}")
     states = {one["InstanceId"]: one["State"]["Name"] for one in legacy_instances(ec2)}
     check(set(states.values()) == {"stopped"}, "every legacy instance is stopped")
     configured = json.loads(kubectl("get", "statefulsets,pods,configmaps,services", "-n", NAMESPACE, "-o", "json"))["items"]
@@ -213,10 +227,15 @@ def adopted(options):
         check_restart(options.restart, noted)
 
 
+def claimed(name):
+    """The PersistentVolumes of a member's claims."""
+    return [objects("pvc", f"{role}-{name}", "-n", NAMESPACE)["spec"]["volumeName"] for role in ROLES]
+
+
 def check_restart(name, noted):
-    """A deleted pod comes back on the same volume, at another address."""
+    """A deleted pod comes back on the same volumes, at another address."""
     old = pods()[name]
-    volume = objects("pvc", f"data-{name}", "-n", NAMESPACE)["spec"]["volumeName"]
+    volumes = claimed(name)
     kubectl("delete", "pod", name, "-n", NAMESPACE, "--wait=true")
     end = time.monotonic() + POD_LIMIT_S
     while True:
@@ -235,8 +254,7 @@ def check_restart(name, noted):
     addresses = old["status"]["podIP"], new["status"]["podIP"]
     check(addresses[0] != addresses[1], f"{name} was deleted and is back: {addresses[0]} -> {addresses[1]}")
     check(found["host_id"] == noted[name]["host_id"], f"{name}: the same member")
-    after = objects("pvc", f"data-{name}", "-n", NAMESPACE)["spec"]["volumeName"]
-    check(after == volume, f"{name}: on the same volume")
+    check(claimed(name) == volumes, f"{name}: on the same volumes")
 
 
 def rolled_back(options):
@@ -246,7 +264,7 @@ def rolled_back(options):
     for instance in legacy_instances(ec2):
         name = tags(instance)["Name"]
         check(instance["State"]["Name"] == "running", f"{name}: {instance['InstanceId']} runs")
-        check(data_volume(instance) == noted[name]["volume"], f"{name}: on its original volume")
+        check(volumes_of(instance) == noted[name]["volumes"], f"{name}: on its original volumes")
         devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
         check(devices == noted[name]["delete_on_termination"], f"{name}: DeleteOnTermination is as it was")
         found = member(instance["PrivateIpAddress"])
@@ -269,6 +287,58 @@ def rolled_back(options):
         time.sleep(1)
 
 
+def finalized(options):
+    """After `rehome finalize`."""
+    ec2 = boto3.client("ec2")
+    noted = json.loads(options.notes.read_text())
+    snapshots = made_by_rehome(ec2, "snapshots")
+    legacy = sorted(volume for one in noted.values() for volume in one["volumes"].values())
+    check(sorted(one["VolumeId"] for one in snapshots) == legacy, "one snapshot of each legacy volume is left")
+    check(all(f"{TAG}keep-until" in tags(one) for one in snapshots), "each says until when it is kept")
+    instances = {tags(one)["Name"]: one for one in legacy_instances(ec2)}
+    check({one["State"]["Name"] for one in instances.values()} == {"stopped"}, "every legacy instance is still there, stopped")
+    check(all(volumes_of(instances[name]) == noted[name]["volumes"] for name in noted), "with its volumes")
+    check_members(noted, pods())
+
+
+def orphan(options):
+    """Leaves a volume behind that carries the tags of one in use: what a create whose reply was lost makes."""
+    ec2 = boto3.client("ec2")
+    twin = made_by_rehome(ec2, "volumes")[0]
+    made = ec2.create_volume(
+        AvailabilityZone=twin["AvailabilityZone"],
+        SnapshotId=twin["SnapshotId"],
+        VolumeType=twin["VolumeType"],
+        TagSpecifications=[{"ResourceType": "volume", "Tags": twin["Tags"]}],
+    )["VolumeId"]
+    ec2.get_waiter("volume_available").wait(VolumeIds=[made])
+    there = {"orphan": made, "volumes": everything(ec2, "volumes"), "snapshots": everything(ec2, "snapshots")}
+    beside(options).write_text(json.dumps(there))
+    check(True, f"{made} is left behind")
+
+
+def collected(options):
+    """After `rehome gc --delete`."""
+    ec2, there = boto3.client("ec2"), json.loads(beside(options).read_text())
+    left = [one for one in there["volumes"] if one != there["orphan"]]
+    check(everything(ec2, "volumes") == left, f"{there['orphan']} is gone, and no other volume")
+    check(everything(ec2, "snapshots") == there["snapshots"], "every snapshot is there")
+    noted = json.loads(options.notes.read_text())
+    check_members(noted, pods())
+
+
+def beside(options):
+    """Where `orphan` notes what there is."""
+    return options.notes.with_name("orphan.json")
+
+
+def everything(ec2, of):
+    """The ids of all volumes, or all snapshots, of the account."""
+    if of == "volumes":
+        return sorted(one["VolumeId"] for one in ec2.describe_volumes()["Volumes"])
+    return sorted(one["SnapshotId"] for one in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--notes", type=Path, required=True, help="where `before` notes what it saw")
@@ -278,6 +348,9 @@ def main():
     command.add_argument("--restart", metavar="POD", help="also delete this pod and see it come back")
     command.set_defaults(do=adopted)
     commands.add_parser("rolled-back", help=rolled_back.__doc__).set_defaults(do=rolled_back)
+    commands.add_parser("finalized", help=finalized.__doc__).set_defaults(do=finalized)
+    commands.add_parser("orphan", help=orphan.__doc__).set_defaults(do=orphan)
+    commands.add_parser("collected", help=collected.__doc__).set_defaults(do=collected)
     options = parser.parse_args()
     options.do(options)
 

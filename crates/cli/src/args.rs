@@ -177,9 +177,10 @@ pub struct Init {
     /// A tag that all members carry, as KEY=VALUE.
     #[arg(long, value_name = "KEY=VALUE")]
     pub tag: String,
-    /// Where the data volume is mounted on the legacy hosts.
-    #[arg(long, default_value = "/var/lib/cassandra")]
-    pub mount_path: String,
+    /// A volume that moves, as ROLE=PATH: where it is mounted on the legacy hosts, and the claim template of the same
+    /// name. May be given several times.
+    #[arg(long = "volume", value_name = "ROLE=PATH", default_value = "data=/var/lib/cassandra")]
+    pub volumes: Vec<String>,
     /// The target namespace.
     #[arg(long)]
     pub namespace: String,

@@ -225,17 +225,91 @@ fn a_blank_data_directory_is_an_error_of_the_script() {
     assert!(stderr.contains("no system.local"), "{stderr}");
 }
 
-/// A survey's output with one mounted device, as lsblk and udev show it.
-fn survey_of_device(lsblk_type: &str, link: &str) -> rehome_model::host::HostReport {
+/// What a script's `packed` makes of a text.
+fn packed(text: &str) -> String {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(gzip.finish().unwrap())
+}
+
+/// A survey's output with these devices, the first of them mounted, as lsblk and udev show them.
+fn survey_of(lsblk: &serde_json::Value, links: &str) -> rehome_model::host::HostReport {
+    let mounts = serde_json::json!({"filesystems": [{"source": lsblk["blockdevices"][0]["path"],
+        "target": "/var/lib/cassandra", "fstype": "xfs", "options": "rw", "size": 1, "avail": 1}]});
     let text = format!(
-        "@@ os\nDebian\n@@ lsblk\n{{\"blockdevices\":[{{\"path\":\"/dev/loop7\",\"type\":\"{lsblk_type}\",\"size\":4294967296,\
-         \"fstype\":\"xfs\"}}]}}\n@@ links\n{link} /dev/loop7\n@@ mounts\n{{\"filesystems\":[{{\"source\":\"/dev/loop7\",\
-         \"target\":\"/var/lib/cassandra\",\"fstype\":\"xfs\",\"options\":\"rw\",\"size\":1,\"avail\":1}}]}}\n@@ service\n\
-         ActiveState=active\n@@ paths\n997 997 /var/lib/cassandra\n"
+        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n{links}\n@@ mounts\n{}\n@@ service\nId=cassandra.service\n\
+         ActiveState=active\n@@ paths\n997 997 /var/lib/cassandra\n",
+        packed(&lsblk.to_string()),
+        packed(&mounts.to_string())
     );
     match cassandra().read_host_answer(&HostTask::Survey, &text).unwrap() {
         HostAnswer::Report(report) => *report,
         other => panic!("{other:?}"),
+    }
+}
+
+fn survey_of_device(lsblk_type: &str, link: &str) -> rehome_model::host::HostReport {
+    let device =
+        serde_json::json!({"path": "/dev/loop7", "type": lsblk_type, "size": 4_294_967_296_u64, "fstype": "xfs"});
+    survey_of(&serde_json::json!({"blockdevices": [device]}), &format!("{link} /dev/loop7"))
+}
+
+#[test]
+fn nvme_devices_say_their_volume_and_an_instance_store_is_none() {
+    let lsblk = serde_json::json!({"blockdevices": [
+        {"path": "/dev/nvme1n1", "pkname": null, "type": "disk", "size": 107_374_182_400_u64, "fstype": "xfs",
+         "label": "cassandra", "uuid": "0b5a0c3c-0000-4000-8000-0000000000aa", "pttype": null,
+         "serial": "vol0123456789abcdef0", "model": "Amazon Elastic Block Store"},
+        {"path": "/dev/nvme0n1", "pkname": null, "type": "disk", "size": 8_589_934_592_u64, "fstype": null, "label": null,
+         "uuid": null, "pttype": "gpt", "serial": "vol00000000000000001", "model": "Amazon Elastic Block Store",
+         "children": [{"path": "/dev/nvme0n1p1", "pkname": "/dev/nvme0n1", "type": "part", "size": 8_588_886_016_u64,
+                       "fstype": "xfs", "label": "/", "uuid": "1", "pttype": "gpt", "serial": null, "model": null}]},
+        {"path": "/dev/nvme2n1", "pkname": null, "type": "disk", "size": 75_000_000_000_u64, "fstype": null, "label": null,
+         "uuid": null, "pttype": null, "serial": "AWS00000000000000001", "model": "Amazon EC2 NVMe Instance Storage"}]});
+    let seen = survey_of(&lsblk, "");
+    let of = |path: &str| seen.block_devices.iter().find(|device| device.path == path).unwrap();
+    assert_eq!(of("/dev/nvme1n1").volume.as_ref().unwrap().as_str(), "vol-0123456789abcdef0");
+    assert!(!of("/dev/nvme1n1").partitioned && of("/dev/nvme0n1").partitioned);
+    assert_eq!(of("/dev/nvme0n1p1").volume, None);
+    assert!(of("/dev/nvme2n1").instance_store && of("/dev/nvme2n1").volume.is_none());
+    assert_eq!(seen.service.unit, "cassandra.service");
+}
+
+/// The script itself, here: hundreds of devices stay under what Run Command gives back.
+#[test]
+fn a_survey_of_hundreds_of_devices_is_not_cut() {
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::Survey, &context);
+    let device = |n: u32| {
+        format!(
+            "{{\"path\":\"/dev/loop{n}\",\"pkname\":null,\"type\":\"loop\",\"size\":{n},\"fstype\":\"squashfs\",\"label\":null}}"
+        )
+    };
+    let devices: Vec<String> = (0..400).map(device).collect();
+    let lsblk = format!("{{\"blockdevices\":[{}]}}", devices.join(",\n"));
+    let fakes = format!("lsblk() {{ cat <<'END'\n{lsblk}\nEND\n}}\nfindmnt() {{ echo '{{\"filesystems\":[]}}'; }}\n");
+    assert!(lsblk.len() > 24_000);
+    let (code, stdout, stderr) = run(&format!("{fakes}systemctl() {{ :; }}\n{script}"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.len() < 24_000, "{} characters", stdout.len());
+    let answer = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap();
+    let HostAnswer::Report(report) = answer else { panic!("{answer:?}") };
+    assert_eq!(report.block_devices.len(), 400);
+}
+
+#[test]
+fn mounts_inside_one_another_are_unmounted_from_the_inside_whatever_their_order() {
+    let settings = BTreeMap::new();
+    let points = vec!["/data/log".to_owned(), "/data".to_owned()];
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &points };
+    for (task, wanted) in [
+        (HostTask::Unmount { mount_points: points.clone() }, ["umount '/data/log'", "umount '/data' "]),
+        (HostTask::Mount { mount_points: points.clone() }, ["mount '/data' ", "mount '/data/log'"]),
+    ] {
+        let script = cassandra().host_script(&task, &context);
+        let at = |words: &str| script.find(words).unwrap_or_else(|| panic!("no {words} in {script}"));
+        assert!(at(wanted[0]) < at(wanted[1]), "{script}");
     }
 }
 

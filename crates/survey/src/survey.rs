@@ -10,6 +10,7 @@ use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, VolumeFilter};
 use rehome_profiles::{Profile, ScriptContext};
 
+use crate::attached::name_volumes;
 use crate::cluster::cluster;
 use crate::error::SurveyError;
 
@@ -60,10 +61,16 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     };
     let cluster =
         cluster(ports.kube, &migration.spec.target.namespace, &migration.spec.target.csi_driver, &sets).await?;
+    let mut members = members(ports.hosts, migration, profile, instances).await;
+    for member in &mut members {
+        if let Some(host) = &mut member.host {
+            name_volumes(host, &member.instance, &volumes);
+        }
+    }
     Ok(Survey {
         at_ms: ports.now_ms,
         caller,
-        members: members(ports.hosts, migration, profile, instances).await,
+        members,
         volumes: volumes.into_iter().map(|volume| (volume.id.clone(), volume)).collect(),
         instance_types: instance_types.into_iter().map(|found| (found.name.clone(), found)).collect(),
         cluster,

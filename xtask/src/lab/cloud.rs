@@ -93,11 +93,13 @@ pub fn script(name: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// Launches an instance and answers its id.
-pub fn launch(place: &Place, data_gib: u32, tags: &[&str]) -> Result<String> {
+/// Launches an instance with disks (`DEVICE=GIB`) besides the root's, and answers its id.
+pub fn launch(place: &Place, disks: &[String], tags: &[&str]) -> Result<String> {
     let mut command = script("account.py")?;
     command.args(["launch", "--name", &place.name, "--zone", &place.zone, "--address", &place.address]);
-    command.args(["--data-gib", &data_gib.to_string()]);
+    for disk in disks {
+        command.args(["--disk", disk]);
+    }
     for tag in tags {
         command.args(["--tag", tag]);
     }

@@ -13,8 +13,19 @@ use super::command::output;
 use super::layout::{members, state};
 use crate::cache;
 
-/// GiB of a member's data volume.
-const DATA_GIB: u32 = 4;
+/// A volume of a member besides its root's.
+struct Disk {
+    device: &'static str,
+    gib: u32,
+    fs_type: &'static str,
+    /// Where it is mounted. The second is inside the first, as many have it: the order of mounting matters.
+    path: &'static str,
+}
+/// The volumes of a member: one for each role of `lab/cassandra/migration.yaml`.
+const DISKS: [Disk; 2] = [
+    Disk { device: "/dev/xvdf", gib: 4, fs_type: "xfs", path: "/var/lib/cassandra" },
+    Disk { device: "/dev/xvdg", gib: 1, fs_type: "ext4", path: "/var/lib/cassandra/commitlog" },
+];
 /// How long a member may take to be set up.
 const SETUP_LIMIT: Duration = Duration::from_secs(400);
 /// What all members are found by.
@@ -23,9 +34,13 @@ const TAG: &str = "cluster=prod";
 /// Launches and sets up the members, and fills the cluster with rows.
 pub fn up(rows: u32) -> Result<()> {
     let mut instances = BTreeMap::new();
+    let disks: Vec<String> = DISKS.iter().map(|disk| format!("{}={}", disk.device, disk.gib)).collect();
     for member in members() {
-        instances.insert(member.name.clone(), cloud::launch(&member, DATA_GIB, &[TAG])?);
+        instances.insert(member.name.clone(), cloud::launch(&member, &disks, &[TAG])?);
     }
+    let described: Vec<String> =
+        DISKS.iter().map(|disk| format!("{}:{}:{}", disk.device, disk.fs_type, disk.path)).collect();
+    let described = described.join(" ");
     fs::write(state("members.json"), serde_json::to_string(&instances)?)?;
     let ids: Vec<String> = instances.values().cloned().collect();
     cloud::wait_online(&ids)?;
@@ -34,13 +49,13 @@ pub fn up(rows: u32) -> Result<()> {
     // All are seeds, and wait for each other: started at the same time.
     std::thread::scope(|scope| {
         let each = members().into_iter().map(|member| {
-            let (text, addresses, instances) = (&text, &addresses, &instances);
+            let (text, addresses, instances, described) = (&text, &addresses, &instances, &described);
             scope.spawn(move || {
                 let rack = member.zone.chars().last().unwrap_or('a');
                 // One member's unit was written by hand, and cannot be masked there.
                 let units = if rack == 'b' { "/etc/systemd/system" } else { "" };
                 let settings = format!(
-                    "export CLUSTER=prod DC=us-east-1 RACK={rack} UNITS={units} SEEDS={} ADDRESS={} DEVICE=/dev/xvdf\n",
+                    "export CLUSTER=prod DC=us-east-1 RACK={rack} UNITS={units} SEEDS={} ADDRESS={} DISKS='{described}'\n",
                     addresses.join(","),
                     member.address
                 );

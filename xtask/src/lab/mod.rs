@@ -184,7 +184,7 @@ fn start(options: &Up, parts: &Parts, started: Instant) -> Result<()> {
     cloud::up(&state("bin/rehome"), &parts.cassandra.join("rootfs"), options.time_scale)?;
     let mut instances = BTreeMap::new();
     for node in nodes() {
-        instances.insert(node.name.clone(), cloud::launch(&node, 0, &["kubernetes.io/cluster/lab=owned"])?);
+        instances.insert(node.name.clone(), cloud::launch(&node, &[], &["kubernetes.io/cluster/lab=owned"])?);
     }
     fs::write(state("nodes.json"), serde_json::to_string(&instances)?)?;
     tell("the EC2 emulator answers, with an instance for each node");

@@ -33,6 +33,17 @@ pub fn init(init: &Init) -> Result<Exit> {
     let (key, value) = init.tag.split_once('=').ok_or_else(|| {
         problem(Exit::Usage, format!("--tag {:?} is not KEY=VALUE", init.tag), "for example --tag cluster=prod")
     })?;
+    let mut volumes = String::new();
+    for volume in &init.volumes {
+        let (role, path) = volume.split_once('=').ok_or_else(|| {
+            problem(
+                Exit::Usage,
+                format!("--volume {volume:?} is not ROLE=PATH"),
+                "for example --volume data=/var/lib/cassandra",
+            )
+        })?;
+        volumes.push_str(&format!("      - role: {role}\n        mountPath: {path}\n"));
+    }
     let text = format!(
         "# A migration for rehome. Look at it with `rehome check -f FILE` and `rehome plan -f FILE`: both change nothing.
 apiVersion: {version}
@@ -50,9 +61,7 @@ spec:
         {key}: {value}
     # The volumes that move, by role, found by where they are mounted.
     volumes:
-      - role: data
-        mountPath: {mount_path}
-    # How to reach the hosts: ssm, or ssh with your own configuration.
+{volumes}    # How to reach the hosts: ssm, or ssh with your own configuration.
     hosts: ssm
   target:
     namespace: {namespace}
@@ -65,7 +74,6 @@ spec:
         name = init.name,
         profile = init.profile,
         region = init.region,
-        mount_path = init.mount_path,
         namespace = init.namespace,
         set = init.set,
     );

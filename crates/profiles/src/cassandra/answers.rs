@@ -7,6 +7,8 @@ use rehome_model::host::{DataPath, HostBlockDevice, HostReport, Mount, ServiceRe
 use rehome_model::ids::VolumeId;
 use serde_json::Value;
 
+use super::archive;
+
 /// The NVMe model of an instance store.
 const INSTANCE_STORE: &str = "Instance Storage";
 const BY_ID: &str = "nvme-Amazon_Elastic_Block_Store_vol";
@@ -117,7 +119,9 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
     let found = sections(stdout);
     let section = |name: &str| found.get(name).cloned().unwrap_or_default();
     let json = |name: &str| -> Result<Value, String> {
-        serde_json::from_str(&section(name).join("\n")).map_err(|error| format!("{name}: {error}"))
+        let printed = section(name).join("\n");
+        let text = archive::text(printed.trim()).map_err(|error| format!("{name}: {error}"))?;
+        serde_json::from_str(&text).map_err(|error| format!("{name}: {error}"))
     };
     let service = section("service");
     let property = |key: &str| {
@@ -131,7 +135,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
         service: ServiceReport {
-            unit: "cassandra.service".to_owned(),
+            unit: property("Id"),
             active: property("ActiveState"),
             enabled: property("UnitFileState"),
             restart: property("Restart"),

@@ -1,23 +1,37 @@
-//! The archive in which a host sends its identity files: tar, gzipped.
+//! What hosts send packed: identity files as gzipped tar, long texts as gzip in base64.
 
 use std::collections::BTreeMap;
 use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// The largest archive, unpacked: the files of two small system tables.
 const ARCHIVE_MAX_BYTES: u64 = 64 << 20;
 /// The most files in it.
 const FILES_MAX: usize = 10_000;
 
-/// The files of an archive, by path.
-pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
+/// A text that a script packed.
+pub(crate) fn text(packed: &str) -> Result<String, String> {
+    let bytes = STANDARD.decode(packed).map_err(|error| format!("it is not base64: {error}"))?;
+    String::from_utf8(gunzip(&bytes)?).map_err(|error| error.to_string())
+}
+
+fn gunzip(packed: &[u8]) -> Result<Vec<u8>, String> {
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(archive)
+    flate2::read::GzDecoder::new(packed)
         .take(ARCHIVE_MAX_BYTES + 1)
         .read_to_end(&mut plain)
         .map_err(|error| format!("it is not gzip: {error}"))?;
     if plain.len() as u64 > ARCHIVE_MAX_BYTES {
         return Err(format!("it is more than {ARCHIVE_MAX_BYTES} bytes unpacked"));
     }
+    Ok(plain)
+}
+
+/// The files of an archive, by path.
+pub(crate) fn unpack(archive: &[u8]) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let plain = gunzip(archive)?;
     let mut files = BTreeMap::new();
     let mut tar = tar::Archive::new(plain.as_slice());
     for entry in tar.entries().map_err(|error| format!("it is not tar: {error}"))?.take(FILES_MAX) {

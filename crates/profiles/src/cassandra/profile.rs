@@ -49,10 +49,9 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
 
 /// One script of rehome at a time: a stop whose driver died goes on, and the start that takes it back must come after.
 const LOCK: &str = "
-if [ -w /run/lock ] && command -v flock >/dev/null; then
-  exec 9>/run/lock/rehome
-  flock 9
-fi
+command -v flock >/dev/null || fail 'flock is not in PATH: it is part of util-linux'
+mkdir -p /run/lock && exec 9>/run/lock/rehome || fail '/run/lock cannot be written: scripts run as root'
+flock 9
 ";
 
 fn body(task: &HostTask) -> String {
@@ -86,7 +85,7 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
         ),
         HostTask::Unmount { mount_points } => {
             let mut text = String::from("sync\n");
-            for point in mount_points.iter().rev() {
+            for point in outer_first(mount_points).iter().rev() {
                 let point = quote(point);
                 text.push_str(&format!(
                     "if mountpoint -q {point}; then umount {point} || fail {point} is busy; fi\nmountpoint -q {point} && fail {point} is still mounted\n"
@@ -96,7 +95,7 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
         }
         HostTask::Mount { mount_points } => {
             let mut text = String::new();
-            for point in mount_points {
+            for point in outer_first(mount_points) {
                 let point = quote(point);
                 text.push_str(&format!("mountpoint -q {point} || mount {point} || fail {point} cannot be mounted\n"));
             }
@@ -109,6 +108,13 @@ done_
 "
         .to_owned(),
     }
+}
+
+/// A mount point may be inside another's, whatever the order in the migration file.
+fn outer_first(mount_points: &[String]) -> Vec<&String> {
+    let mut sorted: Vec<&String> = mount_points.iter().collect();
+    sorted.sort();
+    sorted
 }
 
 fn error(what: &str, reason: String) -> AnswerError {
@@ -142,7 +148,7 @@ impl Profile for Cassandra {
     fn pod_script(&self, task: &PodTask) -> String {
         match task {
             PodTask::View => format!("fail() {{ echo \"$*\" >&2; exit 1; }}\n{VIEW}"),
-            PodTask::Open => "nodetool enablebinary && nodetool statusbinary".to_owned(),
+            PodTask::Open => "nodetool enablebinary".to_owned(),
             PodTask::Close => "nodetool disablebinary".to_owned(),
         }
     }
