@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -17,6 +19,12 @@ struct Count {
     passed: u64,
     failed: u64,
     skipped: Vec<String>,
+}
+
+/// Says what begins, and how long all before it took: where the time of a run goes is asked again and again.
+fn heading(name: &str) {
+    static STARTED: OnceLock<Instant> = OnceLock::new();
+    println!("== {name} (after {:.0} s)", STARTED.get_or_init(Instant::now).elapsed().as_secs_f64());
 }
 
 /// Runs everything; true if nothing failed.
@@ -57,7 +65,7 @@ fn found(program: &str) -> bool {
 
 /// What a dependency may be. Advisories are not asked for: they change without a change of ours.
 fn dependencies(count: &mut Count) {
-    println!("== dependencies");
+    heading("dependencies");
     let checked = tools::cargo_deny().and_then(|program| {
         Command::new(program).args(["check", "bans", "licenses", "sources"]).output().context("cargo-deny")
     });
@@ -85,7 +93,7 @@ fn on_real_parts(count: &mut Count) -> Result<()> {
         return Ok(());
     }
     check(count, "csi-sanity on the lab's CSI driver", &["xtask", "lab", "sanity"])?;
-    println!("== lab");
+    heading("lab");
     let mut child =
         Command::new("cargo").args(["xtask", "lab", "test"]).stdout(Stdio::piped()).spawn().context("cargo xtask")?;
     let mut told = None;
@@ -104,7 +112,7 @@ fn on_real_parts(count: &mut Count) -> Result<()> {
 
 /// One check that a cargo command succeeds. Its output is shown only if it fails.
 fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
-    println!("== {name}");
+    heading(name);
     let output = Command::new("cargo").args(arguments).output().context("cargo")?;
     if output.status.success() {
         count.passed += 1;
@@ -118,7 +126,7 @@ fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
 
 /// All tests of the workspace, counted from their own result lines.
 fn cargo_test(count: &mut Count, transcripts: &Transcripts) -> Result<()> {
-    println!("== tests");
+    heading("tests");
     let mut child = Command::new("cargo")
         .args(["test", "--workspace", "--no-fail-fast"])
         .env("RUST_BACKTRACE", "0")
@@ -161,11 +169,11 @@ fn foreign_clients(count: &mut Count, transcripts: &Transcripts) {
         count.skipped.push(format!("the emulator's replies against botocore's models: {reason}"));
         return;
     }
-    println!("== boto3 and the AWS CLI against the emulator");
+    heading("boto3 and the AWS CLI against the emulator");
     let clients = foreign::clients(transcripts).unwrap_or_else(Outcome::none);
     count.skipped.extend(clients.skipped.iter().cloned());
     tally(count, "boto3 and the AWS CLI against the emulator", &clients);
-    println!("== the emulator's replies against botocore's models");
+    heading("the emulator's replies against botocore's models");
     let models = foreign::models(transcripts).unwrap_or_else(Outcome::none);
     println!("{}", models.output.lines().last().unwrap_or_default());
     tally(count, "the emulator's replies against botocore's models", &models);

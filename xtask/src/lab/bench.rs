@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::hammer::{self, Hammer, Where};
 use super::story::{self, kept};
 use super::{Up, command};
 use crate::cache;
@@ -45,17 +46,29 @@ pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
         plans.push(started.elapsed());
     }
     plans.sort();
+    // A client that asks little: it must not slow down what is measured.
+    let client = Hammer::start("bench", 1, Duration::from_millis(50))?;
     let seen = story::apply_counted("bench.log")?;
     if seen["exit_code"] != 0 {
         bail!("the move ended with {}: {}", seen["exit_code"], command::tail(&kept("bench.log"), 20));
     }
+    client.wait_for_writes()?;
+    let gap = client.stop()?["longest_gap_s"].as_f64().context("the client tells no gap")?;
+    hammer::verify("bench", None, Where::Pods)?;
     // Figures of a move that went wrong are none.
     story::proof(&["adopted"])?;
     let spans = spans(&kept("bench.log"))?;
     let addresses = story::pods()?;
     let started = Instant::now();
     story::check_rows(options.rows, &addresses)?;
-    let document = document(options, up_took, plans[PLANS / 2], &spans, &calls(&seen), started.elapsed())?;
+    let rows_read = started.elapsed();
+    let totals = [
+        ("lab up, with the rows loaded", up_took.as_secs_f64()),
+        ("`rehome plan`", plans[PLANS / 2].as_secs_f64()),
+        ("all rows read back at QUORUM from the pods", rows_read.as_secs_f64()),
+        ("the longest time in which no write of a client was acknowledged", gap),
+    ];
+    let document = document(options, &totals, &spans, &calls(&seen))?;
     let file = cache::checkout()?.join("docs/proof.md");
     fs::write(&file, document)?;
     println!("== wrote {}", file.display());
@@ -104,11 +117,9 @@ fn resource(path: &str) -> String {
 
 fn document(
     options: &Up,
-    up_took: Duration,
-    plan_took: Duration,
+    totals: &[(&str, f64)],
     spans: &BTreeMap<String, Span>,
     calls: &BTreeMap<String, u32>,
-    check_took: Duration,
 ) -> Result<String> {
     let begin = spans.get("stop-service").context("no member was stopped")?.0;
     let end = spans.get("open").context("nothing was opened")?.1;
@@ -124,14 +135,12 @@ fn document(
         options.time_scale,
         machine()?
     );
-    for (what, value) in [
-        ("lab up, with the rows loaded", up_took.as_secs_f64()),
-        ("`rehome plan`", plan_took.as_secs_f64()),
+    let downtime = [
         ("downtime, from the first drain to the last member open", seconds(end - begin)),
         ("of that, the application's own stop and start", seconds(application)),
         ("of that, rehome's, EC2's and Kubernetes' share", seconds(end - begin - application)),
-        ("all rows read back at QUORUM from the pods", check_took.as_secs_f64()),
-    ] {
+    ];
+    for (what, value) in totals.iter().chain(&downtime) {
         let _ = writeln!(text, "| {what} | {value:.1} s |");
     }
     text.push_str("\n## The downtime, by phase\n\nPhases of different members overlap. Seconds since the first drain.\n\n| phase | from | to |\n| --- | --- | --- |\n");

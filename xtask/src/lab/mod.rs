@@ -8,6 +8,7 @@ mod command;
 mod control_plane;
 mod csi;
 mod down;
+mod hammer;
 mod images;
 mod layout;
 mod legacy;
@@ -17,6 +18,7 @@ mod packages;
 mod pki;
 mod process;
 mod refusals;
+mod soak;
 mod story;
 
 use std::collections::BTreeMap;
@@ -81,6 +83,19 @@ pub enum Lab {
         #[arg(long, default_value_t = 0.0)]
         time_scale: f64,
     },
+    /// Move there and back under a writing client until so many drivers were killed at random instants, with parts of
+    /// the lab dying now and then; add the result to docs/evidence. Uses the lab that is up, which must be as `up` makes it.
+    Soak {
+        /// Kills.
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+        /// Seed of the instants.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Rows in the legacy cluster.
+        #[arg(long, default_value_t = 100_000)]
+        rows: u32,
+    },
     /// Take it away, every trace.
     Down,
 }
@@ -112,6 +127,10 @@ pub fn lab(what: &Lab) -> Result<bool> {
         Lab::Bench { rows, time_scale } => {
             let options = Up { rows: *rows, time_scale: *time_scale, no_legacy: false };
             locked(|| bench(&options)).map(|()| true)
+        }
+        Lab::Soak { kills, seed, rows } => {
+            let options = Up { rows: *rows, time_scale: 0.0, no_legacy: false };
+            locked(|| soak::soak(&options, *kills, *seed)).map(|()| true)
         }
         Lab::Down => locked(down::down).map(|()| true),
     }

@@ -170,7 +170,7 @@ pub fn kept(name: &str) -> PathBuf {
 }
 
 /// `rehome VERB -f MIGRATION ...`
-fn rehome_command(words: &[&str]) -> Result<Command> {
+pub fn rehome_command(words: &[&str]) -> Result<Command> {
     let mut command = inside("rehome");
     command.arg(words[0]).arg("--file").arg(migration()?).args(&words[1..]);
     Ok(command)
@@ -215,8 +215,16 @@ fn tutorial(verb: &str, file: Option<&Path>) -> Result<()> {
     kept_run(verb, tutorial_command(verb, file)?)
 }
 
-/// A command of the foreign clients' script.
+/// A command of the foreign clients' script; each thing that it saw is told.
 pub fn proof(words: &[&str]) -> Result<()> {
+    for line in proof_quietly(words)?.lines() {
+        println!("          {line}");
+    }
+    Ok(())
+}
+
+/// The same without telling; what it printed.
+pub fn proof_quietly(words: &[&str]) -> Result<String> {
     let mut command = cloud::script("proof.py")?;
     let path = std::env::var("PATH").unwrap_or_default();
     command
@@ -228,13 +236,10 @@ pub fn proof(words: &[&str]) -> Result<()> {
         .args(words);
     let done = command.stdin(Stdio::null()).output()?;
     let printed = String::from_utf8_lossy(&done.stdout).into_owned();
-    for line in printed.lines() {
-        println!("          {line}");
-    }
     if !done.status.success() {
         bail!("{} {}", last_lines(&printed, 3), last_lines(&String::from_utf8_lossy(&done.stderr), 12));
     }
-    Ok(())
+    Ok(printed)
 }
 
 fn plan_twice() -> Result<()> {
@@ -398,7 +403,7 @@ fn killed_again_and_again() -> Result<()> {
 }
 
 /// Gives the Lease of a driver that was killed back, as the driver does when it ends.
-fn give_lease_back() -> Result<()> {
+pub fn give_lease_back() -> Result<()> {
     let lease = "rehome-run-lab";
     let free = r#"{"spec":{"holderIdentity":""}}"#;
     output(&mut kubectl(&["patch", "lease", lease, "-n", "cassandra", "--type=merge", "-p", free])).map(|_| ())
@@ -468,6 +473,6 @@ pub fn pods() -> Result<Vec<String>> {
     Ok(output(&mut kubectl(&wanted))?.split_whitespace().map(str::to_owned).collect())
 }
 
-fn legacy_addresses() -> Vec<String> {
+pub fn legacy_addresses() -> Vec<String> {
     members().into_iter().map(|member| member.address).collect()
 }

@@ -1,0 +1,158 @@
+//! `cargo xtask lab soak`: moves there and back, killed at random instants, under a client that keeps a ledger.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use super::command::{output, tail};
+use super::hammer::{self, Hammer, Where};
+use super::story::{self, kept, rehome_command};
+use super::{Up, cloud, process};
+use crate::cache;
+
+/// A driver lives so long at most before it is killed.
+const LONGEST_LIFE: Duration = Duration::from_secs(40);
+/// Every so many kills a part of the lab is killed and started again as well.
+const PART_EVERY: u64 = 8;
+const PARTS: [&str; 4] = ["kube-apiserver", "etcd", cloud::EMULATOR, "node-1-kubelet"];
+/// Exit codes of rehome's after which the same command goes on.
+const PUT_BACK: i32 = 1;
+const UNREACHABLE: i32 = 4;
+const STUCK: i32 = 5;
+const INTERRUPTED: i32 = 6;
+/// How often a verb may be started until it has to be done.
+const STARTS: u32 = 60;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What was seen.
+#[derive(Default)]
+struct Seen {
+    kills: u64,
+    restarts: u64,
+    moves: u64,
+    put_back: u64,
+    stuck: u64,
+    acknowledged: u64,
+}
+
+/// Moves until so many drivers were killed; appends what was seen to the evidence.
+pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
+    let commit = committed()?;
+    let mut dice = Dice(seed);
+    let mut seen = Seen::default();
+    story::proof(&["before"])?;
+    while seen.kills < kills {
+        let name = format!("soak-{}", seen.moves);
+        let client = Hammer::start(&name, 2, Duration::from_millis(20))?;
+        to_its_end(&["apply", "--yes"], &mut dice, &mut seen)?;
+        client.wait_for_writes()?;
+        println!("{:5} kills: moved; {}", seen.kills, client.stop()?);
+        story::proof_quietly(&["adopted"])?;
+        seen.acknowledged += hammer::verify(&name, None, Where::Pods)?;
+        to_its_end(&["rollback", "--discard-writes", "--yes"], &mut dice, &mut seen)?;
+        story::proof_quietly(&["rolled-back"])?;
+        hammer::verify(&name, Some(hammer::cutover(&name)?), Where::Legacy)?;
+        story::check_rows(options.rows, &story::legacy_addresses())?;
+        seen.moves += 1;
+        println!("{:5} kills: and back", seen.kills);
+    }
+    let entry = json!({
+        "at": output(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim(), "commit": commit,
+        "command": format!("cargo xtask lab soak --kills {kills} --seed {seed}"),
+        "result": {"kills": seen.kills, "parts_restarted": seen.restarts, "moves_there_and_back": seen.moves,
+                   "put_back": seen.put_back, "stuck": seen.stuck, "acknowledged": seen.acknowledged, "lost": 0},
+    });
+    let path = cache::checkout()?.join("docs/evidence/lab.jsonl");
+    let mut file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
+    writeln!(file, "{entry}")?;
+    println!("== added to {}: {entry}", path.display());
+    Ok(())
+}
+
+/// Starts a verb again and again, each driver killed with -9 after a random time, until one ends by itself.
+fn to_its_end(words: &[&str], dice: &mut Dice, seen: &mut Seen) -> Result<()> {
+    let verb = words[0];
+    for _ in 0..STARTS {
+        let log = kept("soak.log");
+        let mut command = rehome_command(words)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&log)?)
+            .stderr(fs::File::options().append(true).open(&log)?);
+        let mut child = command.spawn().with_context(|| format!("rehome {verb}"))?;
+        let life = LONGEST_LIFE.mul_f64(dice.roll());
+        let started = Instant::now();
+        let ended = loop {
+            if let Some(status) = child.try_wait()? {
+                break Some(status);
+            }
+            if started.elapsed() >= life {
+                child.kill()?;
+                child.wait()?;
+                break None;
+            }
+            std::thread::sleep(LOOK);
+        };
+        match ended {
+            Some(status) if status.success() => return Ok(()),
+            Some(status) => {
+                println!("          {verb} ended with {status}: {}", tail(&log, 3));
+                match status.code() {
+                    Some(PUT_BACK) => seen.put_back += 1,
+                    Some(STUCK) => seen.stuck += 1,
+                    Some(UNREACHABLE | INTERRUPTED) => {}
+                    _ => bail!("{verb} ended with {status} after {} kills: {}", seen.kills, tail(&log, 25)),
+                }
+                continue;
+            }
+            None => seen.kills += 1,
+        }
+        if seen.kills.is_multiple_of(PART_EVERY) {
+            let part = PARTS[dice.below(PARTS.len())];
+            println!("          killed and started again: {part}");
+            process::restart(part)?;
+            seen.restarts += 1;
+        }
+        // Half of the dead drivers' leases are waited out.
+        if dice.roll() < 0.5 {
+            story::give_lease_back()?;
+        }
+    }
+    bail!("{verb} was not done after {STARTS} starts: {}", tail(&kept("soak.log"), 25))
+}
+
+/// The commit that runs; nothing may be changed beside it.
+fn committed() -> Result<String> {
+    let git = |words: &[&str]| output(std::process::Command::new("git").current_dir(cache::checkout()?).args(words));
+    let changed = git(&["status", "--porcelain", "--", ":!docs/evidence"])?;
+    if !changed.is_empty() {
+        bail!("commit first: the ledger names commits, and there are changes beside it:\n{changed}");
+    }
+    Ok(git(&["rev-parse", "HEAD"])?.trim().to_owned())
+}
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// From 0 to 1.
+    fn roll(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn below(&mut self, count: usize) -> usize {
+        (self.next() % count as u64) as usize
+    }
+}
