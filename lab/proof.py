@@ -311,7 +311,12 @@ def orphan(options):
         VolumeType=twin["VolumeType"],
         TagSpecifications=[{"ResourceType": "volume", "Tags": twin["Tags"]}],
     )["VolumeId"]
-    ec2.get_waiter("volume_available").wait(VolumeIds=[made])
+    # Described at once it may be unknown, which the SDK's own waiter takes for an answer.
+    end = time.monotonic() + POD_LIMIT_S
+    while [one["State"] for one in ec2.describe_volumes(Filters=[{"Name": "volume-id", "Values": [made]}])["Volumes"]] != ["available"]:
+        if time.monotonic() > end:
+            check(False, f"{made} gets available")
+        time.sleep(1)
     there = {"orphan": made, "volumes": everything(ec2, "volumes"), "snapshots": everything(ec2, "snapshots")}
     beside(options).write_text(json.dumps(there))
     check(True, f"{made} is left behind")

@@ -156,3 +156,64 @@ impl Dice {
         (self.next() % count as u64) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::Dice;
+    use crate::cache;
+
+    /// Why a line of `docs/evidence/lab.jsonl` is none.
+    fn wrong(line: &str, before: &str) -> Option<String> {
+        let entry: Value = match serde_json::from_str(line) {
+            Ok(entry) => entry,
+            Err(error) => return Some(error.to_string()),
+        };
+        let result = |key: &str| entry["result"][key].as_u64();
+        if entry["commit"].as_str().is_none_or(|commit| commit.len() != 40) || entry["command"].as_str().is_none() {
+            return Some("it names no commit and command".to_owned());
+        }
+        if entry["at"].as_str().is_none_or(|at| at < before) {
+            return Some("it is older than the line before".to_owned());
+        }
+        match (result("kills"), result("acknowledged"), result("lost")) {
+            (Some(1..), Some(1..), Some(0)) => None,
+            seen => Some(format!("kills, acknowledged writes, lost ones: {seen:?}")),
+        }
+    }
+
+    #[test]
+    fn the_ledger_of_soaks_is_well_formed_and_speaks_of_no_loss() {
+        let Ok(text) = std::fs::read_to_string(cache::checkout().unwrap().join("docs/evidence/lab.jsonl")) else {
+            panic!("docs/evidence/lab.jsonl cannot be read");
+        };
+        let mut before = String::new();
+        for line in text.lines() {
+            assert_eq!(wrong(line, &before), None, "{line}");
+            before = serde_json::from_str::<Value>(line).unwrap()["at"].as_str().unwrap().to_owned();
+        }
+        assert!(!before.is_empty());
+    }
+
+    #[test]
+    fn a_line_with_a_loss_is_refused() {
+        let line = |lost: u32| {
+            format!(
+                r#"{{"at":"2026-01-01T00:00:00Z","commit":"{}","command":"c","result":{{"kills":3,"acknowledged":9,"lost":{lost}}}}}"#,
+                "a".repeat(40)
+            )
+        };
+        assert_eq!(wrong(&line(0), ""), None);
+        assert!(wrong(&line(1), "").is_some() && wrong(&line(0), "2027").is_some() && wrong("{}", "").is_some());
+    }
+
+    #[test]
+    fn dice_roll_the_same_for_the_same_seed_and_stay_inside() {
+        let (mut one, mut other) = (Dice(7), Dice(7));
+        for _ in 0..1000 {
+            let roll = one.roll();
+            assert!((0.0..1.0).contains(&roll) && roll.to_bits() == other.roll().to_bits());
+        }
+    }
+}
