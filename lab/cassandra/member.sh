@@ -16,25 +16,24 @@ mounts=
 for disk in $DISKS; do
   path=${disk##*:} device=${disk%%:*} type=${disk#*:}
   type=${type%%:*}
-  # The link by the volume's id: what the kernel calls the device changes with every attachment.
-  for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*; do
-    [ "$(readlink -f "$link")" != "$(readlink -f "$device")" ] || break
-  done
-  [ -b "$link" ] || { echo "$device is not there" >&2; exit 1; }
-  blkid "$link" > /dev/null || "mkfs.$type" -q "$link"
-  grep -q " $path " /etc/fstab || echo "$link $path $type defaults,noatime,nofail 0 0" >> /etc/fstab
+  [ -b "$device" ] || { echo "$device is not there" >&2; exit 1; }
+  blkid "$device" > /dev/null || "mkfs.$type" -q "$device"
+  # By UUID, as most have it: it is the file system's, whichever volume it is on and whatever the kernel calls that.
+  uuid=$(blkid -s UUID -o value "$device")
+  grep -q " $path " /etc/fstab || echo "UUID=$uuid $path $type defaults,noatime,nofail 0 0" >> /etc/fstab
 
   name=$(systemd-escape --path "$path")
-  # systemd makes these two units of that line by itself where it has udev; in a container it ignores devices in fstab.
+  # systemd makes these two units of that line by itself where it has udev, which also makes the link; in a container it
+  # ignores devices in fstab.
   cat > "$units/$name-device.service" <<END
 [Unit]
-Description=Wait for $link
+Description=Wait for the file system $uuid
 DefaultDependencies=no
 Before=$name.mount
 [Service]
 Type=oneshot
 TimeoutStartSec=90
-ExecStart=/bin/sh -c 'until [ -b $link ]; do sleep 0.2; done'
+ExecStart=/bin/sh -c 'until found=\$\$(blkid -U $uuid); do sleep 0.2; done; mkdir -p /dev/disk/by-uuid; ln -sfn \$\$found /dev/disk/by-uuid/$uuid'
 END
   cat > "$units/$name.mount" <<END
 [Unit]
@@ -42,7 +41,7 @@ Documentation=man:fstab(5)
 Requires=$name-device.service
 After=$name-device.service
 [Mount]
-What=$link
+What=/dev/disk/by-uuid/$uuid
 Where=$path
 Type=$type
 Options=defaults,noatime,nofail
