@@ -20,7 +20,7 @@ use crate::kubernetes::Kube;
 use crate::lease::{Lease, LeaseError};
 use crate::schedule::{self, Ending};
 use crate::store::{RecordStore, StoreError};
-use crate::{finalize, undo};
+use crate::{finalize, keep_writes, undo};
 
 /// What the engine works with.
 #[derive(Clone)]
@@ -42,6 +42,8 @@ pub enum Command {
     Apply(Box<Plan>),
     /// Take the recorded run back; writes made on the new side are discarded.
     RollbackDiscardWrites,
+    /// Take the recorded run back, with the volumes that the new side wrote to.
+    RollbackKeepWrites,
     /// End the way back of the recorded, completed run.
     Finalize(FinalizeChoice),
 }
@@ -98,6 +100,38 @@ pub enum EngineError {
         /// The run.
         run: RunId,
     },
+    /// The volumes with the new writes are on their way to the legacy side.
+    #[error("run {run} is being rolled back with its new writes; go on with `rehome rollback --keep-writes`")]
+    BeingReturned {
+        /// The run.
+        run: RunId,
+    },
+    /// The legacy side serves already.
+    #[error("run {run} is rolled back already; the legacy side serves")]
+    RolledBackAlready {
+        /// The run.
+        run: RunId,
+    },
+    /// There are no writes to keep.
+    #[error(
+        "run {run} was not opened to clients: nothing was written to the new side, and `rehome rollback \
+         --discard-writes` loses nothing"
+    )]
+    NotOpened {
+        /// The run.
+        run: RunId,
+    },
+    /// Something is in the way of the volumes.
+    #[error("the writes of run {run} cannot be taken back to the legacy side:\n  - {}", obstacles.join("\n  - "))]
+    CannotKeepWrites {
+        /// The run.
+        run: RunId,
+        /// What is in the way.
+        obstacles: Vec<String>,
+    },
+    /// Cloud or cluster did not answer, before anything was begun.
+    #[error("what stands in the way cannot be told: {0}")]
+    Unseen(String),
     /// Only what is done can be finalized.
     #[error("run {run} is {phase:?}, not completed; there is nothing to finalize yet")]
     NotCompleted {
@@ -228,10 +262,10 @@ impl Driver {
         let kube = Kube::new(self.ports.kube.clone());
         let store = RecordStore::new(kube.clone(), namespace, migration);
         // Looked at before the lease too, so that a refusal changes nothing at all.
-        self.choose(&store, namespace, migration, &command).await?;
+        self.choose(&store, profile, namespace, migration, &command).await?;
         let lease = Lease::new(kube.clone(), namespace, migration, &self.holder, self.clock);
         lease.acquire().await?;
-        let begun = match self.choose(&store, namespace, migration, &command).await {
+        let begun = match self.choose(&store, profile, namespace, migration, &command).await {
             Ok(begun) => begun,
             Err(error) => {
                 lease.release().await;
@@ -254,6 +288,7 @@ impl Driver {
     async fn choose(
         &self,
         store: &RecordStore,
+        profile: &dyn Profile,
         namespace: &str,
         migration: &str,
         command: &Command,
@@ -274,11 +309,24 @@ impl Driver {
             {
                 Err(EngineError::Finalized { run: record.header.run })
             }
+            (Some(recorded), Command::RollbackKeepWrites) => {
+                let now_ms = self.clock.now_ms();
+                let (record, plan) = keep_writes::take_up(&self.ports, profile, recorded, now_ms).await?;
+                Ok(Begun { record, plan, new: false })
+            }
+            (Some((record, _)), Command::Apply(_) | Command::RollbackDiscardWrites | Command::Finalize(_))
+                if record.header.phase == Phase::Returning =>
+            {
+                Err(EngineError::BeingReturned { run: record.header.run })
+            }
+            (Some((record, _)), Command::RollbackDiscardWrites) if record.header.phase == Phase::Returned => {
+                Err(EngineError::RolledBackAlready { run: record.header.run })
+            }
             (Some((record, plan)), Command::Finalize(choice)) => {
                 let (record, plan) = finalize::take_up(record, plan, choice)?;
                 Ok(Begun { record, plan, new: false })
             }
-            (None, Command::RollbackDiscardWrites | Command::Finalize(_)) => {
+            (None, Command::RollbackDiscardWrites | Command::RollbackKeepWrites | Command::Finalize(_)) => {
                 Err(EngineError::NoRun { migration: migration.to_owned(), namespace: namespace.to_owned() })
             }
             (Some((record, plan)), Command::RollbackDiscardWrites) => Ok(Begun { record, plan, new: false }),
@@ -286,7 +334,7 @@ impl Driver {
                 let run = record.header.run.clone();
                 let same = record.header.plan_hash == plan.hash();
                 match record.header.phase {
-                    Phase::RolledBack => Ok(self.begin(migration, plan, record.header.generation + 1)),
+                    phase if phase.is_back() => Ok(self.begin(migration, plan, record.header.generation + 1)),
                     Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false }),
                     Phase::Completed => Err(EngineError::AlreadyCompleted { run }),
                     // Stuck: an undo failed. Some steps are undone and some are not; only the way back is whole.
@@ -313,6 +361,7 @@ impl Driver {
             cutover_at_ms: None,
             opened_at_ms: None,
             finalize: None,
+            keep_writes: None,
         };
         Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true }
     }
@@ -362,6 +411,10 @@ impl Driver {
         }
         if matches!(command, Command::Finalize(_)) {
             return Ok(Self::outcome(shared, &finalize::carry_out(shared).await));
+        }
+        if matches!(command, Command::RollbackKeepWrites) {
+            let ending = keep_writes::carry_out(shared).await.map_err(|error| stopped(&error))?;
+            return Ok(Self::outcome(shared, &ending));
         }
         let undoing = matches!(command, Command::RollbackDiscardWrites) && shared.phase() != Phase::RolledBack;
         if undoing {

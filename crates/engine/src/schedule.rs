@@ -10,6 +10,7 @@ use rehome_model::event::EventKind;
 use rehome_model::ids::StepId;
 use rehome_model::plan::{Action, Purpose, Step};
 use rehome_model::record::{Phase, StepRecord, StepState};
+use rehome_planner::is_keep_writes_step;
 use tokio::time::Instant;
 
 use crate::context::{Outputs, StepContext};
@@ -56,6 +57,8 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         .steps
         .iter()
         .filter(|step| !done.contains(&step.id))
+        // Of a run that failed after its opening some steps were never begun, and never will be.
+        .filter(|step| shared.plan.purpose != Purpose::RollbackKeepWrites || is_keep_writes_step(&step.id))
         .map(|step| Work {
             step: step.clone(),
             action: Some(step.action.clone()),
@@ -66,6 +69,7 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
     let ending = run_all(shared, work, done).await;
     let end = match shared.plan.purpose {
         Purpose::Finalize => Phase::Finalized,
+        Purpose::RollbackKeepWrites => Phase::Returned,
         Purpose::Apply | Purpose::RollbackDiscardWrites => Phase::Completed,
     };
     if ending == Ending::Done

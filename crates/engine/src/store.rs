@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use rehome_model::format::{self, FormatError};
 use rehome_model::ids::{MemberName, StepId};
 use rehome_model::plan::Plan;
-use rehome_model::record::{Phase, RunHeader, RunRecord, StepRecord};
+use rehome_model::record::{RunHeader, RunRecord, StepRecord};
 use rehome_model::{labels, names};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -82,7 +82,7 @@ impl RecordStore {
             return Err(StoreError::Damaged { name, reason: "the plan of the recorded run is missing".to_owned() });
         };
         // Over a run that is rolled back the next one's plan is written before its header.
-        if run != header.run.as_str() && header.phase != Phase::RolledBack {
+        if run != header.run.as_str() && !header.phase.is_back() {
             return Err(StoreError::Damaged {
                 name,
                 reason: format!("it is the plan of run {run}, not {}", header.run),

@@ -15,11 +15,12 @@ pub struct Format {
     pub version: u32,
 }
 
-/// The newest plan format this build writes and reads. Version 2 has the actions of `finalize`.
-pub const PLAN: (&str, u32) = ("rehome.plan", 2);
-/// The newest run record format this build writes and reads. Version 2 has the phases `finalizing` and `finalized`: a
-/// reader of version 1 must not take such a run for one that can be rolled back.
-pub const RUN: (&str, u32) = ("rehome.run", 2);
+/// The newest plan format this build writes and reads. Version 2 has the actions of `finalize`, version 3 those of
+/// `rollback --keep-writes`.
+pub const PLAN: (&str, u32) = ("rehome.plan", 3);
+/// The newest run record format this build writes and reads. Version 2 has the phases `finalizing` and `finalized`,
+/// version 3 `returning` and `returned`: an older reader must not take such a run for one that can be rolled back.
+pub const RUN: (&str, u32) = ("rehome.run", 3);
 /// What `rehome gc` found, as a document.
 pub const GC: (&str, u32) = ("rehome.gc", 1);
 

@@ -16,7 +16,10 @@ pub struct HostReport {
     pub mounts: Vec<Mount>,
     /// The application's service unit.
     pub service: ServiceReport,
-    /// The paths where the application says it keeps data, each under a mount point.
+    /// The lines of fstab. None in surveys of an older rehome.
+    #[serde(default)]
+    pub fstab: Vec<FstabEntry>,
+    /// The mount points of the volumes that move, and what lies right below each.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer.
     pub view: Option<MemberView>,
@@ -66,16 +69,25 @@ pub struct Mount {
     pub available_bytes: u64,
 }
 
-/// A directory in which the application keeps data.
+/// A line of fstab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FstabEntry {
+    /// Its first field: `UUID=...`, `LABEL=...`, `/dev/xvdf`.
+    pub source: String,
+    /// The mount point.
+    pub target: String,
+}
+
+/// A mount point in which the application keeps data, or a file or directory right below one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataPath {
-    /// The directory.
+    /// The file or directory.
     pub path: String,
     /// The mount point it lies under.
     pub mount_point: String,
-    /// Numeric owner of the directory.
+    /// Numeric owner.
     pub uid: u32,
-    /// Numeric group of the directory.
+    /// Numeric group.
     pub gid: u32,
 }
 

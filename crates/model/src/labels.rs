@@ -18,6 +18,11 @@ pub const LEGACY_VOLUME: &str = "rehome.dev/legacy-volume";
 /// EC2 tag of a final snapshot after `finalize`: until when `gc` keeps it, in RFC 3339.
 pub const KEEP_UNTIL: &str = "rehome.dev/keep-until";
 
+/// EC2 tag of a legacy volume that `rollback --keep-writes` replaced: instance and device it was attached at.
+pub const REPLACED_AT: &str = "rehome.dev/replaced-at";
+/// EC2 tag of a legacy volume that `rollback --keep-writes` replaced: the volume that took its place.
+pub const REPLACED_BY: &str = "rehome.dev/replaced-by";
+
 /// Keeps Argo CD from pruning the claims it did not make (argo-cd#3050).
 pub const ARGO_SYNC_OPTIONS: (&str, &str) = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false");
 /// Keeps Helm from deleting the claims.

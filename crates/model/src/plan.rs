@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::action::{Action, ClaimSpec, Input, PodTarget, SnapshotPhase, TERMINATION_PROTECTION_WAS};
+pub use self::action::{
+    Action, ClaimSpec, Input, PodTarget, ReturnedMember, SnapshotPhase, TERMINATION_PROTECTION_WAS,
+};
 use crate::cloud::VolumeSpec;
 use crate::finding::Finding;
 use crate::format::Format;
@@ -60,6 +62,8 @@ pub enum Purpose {
     RollbackDiscardWrites,
     /// The old side is no longer needed: what only a rollback needs goes. Since version 2.
     Finalize,
+    /// Back to the legacy side, on the volumes that the new side wrote to. Since version 3.
+    RollbackKeepWrites,
 }
 
 /// A member and its slot.
@@ -111,6 +115,29 @@ pub struct VolumePlan {
     pub spec: VolumeSpec,
     /// The claim.
     pub claim: ClaimSpec,
+    /// How the legacy host holds it: what `rollback --keep-writes` needs to know while the host is down. None in plans
+    /// of an older rehome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_host: Option<OnHost>,
+}
+
+/// How a legacy host mounts a volume, and whose files are on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnHost {
+    /// The first field of the mount point's line in fstab: `UUID=...`; none if it has no line.
+    pub fstab: Option<String>,
+    /// Owner of the mount point itself.
+    pub top: Owner,
+    /// Owner of all that lies right below it, root's own apart; none if there are several.
+    pub files: Option<Owner>,
+}
+
+/// Numeric owner and group of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "as stat calls them")]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// A step.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
-use crate::ids::{RunId, StepId};
+use crate::ids::{RunId, StepId, VolumeId};
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +27,21 @@ pub enum Phase {
     Finalizing,
     /// There is no way back any more.
     Finalized,
+    /// The volumes with all new writes go back to the legacy instances.
+    Returning,
+    /// The legacy side serves on the volumes that the new side wrote to.
+    Returned,
 }
 
 impl Phase {
     /// Whether a driver may take the run up in this phase by `apply`.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Completed | Self::RolledBack | Self::Finalized)
+        matches!(self, Self::Completed | Self::Finalized) || self.is_back()
+    }
+
+    /// Whether the run is over with the legacy side serving: the next `apply` begins another.
+    pub fn is_back(self) -> bool {
+        matches!(self, Self::RolledBack | Self::Returned)
     }
 }
 
@@ -98,6 +107,18 @@ pub struct RunHeader {
     /// What the user asked `finalize` for, once its first act was begun. Since version 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finalize: Option<FinalizeChoice>,
+    /// What `rollback --keep-writes` saw when it was begun. Since version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_writes: Option<KeepWrites>,
+}
+
+/// What a rollback that keeps writes must know and cannot see any more once it has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepWrites {
+    /// When the user asked for it, in ms since 1970.
+    pub at_ms: u64,
+    /// Legacy volume -> the device name at which it was attached, and its successor will be.
+    pub devices: BTreeMap<VolumeId, String>,
 }
 
 /// What the user asked `finalize` for.

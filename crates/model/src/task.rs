@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::VolumeId;
+use crate::plan::Owner;
+
 /// A task on a legacy instance. All are idempotent: asked again, they find their work done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case")]
@@ -27,10 +30,29 @@ pub enum HostTask {
         /// Mount points, deepest last.
         mount_points: Vec<String>,
     },
+    /// See that volumes which come back from the new side are mounted as fstab says, and give their files back to the
+    /// host's own ids. A mount of another volume is an error, and nothing of it is changed.
+    TakeBack {
+        /// The volumes, in the order in which they are mounted.
+        volumes: Vec<ReturnedVolume>,
+    },
     /// Unmask and start the unit.
     StartService,
     /// How the member sees its cluster. Answers [`HostAnswer::View`].
     View,
+}
+
+/// A volume that comes back to a legacy host from the new side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnedVolume {
+    /// Where it must be mounted.
+    pub mount_point: String,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Owner of the mount point itself.
+    pub top: Owner,
+    /// Owner of everything below.
+    pub files: Owner,
 }
 
 impl HostTask {
@@ -43,6 +65,7 @@ impl HostTask {
             Self::ReadIdentity { .. } => "read-identity",
             Self::Unmount { .. } => "unmount",
             Self::Mount { .. } => "mount",
+            Self::TakeBack { .. } => "take-back",
             Self::StartService => "start-service",
             Self::View => "view",
         }

@@ -32,20 +32,21 @@ pub fn lost_writes(world: &World) -> Vec<String> {
 }
 
 /// I3: legacy volumes that differ from what the newest snapshot of them captured, or are mounted, while their
-/// instance is stopped.
+/// instance is stopped, or after they gave way to a volume that came back.
 pub fn originals_changed(world: &World) -> Vec<String> {
     world.with(|state, _| {
         world.ec2.with(|inner, _| {
             let mut found = Vec::new();
             for (id, host) in &state.hosts {
                 let state = inner.core.instances.get(id).map(|record| record.state);
-                for (_, volume, _) in &host.file_systems {
+                for volume in &host.originals {
                     let Some(record) = inner.core.volumes.get(volume).filter(|r| r.state != VolumeState::Deleted)
                     else {
                         found.push(format!("I3: legacy volume {volume} is gone"));
                         continue;
                     };
-                    if state != Some(InstanceState::Stopped) {
+                    let in_service = record.attachments.iter().any(|attachment| attachment.instance == *id);
+                    if state != Some(InstanceState::Stopped) && in_service {
                         continue;
                     }
                     if inner.disks.is_mounted(volume) {

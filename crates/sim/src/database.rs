@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const IDENTITY: &str = "identity.json";
 /// Path of the members it knows.
 pub const PEERS: &str = "peers.json";
+/// Path of the ids that own the files: `uid:gid`.
+pub const OWNER: &str = ".owner";
 /// From start to up.
 const BOOT_MS: u64 = 20_000;
 /// Between two periodic syncs of what is in memory (Cassandra: commitlog_sync_period 10 s).

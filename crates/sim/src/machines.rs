@@ -7,9 +7,11 @@ use rehome_ec2_emulator::face::Emulator;
 use rehome_model::cloud::{AttachmentState, Tags};
 use rehome_model::ids::{InstanceId, VolumeId, Zone};
 
-use crate::database::{ReferenceDatabase, Side};
+use crate::database::{OWNER, ReferenceDatabase, Side};
 use crate::kubernetes::Machines;
 
+/// Whose a volume's files are once a pod has had it.
+const POD_OWNER: &[u8] = b"10999:10999";
 /// From start to ready: the internode port answers before the member has joined.
 const LISTENS_MS: u64 = 8_000;
 
@@ -96,6 +98,8 @@ impl Machines for Nodes<'_> {
                 Some(_) => {}
             }
             inner.disks.mount(&volume, instance.as_str(), now);
+            // The kubelet's fsGroup and the image's entrypoint give the files to the pod's ids.
+            inner.disks.write(&volume, OWNER, POD_OWNER.to_vec());
             Ok(())
         })
     }

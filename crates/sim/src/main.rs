@@ -20,7 +20,7 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
-    /// Only this scenario: calm, cloud, hosts, cluster, operator, drivers, strangers, rollback, again, storm.
+    /// Only this scenario: calm, cloud, hosts, cluster, operator, drivers, strangers, rollback, keep, again, storm.
     #[arg(long, value_parser = scenario)]
     scenario: Option<Scenario>,
     /// Tell the first seed's story, whatever came of it.

@@ -11,16 +11,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt;
 use kube::client::Body;
-use rehome_model::host::{DataPath, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::host::{DataPath, FstabEntry, HostBlockDevice, HostReport, Mount, ServiceReport};
 use rehome_model::ids::InstanceId;
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 use rehome_ports::{Cloud, HostScript, Hosts, PodScript, Pods, ScriptError, ScriptOutput, Tap};
 
 use crate::control::Control;
-use crate::database::IDENTITY;
+use crate::database::{IDENTITY, OWNER};
 use crate::gate::{Call, Gate, Mishap, Port, obey};
 use crate::kubernetes::Failure;
-use crate::world::{State, World};
+use crate::world::{State, UUID, World};
 
 /// Time a script takes to reach a host or pod and come back.
 const SCRIPT_MS: u64 = 400;
@@ -254,15 +254,26 @@ pub(crate) fn host_task(
                 Ok(HostAnswer::Done)
             }
             HostTask::Mount { .. } => {
-                for volume in &volumes {
-                    disks.mount(volume, id.as_str(), now);
+                host.mount(inner, now, id);
+                Ok(HostAnswer::Done)
+            }
+            HostTask::TakeBack { volumes } => {
+                host.mount(inner, now, id);
+                for wanted in volumes {
+                    let here = host.file_systems.iter().find(|(point, _, _)| *point == wanted.mount_point);
+                    let mounted = here.map(|(_, volume, _)| volume);
+                    if mounted != Some(&wanted.volume) {
+                        return Err(Some(format!("{} is {mounted:?}, not {}", wanted.mount_point, wanted.volume)));
+                    }
+                    let owner = format!("{}:{}", wanted.files.uid, wanted.files.gid);
+                    inner.disks.write(&wanted.volume, OWNER, owner.into_bytes());
+                    inner.disks.sync(&wanted.volume);
                 }
                 Ok(HostAnswer::Done)
             }
             HostTask::StartService => {
                 host.masked = false;
-                host.start(database, disks, now, id);
-                Ok(HostAnswer::Done)
+                host.start(database, disks, now, id).map(|()| HostAnswer::Done).map_err(Some)
             }
         }
     })
@@ -278,9 +289,15 @@ fn report(
     let mut block_devices = Vec::new();
     let mut mounts = Vec::new();
     let mut data_paths = Vec::new();
+    let mut fstab = Vec::new();
     for (target, volume, device) in &host.file_systems {
         let size_gib = inner.core.volumes.get(volume).map_or(0, |record| record.spec.size_gib);
         let content = inner.disks.volume(volume).map(|disk| disk.content.clone()).unwrap_or_default();
+        if let Some(source) = &host.shape.fstab {
+            let uuid = || format!("UUID={}", content.uuid.clone().unwrap_or_default());
+            let source = if source == UUID { uuid() } else { source.clone() };
+            fstab.push(FstabEntry { source, target: target.clone() });
+        }
         block_devices.push(HostBlockDevice {
             path: device.clone(),
             volume: Some(volume.clone()),
@@ -302,12 +319,14 @@ fn report(
                 size_bytes: u64::from(size_gib) * GIB,
                 available_bytes: u64::from(size_gib) * GIB / 100 * host.shape.free_percent,
             });
-            data_paths.push(DataPath {
-                path: target.clone(),
-                mount_point: target.clone(),
-                uid: host.shape.uid,
-                gid: host.shape.uid,
-            });
+            let mut path = |path: String, id: u32| {
+                data_paths.push(DataPath { path, mount_point: target.clone(), uid: id, gid: id });
+            };
+            path(target.clone(), host.shape.uid);
+            path(format!("{target}/data"), host.shape.uid);
+            if host.shape.mixed_owners {
+                path(format!("{target}/backup"), host.shape.uid + 1);
+            }
         }
     }
     let running = view.is_some();
@@ -321,6 +340,7 @@ fn report(
             enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
             restart: "always".to_owned(),
         },
+        fstab,
         data_paths,
         view_error: (!running).then(|| "the member is not up".to_owned()),
         view,

@@ -12,7 +12,7 @@ use rehome_model::cloud::{Tags, VolumeSpec};
 use rehome_model::ids::{InstanceId, VolumeId};
 use serde_json::{Value, json};
 
-use crate::database::{IDENTITY, PEERS, ReferenceDatabase};
+use crate::database::{IDENTITY, OWNER, PEERS, ReferenceDatabase};
 use crate::kubernetes::{Cluster, Key};
 use crate::world::{Host, HostShape, State, World};
 
@@ -99,6 +99,7 @@ impl Scene {
         BTreeMap::from([
             (IDENTITY.to_owned(), serde_json::to_vec(&identity).unwrap_or_default()),
             (PEERS.to_owned(), serde_json::to_vec(peers).unwrap_or_default()),
+            (OWNER.to_owned(), format!("{0}:{0}", self.host.uid).into_bytes()),
             // Old data that no client of this run wrote.
             ("data/old".to_owned(), vec![index as u8; 4096]),
         ])
@@ -122,7 +123,8 @@ impl Scene {
                     ("cluster".to_owned(), "prod".to_owned()),
                 ]);
                 let id = inner.core.add_instance(&mut inner.disks, now, zone, &address(index), "m5.large", tags);
-                let content = Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &peers));
+                let mut content = Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &peers));
+                content.uuid = Some(format!("{index:08x}-0000-4000-8000-000000000000"));
                 let volume =
                     inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", self.volume.clone(), content, true);
                 hosts.insert(id.clone(), host(index, volume, self.host.clone()));
@@ -155,7 +157,8 @@ impl Scene {
                 for (_, volume, _) in &host.file_systems {
                     inner.disks.mount(volume, id.as_str(), now);
                 }
-                host.start(&mut database, &mut inner.disks, now - 3_600_000, id);
+                // A scene whose service does not start is one in which the survey finds it down.
+                let _ = host.start(&mut database, &mut inner.disks, now - 3_600_000, id);
             }
         });
         let nodes = nodes.into_iter().map(|(name, (id, _))| (name, id)).collect();
@@ -198,7 +201,8 @@ fn host(index: u32, volume: VolumeId, shape: HostShape) -> Host {
     Host {
         shape,
         address: address(index),
-        file_systems: vec![("/var/lib/refdb".to_owned(), volume, "/dev/nvme1n1".to_owned())],
+        file_systems: vec![("/var/lib/refdb".to_owned(), volume.clone(), "/dev/nvme1n1".to_owned())],
+        originals: vec![volume],
         masked: false,
         up: true,
         hangs: false,

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rehome_ec2_emulator::face::Emulator;
+use rehome_ec2_emulator::disks::MemoryDisks;
+use rehome_ec2_emulator::face::{Emulator, Inner};
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::task::HostTask;
 
-use crate::database::{ReferenceDatabase, Side};
+use crate::database::{OWNER, ReferenceDatabase, Side};
 use crate::kubernetes::{Cluster, Key};
 use crate::machines::Nodes;
+
+/// Stands for a line in fstab that names the file system by its UUID.
+pub(crate) const UUID: &str = "UUID";
 
 /// What a legacy host shows of its data file system, and how well it can be asked.
 #[derive(Clone, Debug)]
@@ -25,6 +29,10 @@ pub struct HostShape {
     pub free_percent: u64,
     /// Owner of the files.
     pub uid: u32,
+    /// First field of the line in fstab; none for no line. `UUID` stands for the file system's own.
+    pub fstab: Option<String>,
+    /// Whether the files below the mount point have several owners.
+    pub mixed_owners: bool,
     /// Whether scripts reach it.
     pub reachable: bool,
     /// Whether the application answers.
@@ -41,6 +49,8 @@ impl Default for HostShape {
             instance_store: false,
             free_percent: 50,
             uid: 999,
+            fstab: Some(UUID.to_owned()),
+            mixed_owners: false,
             reachable: true,
             answers: true,
             schema_versions: 1,
@@ -66,8 +76,10 @@ pub struct Landed {
 pub(crate) struct Host {
     pub shape: HostShape,
     pub address: String,
-    /// Mount point, volume and device of each data file system in fstab.
+    /// Mount point, volume and device of each data file system in fstab. Which volume it is was seen at the last mount.
     pub file_systems: Vec<(String, VolumeId, String)>,
+    /// The volumes that the host had in the beginning.
+    pub originals: Vec<VolumeId>,
     pub masked: bool,
     /// Whether the machine was up when last looked at.
     pub up: bool,
@@ -303,11 +315,10 @@ impl World {
                         inner.disks.unmount(volume, id.as_str());
                     }
                 } else if !host.up && up {
-                    for (_, volume, _) in &host.file_systems {
-                        inner.disks.mount(volume, id.as_str(), now);
-                    }
+                    host.mount(inner, now, id);
                     if !host.masked {
-                        host.start(database, &mut inner.disks, now, id);
+                        // systemd would try again; what keeps the service from starting is seen by whoever asks it.
+                        let _ = host.start(database, &mut inner.disks, now, id);
                     }
                 }
                 host.up = up;
@@ -317,19 +328,51 @@ impl World {
 }
 
 impl Host {
+    /// Mounts what fstab says: the attached volume whose file system has the UUID of the line. Of two with the same UUID
+    /// either may be mounted, which no host should be left to choose.
+    pub(crate) fn mount(&mut self, inner: &mut Inner, now: u64, id: &InstanceId) {
+        let by_uuid = self.shape.fstab.as_deref() == Some(UUID);
+        let uuid = |disks: &MemoryDisks, volume: &VolumeId| disks.volume(volume).and_then(|d| d.content.uuid.clone());
+        for (_, volume, _) in &mut self.file_systems {
+            let wanted = uuid(&inner.disks, volume);
+            if by_uuid && wanted.is_some() {
+                let attached = inner.core.instances.get(id).map(|record| record.block_devices.clone());
+                let attached = attached.unwrap_or_default().into_iter().map(|device| device.volume);
+                let same: Vec<VolumeId> = attached.filter(|found| uuid(&inner.disks, found) == wanted).collect();
+                match same.as_slice() {
+                    // The device is not there: the mount fails.
+                    [] => continue,
+                    [only] => volume.clone_from(only),
+                    [first, ..] => {
+                        let two = format!("I1: {id} sees {} volumes with one UUID, and mounts {first}", same.len());
+                        inner.disks.violations.push(two);
+                        volume.clone_from(first);
+                    }
+                }
+            }
+            inner.disks.mount(volume, id.as_str(), now);
+        }
+    }
+
+    /// Starts the service; says why it does not start.
     pub(crate) fn start(
         &self,
         database: &mut ReferenceDatabase,
-        disks: &mut rehome_ec2_emulator::disks::MemoryDisks,
+        disks: &mut MemoryDisks,
         now: u64,
         id: &InstanceId,
-    ) {
+    ) -> Result<(), String> {
         if database.processes.contains_key(id.as_str()) {
-            return;
+            return Ok(());
         }
-        if let Some((_, volume, _)) = self.file_systems.first() {
-            // systemd would try again for ever; the start fails only if the disk holds no member, which is recorded.
-            let _ = database.start(now, disks, id.as_str(), Side::Legacy, volume, &self.address, true);
+        let Some((point, volume, _)) = self.file_systems.first() else { return Ok(()) };
+        if !disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|mount| mount.instance == id.as_str())) {
+            return Err(format!("{point} is not mounted"));
         }
+        let own = format!("{0}:{0}", self.shape.uid);
+        if disks.read(volume, OWNER).is_some_and(|owner| owner != own.as_bytes()) {
+            return Err(format!("{point}: permission denied"));
+        }
+        database.start(now, disks, id.as_str(), Side::Legacy, volume, &self.address, true)
     }
 }

@@ -60,7 +60,7 @@ async fn finalized(stage: &Stage, plan: &Plan, what: &str) {
     let record = object(stage, RECORD).await.expect("the record stays");
     let header: Value = serde_json::from_str(record["data"]["run.json"].as_str().expect("text")).expect("json");
     assert_eq!(header["phase"], "finalized", "{what}");
-    assert_eq!(header["format"], json!({"name": "rehome.run", "version": 2}), "{what}");
+    assert_eq!(header["format"], json!({"name": "rehome.run", "version": 3}), "{what}");
 }
 
 fn is_stopped(stage: &Stage, instance: &InstanceId) -> bool {
@@ -293,10 +293,10 @@ async fn a_record_of_the_first_format_is_finalized_and_one_of_a_later_format_is_
         header["format"]["version"] = json!(version);
         kube.merge_patch(RECORD, &json!({"data": {"run.json": header.to_string()}})).await.expect("written");
     };
-    set_version(3).await;
+    set_version(4).await;
     stage.control.disarm();
     let error = refusal(finalize(&stage, false).await);
-    assert!(error.to_string().contains("rehome.run format 3 was written by a newer rehome"), "{error}");
+    assert!(error.to_string().contains("rehome.run format 4 was written by a newer rehome"), "{error}");
     assert_eq!(stage.control.names(), Vec::<&str>::new());
     set_version(1).await;
     assert_eq!(finalize(&stage, false).await.outcome().phase, Phase::Finalized);

@@ -25,6 +25,31 @@ pub(super) async fn inspect(
     instance: &InstanceId,
     expected: &MemberIdentity,
 ) -> Result<Outputs, StepError> {
+    let found = read_identity(context, instance, expected).await?;
+    Ok(Outputs::from([("identity".to_owned(), found.id)]))
+}
+
+/// The same of a disk that comes back, and that no newer version has written to it than is installed.
+pub(super) async fn inspect_returned(
+    context: &StepContext,
+    instance: &InstanceId,
+    expected: &MemberIdentity,
+) -> Result<Outputs, StepError> {
+    let found = read_identity(context, instance, expected).await?;
+    match (&found.version, &expected.version) {
+        (Some(wrote), Some(installed)) if wrote != installed => Err(StepError::failed(
+            "WrongVersion",
+            format!("version {wrote} has written to the disk of {instance}, which has {installed} installed"),
+        )),
+        _ => Ok(Outputs::from([("identity".to_owned(), found.id)])),
+    }
+}
+
+async fn read_identity(
+    context: &StepContext,
+    instance: &InstanceId,
+    expected: &MemberIdentity,
+) -> Result<MemberIdentity, StepError> {
     let mut encoded = String::new();
     for part in 0.. {
         let HostAnswer::IdentityPart { text, total_chars } =
@@ -61,5 +86,5 @@ pub(super) async fn inspect(
             format!("the disk of {instance} is not its member's: {}", differences.join("; ")),
         ));
     }
-    Ok(Outputs::from([("identity".to_owned(), found.id)]))
+    Ok(found)
 }

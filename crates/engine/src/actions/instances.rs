@@ -14,7 +14,7 @@ use crate::error::StepError;
 const STANDBY: &str = "Standby";
 const IN_SERVICE: &str = "InService";
 
-async fn describe(context: &StepContext, instance: &InstanceId) -> Result<Instance, StepError> {
+pub(super) async fn describe(context: &StepContext, instance: &InstanceId) -> Result<Instance, StepError> {
     let found = context.cloud().describe_instances(&InstanceFilter::Ids(vec![instance.clone()])).await?;
     found.into_iter().find(|found| found.id == *instance).ok_or_else(|| {
         let missing =
@@ -65,6 +65,21 @@ pub(super) async fn unprotect(
     }
     // What the user had on stays on. Older records do not tell; their rollback has always switched it off.
     if protection_was(context).as_deref() != Some("on") {
+        switch_off_protection(context, instance).await?;
+    }
+    Ok(Outputs::new())
+}
+
+/// Lifts what a member that came back needs no more. DeleteOnTermination stays off: its volume is the only one with all
+/// writes.
+pub(super) async fn give_back(
+    context: &StepContext,
+    instance: &InstanceId,
+    group: Option<&str>,
+    protected: bool,
+) -> Result<Outputs, StepError> {
+    set_standby(context, instance, group, false).await?;
+    if !protected {
         switch_off_protection(context, instance).await?;
     }
     Ok(Outputs::new())

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rehome_model::answer::{MemberIdentity, MemberView};
+use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
 use rehome_model::ids::{InstanceId, MemberName};
-use rehome_model::plan::PodTarget;
+use rehome_model::plan::{PodTarget, ReturnedMember};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 
 use crate::context::{Outputs, StepContext};
@@ -71,6 +71,24 @@ pub(super) async fn on_hosts(
     context: &StepContext,
     members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
 ) -> Result<Outputs, StepError> {
+    at_addresses(context, members, &BTreeMap::new()).await
+}
+
+/// The same of members that came back: each sees every one at its legacy address again.
+pub(super) async fn returned(
+    context: &StepContext,
+    returned: &BTreeMap<MemberName, ReturnedMember>,
+) -> Result<Outputs, StepError> {
+    let members = returned.iter().map(|(name, of)| (name.clone(), (of.instance.clone(), of.identity.clone())));
+    let addresses = returned.values().filter_map(|of| Some((of.identity.id.as_str(), of.address.as_deref()?)));
+    at_addresses(context, &members.collect(), &addresses.collect()).await
+}
+
+async fn at_addresses(
+    context: &StepContext,
+    members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
+    addresses: &BTreeMap<&str, &str>,
+) -> Result<Outputs, StepError> {
     let ids: BTreeSet<&str> = members.values().map(|(_, identity)| identity.id.as_str()).collect();
     context
         .wait(async || {
@@ -88,6 +106,10 @@ pub(super) async fn on_hosts(
                 check_identity(&who, identity, &view)?;
                 if let Some(reason) = not_whole(&who, &view, &ids, None, true) {
                     return Ok(Err(reason));
+                }
+                let moved = |peer: &&PeerView| addresses.get(peer.id.as_str()).is_some_and(|at| *at != peer.address);
+                if let Some(peer) = view.members.iter().find(moved) {
+                    return Ok(Err(format!("{who} still sees member {} at {}", peer.id, peer.address)));
                 }
             }
             Ok(Ok(()))

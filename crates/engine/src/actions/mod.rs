@@ -7,6 +7,7 @@ mod hosts;
 mod instances;
 mod members;
 mod release;
+mod returned;
 mod sets;
 mod snapshots;
 mod sweep;
@@ -57,6 +58,16 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::Sweep { keep } => sweep::sweep(context, keep).await,
         Action::RetireGate { config_map, set, open } => finalize::retire_gate(context, config_map, set, open).await,
         Action::KeepSnapshots { snapshots, until } => finalize::keep_snapshots(context, snapshots, until).await,
+        Action::AwaitDetached { volumes } => returned::detached(context, volumes).await,
+        Action::KeepOriginal { instance, volume, tags } => returned::keep(context, instance, volume, tags).await,
+        Action::AttachReturned { volume, instance, device } => {
+            returned::attach(context, volume, instance, device).await
+        }
+        Action::InspectReturned { instance, identity } => hosts::inspect_returned(context, instance, identity).await,
+        Action::AwaitReturnedMembers { members } => members::returned(context, members).await,
+        Action::GiveBackInstance { instance, auto_scaling_group, protected } => {
+            instances::give_back(context, instance, auto_scaling_group.as_deref(), *protected).await
+        }
         Action::ReleaseInstance { instance, delete_on_termination, protected } => {
             finalize::release_instance(context, instance, delete_on_termination, *protected).await
         }

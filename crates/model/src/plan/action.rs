@@ -68,6 +68,17 @@ pub struct PodTarget {
     pub identity: MemberIdentity,
 }
 
+/// Where a member that came back must be found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnedMember {
+    /// Its instance.
+    pub instance: InstanceId,
+    /// Who it must be.
+    pub identity: MemberIdentity,
+    /// The address at which every member must see it; none if the plan does not know it.
+    pub address: Option<String>,
+}
+
 /// Output of [`Action::ProtectInstance`]: `on` or `off`, as protection from termination was before, so that what puts
 /// it back does not take away a protection of the user's own.
 pub const TERMINATION_PROTECTION_WAS: &str = "termination-protection-was";
@@ -288,6 +299,52 @@ pub enum Action {
         /// Whether it was protected from termination before.
         protected: bool,
     },
+    /// Gate: the volumes are attached to nothing.
+    AwaitDetached {
+        /// The volumes.
+        volumes: Vec<VolumeId>,
+    },
+    /// Detach a legacy volume from its stopped instance, to make room for its successor. It is tagged and kept.
+    KeepOriginal {
+        /// The instance.
+        instance: InstanceId,
+        /// The volume.
+        volume: VolumeId,
+        /// Tags that say where it was and what took its place.
+        tags: Tags,
+    },
+    /// Attach a volume that comes back from the new side to the stopped instance of its member, with DeleteOnTermination
+    /// off. Its step tag becomes this step's: no undo, and no `gc`, finds it as something that may go.
+    AttachReturned {
+        /// The volume.
+        volume: VolumeId,
+        /// The instance.
+        instance: InstanceId,
+        /// The device name.
+        device: String,
+    },
+    /// Read the member's identity and version from its disk before its service starts, and compare: an older version
+    /// cannot read what a newer one wrote.
+    InspectReturned {
+        /// The instance.
+        instance: InstanceId,
+        /// Who must be found there, and the version that will start on it.
+        identity: MemberIdentity,
+    },
+    /// Gate: on every legacy host all members are up, at the legacy addresses and no others, and open to clients.
+    AwaitReturnedMembers {
+        /// The members.
+        members: BTreeMap<MemberName, ReturnedMember>,
+    },
+    /// Lift what is left of the fence: protection from termination, Standby. DeleteOnTermination stays off.
+    GiveBackInstance {
+        /// The instance.
+        instance: InstanceId,
+        /// Its group, if it was in service in one.
+        auto_scaling_group: Option<String>,
+        /// Whether it was protected from termination before.
+        protected: bool,
+    },
 }
 
 impl Action {
@@ -301,6 +358,9 @@ impl Action {
                 | Self::AwaitMembers { .. }
                 | Self::AwaitLegacyMembers { .. }
                 | Self::InspectDisk { .. }
+                | Self::AwaitDetached { .. }
+                | Self::InspectReturned { .. }
+                | Self::AwaitReturnedMembers { .. }
         )
     }
 }

@@ -157,6 +157,9 @@ impl Judge<'_> {
                 Run::Ended { why, recorded: false }
             }
             Phase::RolledBack => Run::Ended { why: format!("run {run} was rolled back"), recorded: true },
+            Phase::Returned => {
+                Run::Ended { why: format!("run {run} was rolled back, its volumes kept"), recorded: true }
+            }
             phase => Run::Moved(phase),
         })
     }

@@ -2,7 +2,6 @@
 
 use rehome_model::collection::{ClaimSeen, ObjectId, PersistentVolumeSeen, Verdict};
 use rehome_model::names;
-use rehome_model::record::Phase;
 
 use super::judge::{Judge, Judged, in_use, kept, name, orphaned};
 
@@ -21,7 +20,7 @@ impl Judge<'_> {
         if let Some(judged) = self.run_needs_all() {
             return judged;
         }
-        if let Some((record, _)) = self.record().filter(|(record, _)| record.header.phase != Phase::RolledBack) {
+        if let Some((record, _)) = self.record().filter(|(record, _)| !record.header.phase.is_back()) {
             let phase = name(record.header.phase);
             return in_use(format!(
                 "run {} is {phase}, and its volume is missing: see `rehome verify`",
@@ -86,7 +85,7 @@ impl Judge<'_> {
         if let Some(judged) = self.run_needs_all() {
             return judged;
         }
-        if let Some((record, _)) = self.record().filter(|(record, _)| record.header.phase != Phase::RolledBack) {
+        if let Some((record, _)) = self.record().filter(|(record, _)| !record.header.phase.is_back()) {
             let header = &record.header;
             return in_use(format!("it says that run {} is {}", header.run, name(header.phase)));
         }

@@ -68,7 +68,7 @@ impl<'a> Judge<'a> {
             RecordSeen::Read(read) => {
                 let header = &read.0.header;
                 match header.phase {
-                    Phase::RolledBack | Phase::Completed | Phase::Finalized => None,
+                    Phase::RolledBack | Phase::Returned | Phase::Completed | Phase::Finalized => None,
                     phase => Some(in_use(format!("run {} is {}", header.run, name(phase)))),
                 }
             }
@@ -112,6 +112,8 @@ pub(super) fn name(phase: Phase) -> &'static str {
         Phase::Stuck => "stuck",
         Phase::Finalizing => "being finalized",
         Phase::Finalized => "finalized",
+        Phase::Returning => "being rolled back with its new writes",
+        Phase::Returned => "rolled back with its new writes",
     }
 }
 

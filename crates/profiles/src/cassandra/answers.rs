@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
-use rehome_model::host::{DataPath, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::host::{DataPath, FstabEntry, HostBlockDevice, HostReport, Mount, ServiceReport};
 use rehome_model::ids::VolumeId;
 use serde_json::Value;
 
@@ -132,6 +132,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
     Ok(HostReport {
         os: section("os").first().copied().unwrap_or_default().to_owned(),
         block_devices: devices(&json("lsblk")?, &section("links")),
+        fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
         service: ServiceReport {
@@ -214,6 +215,12 @@ fn flatten(devices: &Value, all: &mut Vec<Value>) {
         all.push(device.clone());
         flatten(&device["children"], all);
     }
+}
+
+/// `UUID="..." /mount/point`; a mount point of `none` or `swap` is nobody's.
+fn fstab_entry(line: &str) -> Option<FstabEntry> {
+    let (source, target) = line.split_once(' ')?;
+    Some(FstabEntry { source: source.replace('"', ""), target: target.trim().to_owned() })
 }
 
 fn data_path(line: &str, mounts: &[Mount]) -> Option<DataPath> {

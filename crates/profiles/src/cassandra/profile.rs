@@ -2,7 +2,7 @@
 
 use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
-use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_model::task::{HostAnswer, HostTask, PodTask, ReturnedVolume};
 
 use super::{answers, archive, identity};
 use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
@@ -15,6 +15,7 @@ pub(crate) const NAME: &str = "cassandra";
 const LIB: &str = include_str!("scripts/lib.sh");
 const SURVEY: &str = include_str!("scripts/survey.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
+const TAKE_BACK: &str = include_str!("scripts/take_back.sh");
 
 /// Characters of base64 in one part of the identity: SSM cuts output at 24,000.
 const PART_CHARS: usize = 20_000;
@@ -98,6 +99,17 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
             for point in outer_first(mount_points) {
                 let point = quote(point);
                 text.push_str(&format!("mountpoint -q {point} || mount {point} || fail {point} cannot be mounted\n"));
+            }
+            text + "done_\n"
+        }
+        HostTask::TakeBack { volumes } => {
+            let mut text = TAKE_BACK.to_owned();
+            for ReturnedVolume { mount_point, volume, top, files } in volumes {
+                let (point, volume) = (quote(mount_point), quote(volume.as_str()));
+                text.push_str(&format!(
+                    "take_back {point} {volume} {} {} {}:{}\n",
+                    files.uid, files.gid, top.uid, top.gid
+                ));
             }
             text + "done_\n"
         }

@@ -161,6 +161,19 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
                 found.push("I5: the run is rolled back and pods run".to_owned());
             }
         }
+        Over::Returned => {
+            found.extend(left(stage, story, 2, 1));
+            found.extend(not_returned(world));
+            if !stopped_late(stage) {
+                found.extend(lost(stage));
+                if checks::legacy_serving(world) != story.members as usize {
+                    found.push(format!("I8: {} of {} members serve", checks::legacy_serving(world), story.members));
+                }
+            }
+            if checks::pods_running(world) != 0 {
+                found.push("I5: the run is rolled back and pods run".to_owned());
+            }
+        }
         Over::Stuck(_) if story.is_damaged() || stopped_late(stage) => {}
         Over::Stuck(why) => found.push(format!("I8: stuck for good though nothing was taken away: {why}")),
         Over::Refused(_) => {
@@ -179,12 +192,51 @@ fn stopped_late(stage: &Stage) -> bool {
     stage.tally.late().iter().any(|call| matches!(*call, "StopInstances" | "stop-service" | "unmount"))
 }
 
+/// After a rollback that kept the writes: the set is closed by parked claims (I5), each legacy host has another volume
+/// than in the beginning (I2), which a termination does not take along, and the originals are attached nowhere (I3).
+fn not_returned(world: &World) -> Vec<String> {
+    let mut found = Vec::new();
+    world.with(|state, _| {
+        for volume in state.cluster.all("persistentvolumes") {
+            if volume["metadata"]["labels"][labels::MIGRATION] == NAME {
+                found.push(format!("I5: {} still binds its claim", volume["metadata"]["name"]));
+            }
+        }
+        world.ec2.with(|inner, _| {
+            for (id, host) in &state.hosts {
+                for (_, volume, _) in host.file_systems.iter().filter(|(_, v, _)| host.originals.contains(v)) {
+                    found.push(format!("I2: {id} serves on {volume}, which has no new writes"));
+                }
+                let devices = inner.core.instances.get(id).map(|record| record.block_devices.clone());
+                let goes = |volume: &VolumeId| host.file_systems.iter().any(|(_, held, _)| held == volume);
+                for device in devices.unwrap_or_default().iter().filter(|d| d.delete_on_termination && goes(&d.volume))
+                {
+                    found.push(format!("I2: terminating {id} would delete {}", device.volume));
+                }
+                for original in &host.originals {
+                    let record = inner.core.volumes.get(original);
+                    if record.is_some_and(|record| !record.attachments.is_empty()) {
+                        found.push(format!("I3: {original} is attached still"));
+                    }
+                }
+            }
+        });
+    });
+    found
+}
+
 /// I4, by the scene and not by what rehome wrote down: pod n holds member n.
 fn wrong_member(world: &World, story: &Story) -> Vec<String> {
     let mut found = Vec::new();
     world.with(|state, _| {
         for n in 0..story.members {
             let wanted = crate::scene::member_id(story.seed, n);
+            let address = crate::scene::address(n);
+            let on_host = state.hosts.iter().find(|(_, host)| host.address == address);
+            let on_host = on_host.and_then(|(id, _)| state.database.processes.get(id.as_str()));
+            if let Some(process) = on_host.filter(|process| process.identity.id != wanted) {
+                found.push(format!("I4: the host of member {n} holds member {}, not {wanted}", process.identity.id));
+            }
             let pod = names::pod(NAME, n);
             if let Some(process) = state.database.processes.get(&pod)
                 && process.identity.id != wanted
@@ -221,11 +273,19 @@ fn lost(stage: &Stage) -> Vec<String> {
 /// its check (I10) may be there too, by its tags; what strangers took away need not.
 fn left(stage: &Stage, story: &Story, snapshots: usize, volumes: usize) -> Vec<String> {
     let late = stage.tally.late();
+    // What an earlier run made and gave to the legacy side stays there.
+    let recorded = stage.last_run();
+    let earlier: Vec<String> = stage.tally.all_returned().into_iter().map(|run| run.to_string()).collect();
+    let earlier =
+        |tags: &Tags| tags.get(labels::RUN).is_some_and(|run| earlier.contains(run) && recorded.as_ref() != Some(run));
     let late = |name: &str| late.iter().filter(|call| **call == name).count();
     let mut found = Vec::new();
     let mut count: BTreeMap<(&str, String), usize> = BTreeMap::new();
     let mut look = |kind: &'static str, id: &str, tags: &Tags| {
         if tags.get(STRANGERS_TAG.0).is_some_and(|owner| owner == STRANGERS_TAG.1) || tags.contains_key("cluster") {
+            return;
+        }
+        if earlier(tags) {
             return;
         }
         // The role of a snapshot is a second call, which a driver that has lost its lease does not make.

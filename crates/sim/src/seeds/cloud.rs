@@ -2,16 +2,20 @@
 //! planted bugs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rehome_model::cloud::{CallerIdentity, Instance, InstanceState, InstanceType, Snapshot, Tags, Volume};
+use rehome_model::cloud::{
+    Attachment, AttachmentState, CallerIdentity, Instance, InstanceState, InstanceType, Snapshot, Tags, Volume,
+    VolumeState,
+};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::labels;
+use rehome_model::task::HostTask;
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter,
-    VolumeFilter,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection,
+    ResourceId, ScriptError, ScriptOutput, SnapshotFilter, VolumeFilter,
 };
 
 use super::planted::Planted;
@@ -23,6 +27,55 @@ static TOKENS: AtomicU64 = AtomicU64::new(0);
 pub(super) struct SentCloud {
     pub inner: Arc<dyn Cloud>,
     pub planted: Option<Planted>,
+    /// Attachments that a planted bug takes for made: volume -> instance and device; none for one taken for undone.
+    pub imagined: Mutex<BTreeMap<VolumeId, Option<(InstanceId, String)>>>,
+}
+
+impl SentCloud {
+    /// What a bug takes a volume's attachments for.
+    fn imagine(&self, volume: &mut Volume) {
+        let imagined = self.imagined.lock().unwrap_or_else(PoisonError::into_inner);
+        match imagined.get(&volume.id) {
+            Some(Some((instance, device))) => {
+                let (instance, device) = (instance.clone(), device.clone());
+                volume.attachments = vec![Attachment { instance, device, state: AttachmentState::Attached }];
+            }
+            Some(None) => volume.attachments.clear(),
+            // Without the last describe: as if every node had let go.
+            None if self.planted == Some(Planted::BelievesTheVolumesFree) && by_step(&volume.tags) => {
+                volume.attachments.clear();
+                volume.state = VolumeState::Available;
+            }
+            None => {}
+        }
+    }
+
+    fn imagines(&self, volume: &VolumeId, attachment: Option<(InstanceId, String)>) -> bool {
+        let bug = match self.planted {
+            Some(Planted::ServesTheOldOriginals) => true,
+            Some(Planted::BelievesTheVolumesFree) => attachment.is_some(),
+            _ => false,
+        };
+        if bug {
+            self.imagined.lock().unwrap_or_else(PoisonError::into_inner).insert(volume.clone(), attachment);
+        }
+        bug
+    }
+}
+
+/// Hosts on which nobody looks which volume is mounted: a planted bug.
+pub(super) struct TrustingHosts(pub Arc<dyn Hosts>);
+
+#[async_trait]
+impl Hosts for TrustingHosts {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let mut script = script.clone();
+        if let HostTask::TakeBack { volumes } = &script.task {
+            let mount_points = volumes.iter().map(|volume| volume.mount_point.clone()).collect();
+            script.task = HostTask::Mount { mount_points };
+        }
+        self.0.run(instance, &script).await
+    }
 }
 
 /// Sends a call: neither a driver that dies nor one that stands still takes it back.
@@ -61,7 +114,13 @@ impl Cloud for SentCloud {
         let blind = self.planted == Some(Planted::NewTokenForEveryTry);
         match filter {
             VolumeFilter::Tags(tags) if blind && by_step(tags) => Ok(Vec::new()),
-            filter => self.inner.describe_volumes(filter).await,
+            filter => {
+                let mut found = self.inner.describe_volumes(filter).await?;
+                for volume in &mut found {
+                    self.imagine(volume);
+                }
+                Ok(found)
+            }
         }
     }
 
@@ -105,11 +164,21 @@ impl Cloud for SentCloud {
     }
 
     async fn attach_volume(&self, volume: &VolumeId, instance: &InstanceId, device: &str) -> Result<(), CloudError> {
-        self.inner.attach_volume(volume, instance, device).await
+        if self.imagines(volume, Some((instance.clone(), device.to_owned()))) {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        let (volume, instance, device) = (volume.clone(), instance.clone(), device.to_owned());
+        sent(async move { inner.attach_volume(&volume, &instance, &device).await }).await
     }
 
     async fn detach_volume(&self, volume: &VolumeId, instance: &InstanceId) -> Result<(), CloudError> {
-        self.inner.detach_volume(volume, instance).await
+        if self.imagines(volume, None) {
+            return Ok(());
+        }
+        let inner = Arc::clone(&self.inner);
+        let (volume, instance) = (volume.clone(), instance.clone());
+        sent(async move { inner.detach_volume(&volume, &instance).await }).await
     }
 
     async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {

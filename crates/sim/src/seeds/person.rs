@@ -30,6 +30,8 @@ pub enum Over {
         /// Why.
         why: String,
     },
+    /// The legacy side serves on the volumes of the new one.
+    Returned,
     /// Needs a person who can do more than this one.
     Stuck(String),
     /// Nothing was begun: the plan was refused.
@@ -107,6 +109,24 @@ impl<'a> Person<'a> {
                     wish = Wish::RollBack;
                     1
                 }
+                End::BeingReturned => {
+                    wish = Wish::KeepWrites;
+                    1
+                }
+                End::NotOpened => {
+                    wish = Wish::RollBack;
+                    1
+                }
+                End::BackAlready => return Over::RolledBack { by_user: true, why: last },
+                End::CannotKeep(why) => {
+                    self.efforts.refused += 1;
+                    self.note(&why);
+                    if self.efforts.refused > FAILED_TRIES {
+                        return Over::Refused(why);
+                    }
+                    last = why;
+                    30
+                }
                 End::NoRun => return Over::Refused("there is no run".to_owned()),
                 End::FactsChanged { recorded, what } => {
                     self.efforts.refused += 1;
@@ -139,11 +159,25 @@ impl<'a> Person<'a> {
                             }
                             return Over::RolledBack { by_user: asked_to_roll_back, why };
                         }
+                        Phase::Returned => {
+                            self.stage.tally.returned(outcome.record.header.run);
+                            return Over::Returned;
+                        }
                         _ if outcome.interrupted => {
                             if *self.stop.borrow() {
                                 return Over::Refused("stopped on request".to_owned());
                             }
                             5
+                        }
+                        Phase::Returning => {
+                            self.efforts.stuck += 1;
+                            self.efforts.stuck_because.get_or_insert(why.clone());
+                            if self.efforts.stuck > STUCK_TRIES {
+                                return Over::Stuck(why);
+                            }
+                            // "mend the cause, then run `rehome rollback --keep-writes` again"
+                            wish = Wish::KeepWrites;
+                            300
                         }
                         Phase::Stuck => {
                             self.efforts.stuck += 1;

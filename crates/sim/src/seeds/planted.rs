@@ -2,7 +2,7 @@
 //! the plan, or stand between the engine and the world's ports.
 
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Plan, Step, Undo};
+use rehome_model::plan::{Action, Owner, Plan, Step, Undo};
 use rehome_model::survey::Survey;
 use rehome_model::task::HostTask;
 
@@ -39,6 +39,14 @@ pub enum Planted {
     RetriesSnapshotsBlind,
     /// CreateVolume is sent again with a new token, though the old attempt may live.
     NewTokenForEveryTry,
+    /// A rollback that keeps writes leaves the old originals attached, and its look at what is mounted is forgotten.
+    ServesTheOldOriginals,
+    /// A rollback that keeps writes attaches before the nodes have let go, and starts the legacy side while pods run.
+    BelievesTheVolumesFree,
+    /// A rollback that keeps writes does not park the claims.
+    LeavesTheClaimsBound,
+    /// The files of a volume that came back are given to the ids of the pods.
+    ForgetsTheOwners,
     /// The undo of the stop is forgotten.
     LeavesTheServiceMasked,
     /// `apply` takes the given plan as it is.
@@ -51,7 +59,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, each with the invariant whose checker must see it.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 23] = [
         (Self::NeverStops, "I1"),
         (Self::ReleasesBeforeTheFence, "I1"),
         (Self::TrustsOneStaleDescribe, "I1"),
@@ -67,6 +75,10 @@ impl Planted {
         (Self::ForgetsATag, "I7"),
         (Self::RetriesSnapshotsBlind, "I8"),
         (Self::NewTokenForEveryTry, "I8"),
+        (Self::ServesTheOldOriginals, "I2"),
+        (Self::BelievesTheVolumesFree, "I1"),
+        (Self::LeavesTheClaimsBound, "I5"),
+        (Self::ForgetsTheOwners, "I8"),
         (Self::LeavesTheServiceMasked, "I8"),
         (Self::ComparesNoFacts, "I9"),
         (Self::ActsAfterItsLease, "I10"),
@@ -145,10 +157,21 @@ impl Planted {
             }
             Self::ParksNothing => leave_out(plan, "park-claim"),
             Self::RetriesSnapshotsBlind => leave_out(plan, "sweep"),
-            Self::LeavesTheServiceMasked => {
-                for step in of_kind(plan, "stop-service") {
-                    step.undo = Undo::Nothing("planted".to_owned());
+            Self::BelievesTheVolumesFree => {
+                for kind in ["scale-set", "release-volume"] {
+                    take_back_nothing(plan, kind);
                 }
+            }
+            Self::LeavesTheClaimsBound => take_back_nothing(plan, "release-volume"),
+            Self::ForgetsTheOwners => {
+                for volume in plan.members.iter_mut().flat_map(|member| &mut member.volumes) {
+                    if let Some(host) = &mut volume.on_host {
+                        host.files = Some(Owner { uid: 10_999, gid: 10_999 });
+                    }
+                }
+            }
+            Self::LeavesTheServiceMasked => {
+                take_back_nothing(plan, "stop-service");
             }
             _ => {}
         }
@@ -157,6 +180,12 @@ impl Planted {
 
 fn of_kind<'a>(plan: &'a mut Plan, kind: &str) -> impl Iterator<Item = &'a mut Step> {
     plan.steps.iter_mut().filter(move |step| step.id.as_str().starts_with(kind))
+}
+
+fn take_back_nothing(plan: &mut Plan, kind: &str) {
+    for step in of_kind(plan, kind) {
+        step.undo = Undo::Nothing("planted".to_owned());
+    }
 }
 
 /// Steps that do nothing: they remove a ConfigMap that is not there.

@@ -56,6 +56,7 @@ impl Count {
             Over::Completed => "completed",
             Over::RolledBack { by_user: true, .. } => "rolled back",
             Over::RolledBack { by_user: false, .. } => "undone by itself",
+            Over::Returned => "rolled back with its writes",
             Over::Stuck(_) => "stuck for good",
             Over::Refused(_) => "not begun",
             Over::Endless(_) => "endless",

@@ -120,6 +120,10 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
         () = meddling => unreachable!("it never ends"),
     };
     let over = settle(&stage, story, over).await;
+    if let (Over::Returned, Ok(Some((record, _)))) = (&over, stage.recorded().await) {
+        // Whoever brought it there may not have lived to tell.
+        stage.tally.returned(record.header.run);
+    }
     let mut violations = check::at_the_end(&stage, story, &over, &bystanders);
     let recorded = stage.recorded().await.ok().flatten();
     violations.extend(stale_plan(&stage, story, recorded.as_ref()));
@@ -213,6 +217,22 @@ async fn ann(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> (Over,
             let _ = stopper.send(false);
             ann.see_to_it(Wish::RollBack, None).await
         }
+        Course::ApplyThenKeep => keep(stage, story, &mut ann, plan).await,
+        Course::KeepAt(at_s) => {
+            let stopping = async {
+                tokio::time::sleep(Duration::from_secs(at_s)).await;
+                // The run may be over.
+                let _ = stopper.send(true);
+            };
+            futures::join!(ann.see_to_it(Wish::Apply, Some(plan)), stopping);
+            let _ = stopper.send(false);
+            let over = ann.see_to_it(Wish::KeepWrites, None).await;
+            refused_for_nothing(stage, story, over)
+        }
+        Course::KeepThenAgain => {
+            let over = keep(stage, story, &mut ann, plan).await;
+            if over == Over::Returned { ann.see_to_it(Wish::Apply, None).await } else { over }
+        }
         Course::Again => {
             let mut over = ann.see_to_it(Wish::Apply, Some(plan)).await;
             if over == Over::Completed {
@@ -224,6 +244,24 @@ async fn ann(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> (Over,
     (over, ann.efforts)
 }
 
+async fn keep(stage: &Stage, story: &Story, ann: &mut Person<'_>, plan: &Plan) -> Over {
+    match ann.see_to_it(Wish::Apply, Some(plan)).await {
+        Over::Completed => refused_for_nothing(stage, story, ann.see_to_it(Wish::KeepWrites, None).await),
+        over => over,
+    }
+}
+
+/// The way back is promised as long as nobody takes something away that it needs.
+fn refused_for_nothing(stage: &Stage, story: &Story, over: Over) -> Over {
+    if let Over::Refused(why) = &over
+        && why.contains("cannot be taken back")
+        && !story.is_damaged()
+    {
+        stage.tally.violate(format!("I8: refused though nothing was taken away: {why}"));
+    }
+    over
+}
+
 /// Lets the dust settle, and has somebody bring to an end what the others left.
 async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
     stage.tally.calm();
@@ -233,6 +271,7 @@ async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
         (_, over @ (Over::Stuck(_) | Over::Endless(_))) | (None, over) => over,
         (Some(Phase::Completed), _) => Over::Completed,
         (Some(Phase::RolledBack), over) => rolled_back(story, over),
+        (Some(Phase::Returned), _) => Over::Returned,
         // Somebody else took the run up after the first person was done, and left it.
         (Some(_), _) => {
             let (mut clara, _stop) = Person::new(stage, "clara");
@@ -252,7 +291,7 @@ async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
 
 /// Whether anybody asked for the rollback, and so gave up what was written to the new side.
 fn rolled_back(story: &Story, over: Over) -> Over {
-    let asked = !matches!(story.course, Course::Apply | Course::Again)
+    let asked = !matches!(story.course, Course::Apply | Course::Again | Course::KeepThenAgain)
         || story.troubles.iter().any(|trouble| matches!(trouble, Trouble::SecondRollback { .. }));
     match over {
         Over::RolledBack { by_user, why } => Over::RolledBack { by_user: by_user || asked, why },
@@ -304,7 +343,7 @@ fn parked(stage: &Stage, plan: &Plan) -> bool {
 /// I5 after a rollback of a run that had parked all claims: whoever scales the set up starts nothing.
 async fn clones_after_rollback(stage: &Stage, story: &Story, over: &Over) -> Vec<String> {
     let untouched = !story.troubles.iter().any(Trouble::opens_the_claims);
-    if !(untouched && matches!(over, Over::RolledBack { .. })) {
+    if !(untouched && matches!(over, Over::RolledBack { .. } | Over::Returned)) {
         return Vec::new();
     }
     meddle::act(stage, Stranger::Scales(story.members), story.members).await;

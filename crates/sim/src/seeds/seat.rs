@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rehome_engine::LEASE;
 use rehome_model::event::Event;
-use rehome_model::ids::SnapshotId;
+use rehome_model::ids::{RunId, SnapshotId};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Sleep};
@@ -39,6 +39,7 @@ struct Counts {
     violations: Vec<String>,
     strangers_snapshots: Vec<SnapshotId>,
     given_up: BTreeSet<u64>,
+    returned: BTreeSet<RunId>,
     log: Option<Vec<(u64, String)>>,
 }
 
@@ -127,6 +128,16 @@ impl Tally {
     /// Rows that the user gave up by rolling back.
     pub fn given_up(&self) -> BTreeSet<u64> {
         self.lock().given_up.clone()
+    }
+
+    /// A run was rolled back and its volumes kept: what it made stays.
+    pub fn returned(&self, run: RunId) {
+        self.lock().returned.insert(run);
+    }
+
+    /// The runs that were rolled back and their volumes kept.
+    pub fn all_returned(&self) -> BTreeSet<RunId> {
+        self.lock().returned.clone()
     }
 
     /// Nothing more goes wrong with calls.

@@ -1,17 +1,18 @@
 //! The stage: a world, what all drivers of a run share, and how one person runs one command in it.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports, StoreError};
 use rehome_model::event::{Event, EventKind};
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
-use rehome_model::record::{Phase, RunRecord};
+use rehome_model::record::RunRecord;
+use rehome_ports::Hosts;
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::cloud::SentCloud;
+use super::cloud::{SentCloud, TrustingHosts};
 use super::planted::Planted;
 use super::planted_cluster::BadCluster;
 use super::seat::{Seat, Tally};
@@ -28,6 +29,8 @@ pub enum Wish {
     Apply,
     /// `rehome rollback --discard-writes`.
     RollBack,
+    /// `rehome rollback --keep-writes`.
+    KeepWrites,
 }
 
 /// How one process ended.
@@ -40,6 +43,14 @@ pub enum End {
     NotNow(String),
     /// The run is being taken back: only a rollback goes on.
     BeingUndone,
+    /// The volumes go back with their writes: only that rollback goes on.
+    BeingReturned,
+    /// Nothing was written to the new side: discarding loses nothing.
+    NotOpened,
+    /// The legacy side serves already.
+    BackAlready,
+    /// The writes cannot be taken back, for these reasons.
+    CannotKeep(String),
     /// There is nothing to roll back.
     NoRun,
     /// The facts of the plan have changed; whether a run of it is recorded.
@@ -73,12 +84,16 @@ impl Stage {
     /// The ports as a driver in this seat has them.
     fn ports(&self, seat: &Arc<Seat>) -> Ports {
         let sim = SimPorts::behind(&self.world, Arc::clone(seat) as Arc<_>);
-        let cloud = Arc::new(SentCloud { inner: sim.cloud(), planted: self.planted });
+        let cloud = Arc::new(SentCloud { inner: sim.cloud(), planted: self.planted, imagined: Mutex::default() });
         let kube = match self.planted {
             Some(planted) => kube::Client::new(BadCluster::new(sim.clone(), planted), "default"),
             None => sim.kube(),
         };
-        Ports { cloud, hosts: sim.hosts(), pods: sim.pods(), kube }
+        let hosts: Arc<dyn Hosts> = match self.planted {
+            Some(Planted::ServesTheOldOriginals) => Arc::new(TrustingHosts(sim.hosts())),
+            _ => sim.hosts(),
+        };
+        Ports { cloud, hosts, pods: sim.pods(), kube }
     }
 
     /// Runs one command in a process of its own, until it ends or is killed: by a call, or by `fate`.
@@ -117,6 +132,7 @@ impl Stage {
         let ports = self.ports(seat);
         let command = match wish {
             Wish::RollBack => Command::RollbackDiscardWrites,
+            Wish::KeepWrites => Command::RollbackKeepWrites,
             Wish::Apply => match self.plan_to_apply(&ports, given).await {
                 Ok(plan) => Command::Apply(Box::new(plan)),
                 Err(end) => return end,
@@ -132,6 +148,10 @@ impl Stage {
         match driven {
             Ok(outcome) => End::Outcome(Box::new(outcome)),
             Err(EngineError::BeingUndone { .. }) => End::BeingUndone,
+            Err(EngineError::BeingReturned { .. }) => End::BeingReturned,
+            Err(EngineError::NotOpened { .. }) => End::NotOpened,
+            Err(EngineError::RolledBackAlready { .. }) => End::BackAlready,
+            Err(error @ EngineError::CannotKeepWrites { .. }) => End::CannotKeep(error.to_string()),
             Err(EngineError::NoRun { .. }) => End::NoRun,
             Err(error) => End::NotNow(error.to_string()),
         }
@@ -143,7 +163,7 @@ impl Stage {
         let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
         let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
         let (plan, begun, recorded) = match (recorded, given) {
-            (Some((record, plan)), _) if record.header.phase != Phase::RolledBack => {
+            (Some((record, plan)), _) if !record.header.phase.is_back() => {
                 (plan, record.steps.into_keys().collect(), true)
             }
             (_, Some(given)) => (given.clone(), BTreeSet::new(), false),
@@ -202,6 +222,13 @@ impl Stage {
         let seat = Seat::new(&self.calm, "observer".to_owned());
         let sim = SimPorts::behind(&self.world, seat);
         rehome_engine::status(sim.kube(), NAME, NAME).await
+    }
+
+    /// The run that is recorded, as its header says.
+    pub fn last_run(&self) -> Option<String> {
+        let key = crate::kubernetes::Key::new("configmaps", NAME, &rehome_model::names::record(NAME));
+        let header = self.world.with(|state, _| state.cluster.get(&key).cloned())?;
+        header["metadata"]["labels"][rehome_model::labels::RUN].as_str().map(str::to_owned)
     }
 
     fn tell(&self, who: &str, event: &Event) {

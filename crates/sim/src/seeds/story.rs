@@ -18,13 +18,14 @@ pub enum Scenario {
     Drivers,
     Strangers,
     Rollback,
+    Keep,
     Again,
     Storm,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Calm,
         Self::Cloud,
         Self::Hosts,
@@ -33,6 +34,7 @@ impl Scenario {
         Self::Drivers,
         Self::Strangers,
         Self::Rollback,
+        Self::Keep,
         Self::Again,
         Self::Storm,
     ];
@@ -48,6 +50,7 @@ impl Scenario {
             Self::Drivers => "drivers",
             Self::Strangers => "strangers",
             Self::Rollback => "rollback",
+            Self::Keep => "keep",
             Self::Again => "again",
             Self::Storm => "storm",
         }
@@ -69,6 +72,7 @@ impl Scenario {
             Self::Drivers => "two drivers at once, one of which stands still between its check and its act",
             Self::Strangers => "others scale, evict, delete, attach, tag and steal",
             Self::Rollback => "the user rolls back, at the end or in the middle, while things go wrong",
+            Self::Keep => "the user rolls back and keeps the new writes, while things go wrong",
             Self::Again => "rolled back, and applied once more",
             Self::Storm => "everything at once",
         }
@@ -84,6 +88,12 @@ pub enum Course {
     ApplyThenRollBack,
     /// Stops the run in the middle and rolls back.
     RollBackAt(u64),
+    /// Applies, and takes the volumes back with their new writes once that is over.
+    ApplyThenKeep,
+    /// The same, stopped in the middle. Before the opening nothing is there to keep.
+    KeepAt(u64),
+    /// Applies, takes the volumes back with their new writes, and applies again.
+    KeepThenAgain,
     /// Applies, rolls back, applies.
     Again,
 }
@@ -129,6 +139,11 @@ const SCRIPT_LIMIT_S: u64 = 600;
 /// Changing calls of a run of three members, and some.
 const CALLS: u64 = 190;
 
+/// A second half of a run begins about then, and after about so many changing calls: for troubles that belong to it.
+const AFTER_S: u64 = 120;
+/// See [`AFTER_S`].
+const AFTER_CALLS: u64 = 120;
+
 impl Story {
     /// The story of a seed, of a scenario that the seed chooses unless one is given.
     pub fn of(seed: u64, scenario: Option<Scenario>) -> Self {
@@ -145,7 +160,10 @@ impl Story {
             27 => Scenario::Again,
             _ => Scenario::Storm,
         };
-        let scenario = scenario.unwrap_or(drawn);
+        // By a throw of its own: the stories of seeds that were told before stay what they were.
+        let keeps =
+            matches!(drawn, Scenario::Calm | Scenario::Rollback | Scenario::Storm) && Dice::new(seed, 3).one_in(3);
+        let scenario = scenario.unwrap_or(if keeps { Scenario::Keep } else { drawn });
         // The part of the dice that a given scenario does not change comes from a throw of its own.
         let mut dice = Dice::new(seed, 2);
         let weather = weather(&mut dice);
@@ -153,7 +171,7 @@ impl Story {
         let mut troubles = Vec::new();
         for _ in 0..count(&mut dice, scenario) {
             let kind = match scenario {
-                Scenario::Rollback | Scenario::Again | Scenario::Storm => dice.pick(&[
+                Scenario::Rollback | Scenario::Keep | Scenario::Again | Scenario::Storm => dice.pick(&[
                     Scenario::Cloud,
                     Scenario::Hosts,
                     Scenario::Cluster,
@@ -163,7 +181,10 @@ impl Story {
                 ]),
                 own => own,
             };
-            let trouble = draw(&mut dice, kind);
+            let mut trouble = draw(&mut dice, kind);
+            if scenario == Scenario::Keep && dice.one_in(2) {
+                trouble = trouble.later(AFTER_S, AFTER_CALLS);
+            }
             let one_of_each = !(trouble.opens_the_claims() && troubles.iter().any(Trouble::starts_pods)
                 || trouble.starts_pods() && troubles.iter().any(Trouble::opens_the_claims));
             if one_of_each {
@@ -196,6 +217,11 @@ fn course(dice: &mut Dice, scenario: Scenario) -> Course {
             0 => Course::ApplyThenRollBack,
             _ => Course::RollBackAt(dice.between(1, LAST_S)),
         },
+        Scenario::Keep => match dice.below(8) {
+            0..=4 => Course::ApplyThenKeep,
+            5 | 6 => Course::KeepAt(dice.between(1, LAST_S)),
+            _ => Course::KeepThenAgain,
+        },
         Scenario::Again => Course::Again,
         Scenario::Storm if dice.one_in(4) => Course::ApplyThenRollBack,
         Scenario::Drivers if dice.one_in(5) => Course::RollBackAt(dice.between(1, LAST_S)),
@@ -207,7 +233,7 @@ fn count(dice: &mut Dice, scenario: Scenario) -> u64 {
     match scenario {
         Scenario::Calm => 0,
         Scenario::Storm => dice.between(3, 8),
-        Scenario::Rollback | Scenario::Again => dice.between(0, 3),
+        Scenario::Rollback | Scenario::Keep | Scenario::Again => dice.between(0, 3),
         _ => dice.between(1, 4),
     }
 }
@@ -336,6 +362,9 @@ impl fmt::Display for Course {
             Self::Apply => write!(f, "the user applies"),
             Self::ApplyThenRollBack => write!(f, "the user applies, and rolls back at the end"),
             Self::RollBackAt(at_s) => write!(f, "the user stops the run at {at_s} s and rolls back"),
+            Self::ApplyThenKeep => write!(f, "the user applies, and rolls back at the end, keeping the new writes"),
+            Self::KeepAt(at_s) => write!(f, "the user stops the run at {at_s} s and rolls back, keeping new writes"),
+            Self::KeepThenAgain => write!(f, "the user applies, rolls back keeping the new writes, and applies again"),
             Self::Again => write!(f, "the user applies, rolls back, and applies again"),
         }
     }

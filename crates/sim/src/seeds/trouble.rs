@@ -98,6 +98,23 @@ impl Trouble {
         )
     }
 
+    /// The same so much later. A port sees about a third of all calls.
+    pub(crate) fn later(self, by_s: u64, by_calls: u64) -> Self {
+        match self {
+            Self::Call { port, nth, how } => {
+                Self::Call { port, nth: nth + if port.is_some() { by_calls / 3 } else { by_calls }, how }
+            }
+            Self::Read { port, nth, times, how } => Self::Read { port, nth: nth + 2 * by_calls, times, how },
+            Self::AgentGone { member, at_s, for_s } => Self::AgentGone { member, at_s: at_s + by_s, for_s },
+            Self::ApiserverAway { at_s, for_s } => Self::ApiserverAway { at_s: at_s + by_s, for_s },
+            Self::Killed { at_s } => Self::Killed { at_s: at_s + by_s },
+            Self::SecondApply { at_s } => Self::SecondApply { at_s: at_s + by_s },
+            Self::SecondRollback { at_s } => Self::SecondRollback { at_s: at_s + by_s },
+            Self::Stranger { at_s, what } => Self::Stranger { at_s: at_s + by_s, what },
+            other => other,
+        }
+    }
+
     /// Whether it leaves a set whose claims a stranger has deleted: a second stranger who starts pods then makes blank
     /// volumes, which no driver can prevent.
     pub(crate) fn opens_the_claims(&self) -> bool {

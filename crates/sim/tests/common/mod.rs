@@ -7,6 +7,7 @@ use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
 use rehome_model::event::Event;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
+use rehome_model::record::RunRecord;
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 use rehome_sim::{Control, Scene, SimPorts, World};
@@ -111,6 +112,13 @@ impl Stage {
 
     pub async fn apply(&self, plan: &Plan) -> End {
         self.drive(Command::Apply(Box::new(plan.clone()))).await
+    }
+
+    /// The plan that `rehome rollback --keep-writes` shows.
+    pub async fn keep_writes_plan(&self, plan: &Plan, record: &RunRecord) -> Result<Plan, EngineError> {
+        let (cloud, hosts, pods) = (self.ports.cloud(), self.ports.hosts(), self.ports.pods());
+        let ports = Ports { cloud, hosts, pods, kube: self.kube() };
+        rehome_engine::keep_writes_plan(&ports, self.profile(), plan, record, self.world.ec2().now()).await
     }
 
     /// Scales the set by hand, as somebody with kubectl would.

@@ -7,4 +7,6 @@ section links; for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* 
   [ -e "$link" ] && echo "$link $(readlink -f "$link")"; done
 section mounts; findmnt -J -b -l --real -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL 2>/dev/null | packed
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
-section paths; for path in $MOUNTS; do stat -c '%u %g %n' "$path" 2>/dev/null; done
+section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
+# Each mount point and what lies right below it: whose the files are.
+section paths; for path in $MOUNTS; do stat -c '%u %g %n' "$path" "${path%/}"/* 2>/dev/null; done

@@ -1,0 +1,288 @@
+//! Whether the volumes can go back, before anything is changed: afterwards neither side may be able to serve.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use rehome_model::answer::MemberView;
+use rehome_model::cloud::{Instance, InstanceState, Volume, VolumeState};
+use rehome_model::cluster::{ContainerReport, StatefulSetReport};
+use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::plan::{MemberPlan, OnHost, Plan, VolumePlan};
+use rehome_model::record::{KeepWrites, RunRecord};
+use rehome_profiles::Profile;
+
+use crate::steps::ids;
+
+/// What is seen of both sides before a return.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReturnSeen {
+    /// The members' legacy instances, as far as EC2 has them.
+    pub instances: BTreeMap<InstanceId, Instance>,
+    /// The legacy volumes and the adopted ones, as far as EC2 has them.
+    pub volumes: BTreeMap<VolumeId, Volume>,
+    /// The sets, as far as they exist.
+    pub sets: BTreeMap<String, SetSeen>,
+    /// What pods that answer say, by pod.
+    pub views: BTreeMap<String, MemberView>,
+}
+
+/// A set as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetSeen {
+    /// Pods that it wants, or has, whichever is more.
+    pub replicas: u32,
+    /// First ordinal.
+    pub first_ordinal: u32,
+    /// Container -> image.
+    pub images: BTreeMap<String, String>,
+}
+
+/// Why writes cannot be taken back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Obstacle {
+    /// Member, volume or set.
+    pub subject: String,
+    /// What is in the way.
+    pub why: String,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.why)
+    }
+}
+
+/// Whether clients may have written to the new side: the step that commits was begun.
+pub fn opened(plan: &Plan, record: &RunRecord) -> bool {
+    plan.groups.iter().any(|group| record.steps.contains_key(&group.commit))
+}
+
+/// The volume that a run made for a member's role.
+pub(super) fn adopted(record: &RunRecord, member: &MemberPlan, volume: &VolumePlan) -> Option<VolumeId> {
+    let step = record.steps.get(&ids::create(&member.name, &volume.role))?;
+    step.outputs.get("volume").map(|id| VolumeId::from(id.as_str()))
+}
+
+/// What a return must remember, or everything that is in its way.
+pub fn prepare(
+    plan: &Plan,
+    record: &RunRecord,
+    seen: &ReturnSeen,
+    profile: &dyn Profile,
+    at_ms: u64,
+) -> Result<KeepWrites, Vec<Obstacle>> {
+    let mut judge = Judge { record, seen, devices: BTreeMap::new(), obstacles: BTreeSet::new() };
+    for member in &plan.members {
+        judge.member(member);
+        judge.version(member, profile);
+    }
+    judge.strangers(plan);
+    if judge.obstacles.is_empty() {
+        Ok(KeepWrites { at_ms, devices: judge.devices })
+    } else {
+        Err(judge.obstacles.into_iter().collect())
+    }
+}
+
+struct Judge<'a> {
+    record: &'a RunRecord,
+    seen: &'a ReturnSeen,
+    devices: BTreeMap<VolumeId, String>,
+    obstacles: BTreeSet<Obstacle>,
+}
+
+impl Judge<'_> {
+    fn report(&mut self, subject: impl Into<String>, why: impl Into<String>) {
+        self.obstacles.insert(Obstacle { subject: subject.into(), why: why.into() });
+    }
+
+    fn member(&mut self, member: &MemberPlan) {
+        let subject = format!("member {}", member.name);
+        let id = &member.instance;
+        let Some(instance) = self.seen.instances.get(id) else {
+            return self.report(subject, format!("its instance {id} does not exist any more"));
+        };
+        match instance.state {
+            InstanceState::Stopped => {}
+            InstanceState::Terminated | InstanceState::ShuttingDown => {
+                return self.report(subject, format!("its instance {id} is terminated"));
+            }
+            state => {
+                let why =
+                    format!("its instance {id} is {state:?}, not stopped: it may have the old volume mounted; stop it");
+                self.report(subject.clone(), why);
+            }
+        }
+        for volume in &member.volumes {
+            let subject = format!("member {}, role {}", member.name, volume.role);
+            self.original(&subject, volume, instance);
+            self.adopted(&subject, member, volume, instance);
+            self.on_host(&subject, volume);
+        }
+    }
+
+    /// The volume that gives way: its device is where the other one goes.
+    fn original(&mut self, subject: &str, volume: &VolumePlan, instance: &Instance) {
+        let id = &volume.legacy_volume;
+        let device = instance.block_devices.iter().find(|device| device.volume == *id);
+        if let Some(device) = device {
+            self.devices.insert(id.clone(), device.device.clone());
+        } else {
+            let why = format!("{id} is not attached to {} any more: no device is known for its successor", instance.id);
+            self.report(subject, why);
+        }
+    }
+
+    fn adopted(&mut self, subject: &str, member: &MemberPlan, volume: &VolumePlan, instance: &Instance) {
+        let Some(id) = adopted(self.record, member, volume) else {
+            return self.report(subject, "the run record names no volume that was made for it");
+        };
+        let Some(found) = self.seen.volumes.get(&id) else {
+            return self.report(subject, format!("{id}, which its pod writes to, does not exist any more"));
+        };
+        if !matches!(found.state, VolumeState::Available | VolumeState::InUse) {
+            self.report(subject, format!("{id} is {:?}", found.state));
+        }
+        if found.multi_attach {
+            self.report(
+                subject,
+                format!("{id} can be attached to several instances: nothing proves that none writes to it"),
+            );
+        }
+        if found.zone != instance.zone {
+            let why = format!(
+                "{id} is in {}, instance {} is in {}: EBS attaches within a zone only",
+                found.zone, instance.id, instance.zone
+            );
+            self.report(subject, why);
+        }
+    }
+
+    fn on_host(&mut self, subject: &str, volume: &VolumePlan) {
+        let Some(OnHost { fstab, files, .. }) = &volume.on_host else {
+            return self
+                .report(subject, "the plan of this run does not say how its host mounts it and whose its files are");
+        };
+        let device = self.devices.get(&volume.legacy_volume).map(String::as_str);
+        match fstab {
+            None => self.report(subject, format!("fstab of its host has no line for {}", volume.mount_path)),
+            Some(source) if names_what_is_copied(source, device) => {}
+            Some(source) => self.report(
+                subject,
+                format!("fstab of its host mounts {source} at {}: the new volume does not carry that name. Use UUID= or LABEL=, which it shares with the old one", volume.mount_path),
+            ),
+        }
+        if files.is_none() {
+            let why =
+                format!("the files in {} had several owners: which file was whose is not known", volume.mount_path);
+            self.report(subject, why);
+        }
+    }
+
+    /// An older version cannot read what a newer one has written. Whatever differs is refused: even a newer legacy side
+    /// would come back as another version than it was surveyed as.
+    fn version(&mut self, member: &MemberPlan, profile: &dyn Profile) {
+        let subject = format!("member {}", member.name);
+        let Some(legacy) = member.identity.version.clone() else {
+            return self.report(subject, "the version of the legacy application is not known");
+        };
+        let pod = member.slot.pod.as_deref().unwrap_or_default();
+        if let Some(running) = self.seen.views.get(pod).and_then(|view| view.identity.version.clone())
+            && running != legacy
+        {
+            let why = format!("pod {pod} runs {running}, the legacy side {legacy}, which may not read what it wrote");
+            self.report(subject.clone(), why);
+        }
+        let (set, container) = (member.slot.set.clone().unwrap_or_default(), member.slot.container.clone());
+        let Some(found) = self.seen.sets.get(&set) else {
+            return self
+                .report(format!("set {set}"), "it does not exist any more: what ran on the volumes is not known");
+        };
+        let container = container.unwrap_or_default();
+        let image = found.images.get(&container).cloned().unwrap_or_default();
+        let report = ContainerReport { name: container, image: image.clone(), ..ContainerReport::default() };
+        let version = profile.set_configuration(&StatefulSetReport::default(), &report).version;
+        if !version.as_deref().is_some_and(|version| same_version(version, &legacy)) {
+            let why = format!(
+                "its image is {image:?}, the legacy side runs {legacy}, which may not read what another version wrote"
+            );
+            self.report(format!("set {set}"), why);
+        }
+    }
+
+    /// A pod beyond the plan's holds writes on a volume that has no legacy instance to go to.
+    fn strangers(&mut self, plan: &Plan) {
+        for (name, set) in &self.seen.sets {
+            let of_set = plan.members.iter().filter(|member| member.slot.set.as_ref() == Some(name));
+            let planned = of_set.map(|member| member.slot.ordinal + 1).max().unwrap_or(0);
+            let planned = planned.saturating_sub(set.first_ordinal);
+            if set.replicas > planned {
+                let why = format!(
+                    "it has {} pods, {planned} were moved: the others' writes would be lost; decommission them first",
+                    set.replicas
+                );
+                self.obstacles.insert(Obstacle { subject: format!("set {name}"), why });
+            }
+        }
+        let known: BTreeSet<&str> = plan.members.iter().map(|member| member.identity.id.as_str()).collect();
+        for (pod, view) in &self.seen.views {
+            for member in view.members.iter().filter(|member| !known.contains(member.id.as_str())) {
+                let why = format!(
+                    "it sees member {} at {}, which was not moved: its writes would be lost",
+                    member.id, member.address
+                );
+                self.obstacles.insert(Obstacle { subject: format!("pod {pod}"), why });
+            }
+        }
+    }
+}
+
+/// Whether what an fstab line names is on the copy of a volume too: a UUID or a label is part of what was captured. A
+/// device name counts only if it is the very one that EC2 is told: the copy is attached there.
+fn names_what_is_copied(source: &str, device: Option<&str>) -> bool {
+    const COPIED: [&str; 8] = [
+        "UUID=",
+        "LABEL=",
+        "PARTUUID=",
+        "PARTLABEL=",
+        "/dev/disk/by-uuid/",
+        "/dev/disk/by-label/",
+        "/dev/disk/by-partuuid/",
+        "/dev/disk/by-partlabel/",
+    ];
+    let letters = |name: &str| name.strip_prefix("/dev/xvd").or(name.strip_prefix("/dev/sd")).map(str::to_owned);
+    COPIED.iter().any(|prefix| source.starts_with(prefix))
+        || letters(source).is_some_and(|letters_of| device.and_then(letters) == Some(letters_of))
+}
+
+/// Whether an image's tag names a version: `5.0.9`, `5.0.9-bookworm`. A tag that says less (`5.0`, `latest`) does not.
+fn same_version(tag: &str, version: &str) -> bool {
+    tag.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_the_copy_carries_are_taken() {
+        for source in ["UUID=1", "LABEL=data", "PARTUUID=1", "/dev/disk/by-uuid/1", "/dev/disk/by-label/data"] {
+            assert!(names_what_is_copied(source, None), "{source}");
+        }
+        assert!(names_what_is_copied("/dev/xvdf", Some("/dev/sdf")));
+        for source in
+            ["/dev/xvdg", "/dev/nvme1n1", "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol1", "/dev/mapper/d"]
+        {
+            assert!(!names_what_is_copied(source, Some("/dev/xvdf")), "{source}");
+        }
+        assert!(!names_what_is_copied("/dev/xvdf", None));
+    }
+
+    #[test]
+    fn a_tag_must_name_the_whole_version() {
+        assert!(same_version("5.0.9", "5.0.9") && same_version("5.0.9-bookworm", "5.0.9"));
+        for tag in ["5.0", "5.0.91", "5.0.10", "latest", "5.1.9"] {
+            assert!(!same_version(tag, "5.0.9"), "{tag}");
+        }
+    }
+}

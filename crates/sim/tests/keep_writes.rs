@@ -1,0 +1,446 @@
+//! The way back after the opening on which nothing that was written is lost.
+
+mod common;
+mod leftovers;
+
+use std::time::Duration;
+
+use common::{End, Stage};
+use leftovers::{by_file, cluster_gone, delete};
+use rehome_engine::{Command, EngineError};
+use rehome_model::cloud::{InstanceState, VolumeState};
+use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::labels;
+use rehome_model::plan::Plan;
+use rehome_model::record::Phase;
+use rehome_ports::{Cloud, InstanceProtection};
+use rehome_sim::{Kill, Scene, checks};
+use serde_json::json;
+
+const RESTARTS: u32 = 6;
+const SET: &str = "/apis/apps/v1/namespaces/refdb/statefulsets/refdb";
+
+async fn completed(scene: Scene) -> (Stage, Plan) {
+    let stage = Stage::new(scene);
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    // Clients write to the new side.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(stage.world.ledger().by_pods.len() > 100);
+    (stage, plan)
+}
+
+async fn keep(stage: &Stage) -> End {
+    stage.drive(Command::RollbackKeepWrites).await
+}
+
+/// The volume an instance has at the device of its data, and whether terminating it deletes that.
+fn data_volume(stage: &Stage, instance: &InstanceId) -> Option<(VolumeId, bool)> {
+    stage.world.ec2().with(|inner, _| {
+        let devices = &inner.core.instances.get(instance)?.block_devices;
+        let device = devices.iter().find(|device| device.device == "/dev/xvdf")?;
+        Some((device.volume.clone(), device.delete_on_termination))
+    })
+}
+
+/// What must hold after it, however it was interrupted.
+async fn returned(stage: &Stage, plan: &Plan, what: &str) {
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new(), "{what}");
+    assert_eq!(checks::legacy_serving(&stage.world), plan.members.len(), "{what}");
+    assert_eq!(checks::pods_running(&stage.world), 0, "{what}");
+    for member in &plan.members {
+        let original = &member.volumes[0].legacy_volume;
+        let (serves_on, goes) = data_volume(stage, &member.instance).expect("a data volume");
+        assert_ne!(serves_on, *original, "{what}");
+        assert!(!goes, "{what}: terminating {} would delete all writes", member.instance);
+        let ec2 = stage.world.ec2();
+        let tags = |id: &VolumeId| ec2.with(|inner, _| inner.core.volumes.get(id).map(|found| found.tags.clone()));
+        let of_original = tags(original).expect("the original is kept");
+        assert_eq!(of_original.get(labels::REPLACED_BY), Some(&serves_on.to_string()), "{what}");
+        assert_eq!(of_original.get(labels::REPLACED_AT), Some(&format!("{} /dev/xvdf", member.instance)), "{what}");
+        let step = tags(&serves_on).and_then(|tags| tags.get(labels::STEP).cloned()).unwrap_or_default();
+        assert!(step.starts_with("keep-writes:"), "{what}: an undo would find it by {step}");
+        let protected = ec2.is_protected(&member.instance, InstanceProtection::Termination).await.expect("told");
+        assert!(!protected, "{what}");
+    }
+}
+
+fn refusal(end: End) -> String {
+    match end {
+        End::Refused(error) => error.to_string(),
+        End::Outcome(outcome) => panic!("not refused: {:?}", outcome.phase),
+        End::Killed => panic!("killed"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_written_before_and_after_the_opening_is_on_the_legacy_side() {
+    let (stage, plan) = completed(Scene::new(3, 71)).await;
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    returned(&stage, &plan, "returned").await;
+    let ledger = stage.world.ledger();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let later = stage.world.ledger();
+    assert!(later.acknowledged.len() > ledger.acknowledged.len() + 100, "clients write to the legacy side");
+    assert_eq!(later.by_pods, ledger.by_pods);
+    returned(&stage, &plan, "a minute later").await;
+
+    // Once more changes nothing; what would bring the new side up or delete the volumes is refused.
+    stage.control.disarm();
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    let error = refusal(stage.drive(Command::RollbackDiscardWrites).await);
+    assert!(error.contains("rolled back already"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_can_be_applied_again_from_the_volumes_that_came_back() {
+    let (stage, plan) = completed(Scene::new(2, 72)).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    let again = stage.plan().await;
+    assert_ne!(again.members[0].volumes[0].legacy_volume, plan.members[0].volumes[0].legacy_volume);
+    let outcome = stage.apply(&again).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_of_a_group_go_back_into_its_care_and_their_volumes_outlive_them() {
+    let mut scene = Scene::new(3, 73);
+    scene.auto_scaling = true;
+    let (stage, plan) = completed(scene).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    returned(&stage, &plan, "an hour later").await;
+    stage.world.ec2().with(|inner, _| {
+        let group = inner.core.groups.get("refdb").expect("the group");
+        assert!(group.members.values().all(|state| state == "InService"), "{:?}", group.members);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_own_protection_stays() {
+    let stage = Stage::new(Scene::new(2, 74));
+    let plan = stage.plan().await;
+    let own = plan.members[0].instance.clone();
+    stage.world.ec2().protect_instance(&own, InstanceProtection::Termination, true).await.expect("protected");
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    assert!(stage.world.ec2().is_protected(&own, InstanceProtection::Termination).await.expect("told"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_or_failed_at_any_call_it_goes_on() {
+    let calls = {
+        let (stage, _) = completed(Scene::new(2, 75)).await;
+        stage.control.disarm();
+        assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+        stage.control.mutations()
+    };
+    assert!(calls > 40, "a rollback of {calls} calls is not the whole one");
+    println!("{calls} calls, each killed before and after, failed, and its reply lost");
+    for n in 1..=calls {
+        for kill in [Kill::Before, Kill::After, Kill::FailBefore, Kill::LoseReply] {
+            let (stage, plan) = completed(Scene::new(2, 75)).await;
+            stage.control.arm(n, kill);
+            let mut phase = None;
+            for _ in 0..RESTARTS {
+                let end = keep(&stage).await;
+                if phase.is_none() {
+                    let names = stage.control.names();
+                    phase = Some((None, names.last().copied().unwrap_or_default()));
+                }
+                stage.control.disarm();
+                match end {
+                    End::Outcome(outcome) if !outcome.interrupted => {
+                        phase = phase.map(|(_, at)| (Some(outcome.phase), at));
+                        break;
+                    }
+                    End::Refused(error) => panic!("{kill:?} at call {n} of {calls}: {error}"),
+                    End::Outcome(_) | End::Killed => {}
+                }
+            }
+            let what = format!("{kill:?} at call {n} of {calls}: {phase:?}");
+            assert_eq!(phase.and_then(|(phase, _)| phase), Some(Phase::Returned), "{what}");
+            returned(&stage, &plan, &what).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_is_under_way_nothing_else_takes_the_run_up() {
+    let (stage, plan) = completed(Scene::new(2, 76)).await;
+    stage.control.arm(25, Kill::Before);
+    assert!(matches!(keep(&stage).await, End::Killed));
+    stage.control.disarm();
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    for command in [Command::RollbackDiscardWrites, Command::Apply(Box::new(plan.clone()))] {
+        match stage.drive(command).await {
+            End::Refused(error @ EngineError::BeingReturned { .. }) => {
+                assert!(error.to_string().contains("rollback --keep-writes"), "{error}");
+            }
+            _ => panic!("it was taken up"),
+        }
+    }
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    returned(&stage, &plan, "after the refusals").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn scaled_up_at_any_moment_the_set_starts_nothing_that_stays() {
+    for second in (0..150).step_by(3) {
+        let (stage, plan) = completed(Scene::new(3, 77)).await;
+        let scaler = async {
+            tokio::time::sleep(Duration::from_secs(second)).await;
+            stage.scale(3).await;
+        };
+        let (end, ()) = tokio::join!(keep(&stage), scaler);
+        let what = format!("scaled up after {second} s");
+        let outcome = end.outcome();
+        assert_eq!(outcome.phase, Phase::Returned, "{what}: {:?}", outcome.failure);
+        stage.scale(3).await;
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        returned(&stage, &plan, &what).await;
+    }
+}
+
+/// Asserts that nothing was changed and the new side serves.
+async fn refused(stage: &Stage, members: usize, reasons: &[&str]) {
+    stage.control.disarm();
+    let error = refusal(keep(stage).await);
+    for reason in reasons {
+        assert!(error.contains(reason), "{reason:?} is not said: {error}");
+    }
+    assert_eq!(stage.control.names(), Vec::<&str>::new(), "a refusal changes nothing");
+    assert_eq!(checks::pods_running(&stage.world), members);
+}
+
+/// Changes the volume that a member's pod writes to.
+fn change_adopted(stage: &Stage, change: impl FnOnce(&mut rehome_ec2_emulator::core::VolumeRecord)) {
+    stage.world.ec2().with(|inner, _| {
+        let mut all = inner.core.volumes.values_mut();
+        let of_member = |v: &&mut rehome_ec2_emulator::core::VolumeRecord| {
+            v.tags.get(labels::STEP).is_some_and(|step| step == "create-volume:refdb-0:data")
+        };
+        change(all.find(of_member).expect("the volume of refdb-0"));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_opening_there_is_nothing_to_keep() {
+    let stage = Stage::new(Scene::new(2, 78));
+    assert!(refusal(keep(&stage).await).contains("no run of migration refdb"));
+    let plan = stage.plan().await;
+    stage.control.arm(60, Kill::Before);
+    assert!(matches!(stage.apply(&plan).await, End::Killed));
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    stage.control.disarm();
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("--discard-writes` loses nothing"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    assert!(refusal(keep(&stage).await).contains("rolled back already"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_discards_is_not_turned_into_one_that_keeps() {
+    let (stage, _) = completed(Scene::new(2, 79)).await;
+    stage.control.arm(10, Kill::Before);
+    assert!(matches!(stage.drive(Command::RollbackDiscardWrites).await, End::Killed));
+    stage.control.disarm();
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("--discard-writes"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_finalize_it_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 80)).await;
+    let at_ms = stage.world.ec2().now();
+    let choice = rehome_model::record::FinalizeChoice { at_ms, keep_until_ms: at_ms + 1, release_legacy: false };
+    assert_eq!(stage.drive(Command::Finalize(choice)).await.outcome().phase, Phase::Finalized);
+    refused(&stage, 2, &["is finalized"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_in_another_zone_or_for_several_writers_or_gone_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.zone = "us-east-1z".into());
+    refused(&stage, 2, &["is in us-east-1z", "EBS attaches within a zone only"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.multi_attach = true);
+    refused(&stage, 2, &["attached to several instances"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.state = VolumeState::Error);
+    refused(&stage, 2, &["is Error"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    stage.world.ec2().with(|inner, _| {
+        let made = |v: &rehome_ec2_emulator::core::VolumeRecord| {
+            v.tags.get(labels::STEP).is_some_and(|step| step == "create-volume:refdb-0:data")
+        };
+        let id = inner.core.volumes.iter().find(|(_, v)| made(v)).map(|(id, _)| id.clone()).expect("there");
+        inner.core.volumes.remove(&id);
+    });
+    refused(&stage, 2, &["does not exist any more"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn legacy_instances_that_are_gone_or_run_or_lost_their_volume_are_refused() {
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    let (first, second) = (&plan.members[0].instance, &plan.members[1].instance);
+    stage.world.ec2().with(|inner, _| {
+        inner.core.instances.remove(first);
+        inner
+            .core
+            .instances
+            .get_mut(second)
+            .expect("there")
+            .block_devices
+            .retain(|device| device.device != "/dev/xvdf");
+    });
+    refused(&stage, 2, &[&format!("its instance {first} does not exist"), "no device is known for its successor"])
+        .await;
+
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    stage.world.ec2().with(|inner, _| {
+        let record = inner.core.instances.get_mut(&plan.members[0].instance).expect("there");
+        record.state = InstanceState::Terminated;
+    });
+    refused(&stage, 2, &["is terminated"]).await;
+
+    // Its service is masked, so that it meets nobody; but it may have the old volume mounted.
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    stage.world.ec2().start_instance(&plan.members[0].instance).await.expect("started");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    refused(&stage, 2, &["is Running, not stopped"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_of_another_version_or_a_set_that_is_gone_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 83)).await;
+    let kube = rehome_engine::Kube::new(stage.ports.kube());
+    for image in ["refdb:1.1", "refdb:latest", "refdb"] {
+        let mut set = kube.get(SET).await.expect("answered").expect("the set");
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        kube.replace(SET, &set).await.expect("changed");
+        refused(&stage, 2, &[&format!("its image is {image:?}, the legacy side runs 1.0")]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_were_added_since_are_refused() {
+    let (stage, _) = completed(Scene::new(2, 84)).await;
+    stage.scale(3).await;
+    stage.control.disarm();
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("it has 3 pods, 2 were moved"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
+    for (source, reason) in [
+        (None, "has no line for /var/lib/refdb"),
+        (Some("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123"), "does not carry that name"),
+        (Some("/dev/nvme1n1"), "does not carry that name"),
+    ] {
+        let mut scene = Scene::new(2, 85);
+        scene.host.fstab = source.map(str::to_owned);
+        let (stage, _) = completed(scene).await;
+        refused(&stage, 2, &[reason]).await;
+    }
+    let mut scene = Scene::new(2, 85);
+    scene.host.mixed_owners = true;
+    let (stage, _) = completed(scene).await;
+    refused(&stage, 2, &["had several owners"]).await;
+
+    // A plan of an older rehome does not say.
+    let stage = Stage::new(Scene::new(2, 85));
+    let mut plan = stage.plan().await;
+    for volume in plan.members.iter_mut().flat_map(|member| &mut member.volumes) {
+        volume.on_host = None;
+    }
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    refused(&stage, 2, &["does not say how its host mounts it"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_side_that_is_down_can_be_left_with_its_writes() {
+    let (stage, plan) = completed(Scene::new(3, 86)).await;
+    stage.scale(1).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    returned(&stage, &plan, "of one pod").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gc_takes_neither_the_originals_nor_what_came_back() {
+    let (stage, plan) = completed(Scene::new(2, 87)).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    // Even while somebody has the member's volume off its instance.
+    let (serves_on, _) = data_volume(&stage, &plan.members[0].instance).expect("a data volume");
+    stage.world.ec2().stop_instance(&plan.members[0].instance).await.expect("stopped");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    stage.world.ec2().detach_volume(&serves_on, &plan.members[0].instance).await.expect("detached");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let there = |volume: &VolumeId| {
+        let state = stage.world.ec2().with(|inner, _| inner.core.volumes.get(volume).map(|found| found.state));
+        state.is_some_and(|state| state == VolumeState::Available)
+    };
+    for collector in [by_file(&stage), cluster_gone(by_file(&stage))] {
+        let shown = collector.look().await.expect("looked");
+        delete(&collector, &shown).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        for volume in [&serves_on, &plan.members[0].volumes[0].legacy_volume] {
+            assert!(there(volume), "{volume} is gone: {shown:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_plan_that_is_shown_is_what_is_done() {
+    let (stage, _) = completed(Scene::new(1, 88)).await;
+    let (record, plan) =
+        rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.expect("read").expect("a run");
+    let shown = stage.keep_writes_plan(&plan, &record).await.expect("a plan");
+    let ids: Vec<&str> = shown.steps.iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(
+        ids,
+        [
+            "keep-writes:close-set:refdb",
+            "keep-writes:stop-pods:refdb",
+            "keep-writes:park:data-refdb-0",
+            "keep-writes:volumes-free",
+            "keep-writes:keep-original:refdb-0:data",
+            "keep-writes:attach:refdb-0:data",
+            "keep-writes:start-instance:refdb-0",
+            "keep-writes:take-back:refdb-0",
+            "keep-writes:inspect-disk:refdb-0",
+            "keep-writes:start-service:refdb-0",
+            "keep-writes:legacy-whole",
+            "keep-writes:give-back:refdb-0",
+            "keep-writes:remove-gate:rehome-gate-refdb",
+            "keep-writes:sweep",
+        ]
+    );
+    let outcome = keep(&stage).await.outcome();
+    let done: Vec<&str> =
+        outcome.record.steps.keys().map(|id| id.as_str()).filter(|id| id.starts_with("keep-writes:")).collect();
+    let mut expected = ids.clone();
+    expected.sort_unstable();
+    assert_eq!(done, expected);
+}
