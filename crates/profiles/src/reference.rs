@@ -30,7 +30,8 @@ impl Profile for Reference {
 
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
         let step = context.step.map_or("survey", |step| step.as_str());
-        format!("refdb-host {} --step {step}", task.name())
+        let run = context.run.map_or("survey", |run| run.as_str());
+        format!("refdb-host {} --step {step} --run {run}", task.name())
     }
 
     fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError> {

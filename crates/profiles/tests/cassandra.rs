@@ -360,6 +360,48 @@ fn a_unit_that_cannot_be_masked_is_held_by_an_assertion_and_let_go_again() {
     assert!(!hold.exists());
 }
 
+/// Runs a task's script for a run, on a host whose folders are the test's.
+fn run_for(task: &HostTask, of: &str, root: &Path) -> (i32, String, String) {
+    let (settings, id) = (BTreeMap::new(), rehome_model::ids::RunId(of.to_owned()));
+    let context = ScriptContext { run: Some(&id), step: None, settings: &settings, mount_paths: &[] };
+    let mut script = cassandra().host_script(task, &context);
+    for folder in ["/etc/systemd/system", "/var/lib/rehome", "/run/rehome"] {
+        script = script.replace(folder, &format!("{}{folder}", root.display()));
+    }
+    std::fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
+    run(&format!("systemctl() {{\n{UNMASKABLE}\n}}\npgrep() {{ return 1; }}\n{script}"))
+}
+
+#[test]
+fn a_script_that_comes_after_its_run_was_taken_back_does_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let hold = root.path().join("etc/systemd/system/cassandra.service.d/rehome-hold.conf");
+    for forward in [HostTask::StopService, HostTask::Unmount { mount_points: vec!["/nonexistent".to_owned()] }] {
+        assert_eq!(run_for(&forward, "lab-1", root.path()).0, 0, "{forward:?}");
+    }
+    assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
+    for late in [HostTask::StopService, HostTask::Unmount { mount_points: Vec::new() }, HostTask::Flush] {
+        let (code, stdout, stderr) = run_for(&late, "lab-1", root.path());
+        assert_eq!((code, stdout.as_str()), (1, ""), "{late:?}");
+        assert!(stderr.contains("run lab-1 was taken back here"), "{stderr}");
+    }
+    assert!(!hold.exists());
+    // Another run of the same migration goes forward, and this one can be taken back once more.
+    assert_eq!(run_for(&HostTask::StopService, "lab-2", root.path()).0, 0);
+    assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
+}
+
+#[test]
+fn where_the_root_volume_is_full_the_word_lasts_until_the_next_start() {
+    let root = tempfile::tempdir().unwrap();
+    // A file where the folder should be: it cannot be made.
+    std::fs::create_dir_all(root.path().join("var/lib")).unwrap();
+    std::fs::write(root.path().join("var/lib/rehome"), "").unwrap();
+    assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
+    let (code, _, stderr) = run_for(&HostTask::StopService, "lab-1", root.path());
+    assert!(code == 1 && stderr.contains("taken back"), "{stderr}");
+}
+
 #[test]
 fn a_service_that_nothing_holds_is_not_called_stopped() {
     let units = tempfile::tempdir().unwrap();

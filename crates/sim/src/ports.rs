@@ -180,6 +180,11 @@ impl SimPorts {
                 tokio::time::sleep(wait).await;
             }
         }
+        if let Some(run) = script.text.split_once("--run ").map(|(_, run)| run)
+            && let Err(late) = self.world.with(|state, _| state.note_direction(instance, &script.task, run))
+        {
+            return Ran::Ended(Err(Some(late)));
+        }
         if script.task == HostTask::StopService {
             let hangs = self.world.with(|state, _| state.hosts.get(instance).is_some_and(|host| host.hangs));
             if hangs {

@@ -1,6 +1,6 @@
 //! Setting a scene: a healthy legacy cluster, and an empty set that waits for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -206,6 +206,7 @@ fn host(index: u32, volume: VolumeId, shape: HostShape) -> Host {
         masked: false,
         up: true,
         hangs: false,
+        taken_back: BTreeSet::new(),
         busy_until: 0,
     }
 }

@@ -1,6 +1,6 @@
 //! The world: one lock over hosts, cluster and database, beside EC2's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rehome_ec2_emulator::disks::MemoryDisks;
@@ -87,6 +87,8 @@ pub(crate) struct Host {
     pub hangs: bool,
     /// Until when a script that changes something runs.
     pub busy_until: u64,
+    /// Runs that were taken back here: their scripts that go forward come too late.
+    pub taken_back: BTreeSet<String>,
 }
 
 /// The world's step: no part sees another's doing earlier than this.
@@ -113,6 +115,21 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The word that a run was taken back on a host: left by the scripts that do so, read by those that go forward.
+    pub(crate) fn note_direction(&mut self, instance: &InstanceId, task: &HostTask, run: &str) -> Result<(), String> {
+        let Some(host) = self.hosts.get_mut(instance).filter(|host| host.up) else { return Ok(()) };
+        match task {
+            HostTask::Flush | HostTask::StopService | HostTask::Unmount { .. } if host.taken_back.contains(run) => {
+                Err(format!("run {run} was taken back here: this script comes too late"))
+            }
+            HostTask::Mount { .. } | HostTask::TakeBack { .. } | HostTask::StartService => {
+                host.taken_back.insert(run.to_owned());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A script whose caller gave up takes effect at a time, and holds its host's lock until then.
     pub(crate) fn goes_on(&mut self, at: u64, instance: &InstanceId, task: &HostTask) {
         self.late.push((at, instance.clone(), task.clone()));

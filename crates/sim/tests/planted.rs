@@ -32,6 +32,8 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::ComparesNoFacts, "I9", Scenario::Strangers, 0),
     (Planted::ActsAfterItsLease, "I10", Scenario::Calm, 0),
     (Planted::TakesTheLeaseByForce, "I10", Scenario::Drivers, 6),
+    (Planted::StartsUnprotected, "I8", Scenario::Drivers, 0),
+    (Planted::LeavesNoWord, "I8", Scenario::Drivers, 0),
 ];
 
 #[test]

@@ -139,7 +139,7 @@ async fn set_standby(
         .await
 }
 
-/// Stops an instance by a clean shutdown.
+/// Stops an instance by a clean shutdown. A stop protection is lifted for it: the user's own, or that of a rollback.
 pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
     match describe(context, instance).await?.state {
         InstanceState::Stopped | InstanceState::Stopping => {}
@@ -147,15 +147,29 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
             return Err(StepError::failed("Terminated", format!("{instance} is terminated")));
         }
         InstanceState::Pending | InstanceState::Running => {
+            if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
+                context.may_act()?;
+                context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
+            }
             context.may_act()?;
-            context.cloud().stop_instance(instance).await?;
+            if let Err(error) = context.cloud().stop_instance(instance).await {
+                // Protected again in this very moment, by a rollback's driver that stood still: lifted once more.
+                let protected = error.code == "OperationNotPermitted";
+                return Err(if protected { StepError::again(&error.code, error.message) } else { error.into() });
+            }
         }
     }
     reach(context, instance, InstanceState::Stopped).await
 }
 
-/// Starts an instance.
+/// Starts an instance, for good: a StopInstances of a driver that stood still may arrive after it, and has no token that
+/// would tell EC2 so. Stop protection is that token (invariant I10). It stays on, since nobody knows when such a driver
+/// wakes.
 pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    if !context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
+        context.may_act()?;
+        context.cloud().protect_instance(instance, InstanceProtection::Stop, true).await?;
+    }
     context
         .wait(async || {
             Ok(match describe(context, instance).await?.state {

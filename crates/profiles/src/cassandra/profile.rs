@@ -40,13 +40,32 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
         let value = context.settings.get(*setting).map_or(*default, String::as_str);
         text.push_str(&format!("{variable}={}\n", quote(value)));
     }
+    text.push_str(&format!("RUN={}\n", quote(run)));
     text.push_str(&format!("MOUNTS={}\n", quote(&context.mount_paths.join(" "))));
     text.push_str(LIB);
     if !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. }) {
         text.push_str(LOCK);
     }
+    text.push_str(match task {
+        HostTask::Flush | HostTask::StopService | HostTask::Unmount { .. } => TOO_LATE,
+        HostTask::Mount { .. } | HostTask::TakeBack { .. } | HostTask::StartService => TAKES_BACK,
+        HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. } => "",
+    });
     text
 }
+
+/// A driver that stood still sends its script when it wakes, and may find its run taken back: the member must stay in
+/// service (invariant I10). What takes the run back leaves a word on the host; no script goes forward after it. On the
+/// root volume, since it must outlast a restart; if that is full, until the next one.
+const TAKES_BACK: &str = "
+{ mkdir -p /var/lib/rehome && : > \"/var/lib/rehome/$RUN.taken-back\"; } 2>/dev/null ||
+  { mkdir -p /run/rehome && : > \"/run/rehome/$RUN.taken-back\"; } || fail 'neither /var/lib nor /run can be written'
+";
+const TOO_LATE: &str = "
+for word in /var/lib/rehome /run/rehome; do
+  [ ! -e \"$word/$RUN.taken-back\" ] || fail \"run $RUN was taken back here: this script comes too late, nothing is done\"
+done
+";
 
 /// One script of rehome at a time: a stop whose driver died goes on, and the start that takes it back must come after.
 const LOCK: &str = "

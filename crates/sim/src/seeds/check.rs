@@ -150,12 +150,9 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
         }
         Over::RolledBack { .. } => {
             found.extend(left(stage, story, 0, 0));
-            // Not promised (docs/safety.md): a stop that a driver which stood still sends after the rollback.
-            if !stopped_late(stage) {
-                found.extend(lost(stage));
-                if checks::legacy_serving(world) != story.members as usize {
-                    found.push(format!("I8: {} of {} members serve", checks::legacy_serving(world), story.members));
-                }
+            found.extend(lost(stage));
+            if checks::legacy_serving(world) != story.members as usize {
+                found.push(format!("I8: {} of {} members serve", checks::legacy_serving(world), story.members));
             }
             if checks::pods_running(world) != 0 {
                 found.push("I5: the run is rolled back and pods run".to_owned());
@@ -164,17 +161,15 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
         Over::Returned => {
             found.extend(left(stage, story, 2, 1));
             found.extend(not_returned(world));
-            if !stopped_late(stage) {
-                found.extend(lost(stage));
-                if checks::legacy_serving(world) != story.members as usize {
-                    found.push(format!("I8: {} of {} members serve", checks::legacy_serving(world), story.members));
-                }
+            found.extend(lost(stage));
+            if checks::legacy_serving(world) != story.members as usize {
+                found.push(format!("I8: {} of {} members serve", checks::legacy_serving(world), story.members));
             }
             if checks::pods_running(world) != 0 {
                 found.push("I5: the run is rolled back and pods run".to_owned());
             }
         }
-        Over::Stuck(_) if story.is_damaged() || stopped_late(stage) => {}
+        Over::Stuck(_) if story.is_damaged() => {}
         Over::Stuck(why) => found.push(format!("I8: stuck for good though nothing was taken away: {why}")),
         Over::Refused(_) => {
             found.extend(lost(stage));
@@ -186,10 +181,6 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
         Over::Endless(why) => found.push(format!("I8: tried again and again and never over: {why}")),
     }
     found
-}
-
-fn stopped_late(stage: &Stage) -> bool {
-    stage.tally.late().iter().any(|call| matches!(*call, "StopInstances" | "stop-service" | "unmount"))
 }
 
 /// After a rollback that kept the writes: the set is closed by parked claims (I5), each legacy host has another volume

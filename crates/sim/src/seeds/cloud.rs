@@ -78,6 +78,18 @@ impl Hosts for TrustingHosts {
     }
 }
 
+/// Hosts that are not told which run a script belongs to: a planted bug.
+pub(super) struct WordlessHosts(pub Arc<dyn Hosts>);
+
+#[async_trait]
+impl Hosts for WordlessHosts {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let mut script = script.clone();
+        script.text.clear();
+        self.0.run(instance, &script).await
+    }
+}
+
 /// Sends a call: neither a driver that dies nor one that stands still takes it back.
 async fn sent<T: Send + 'static>(
     call: impl Future<Output = Result<T, CloudError>> + Send + 'static,
@@ -199,6 +211,9 @@ impl Cloud for SentCloud {
         protection: InstanceProtection,
         on: bool,
     ) -> Result<(), CloudError> {
+        if self.planted == Some(Planted::StartsUnprotected) && protection == InstanceProtection::Stop && on {
+            return Ok(());
+        }
         let inner = Arc::clone(&self.inner);
         let instance = instance.clone();
         sent(async move { inner.protect_instance(&instance, protection, on).await }).await

@@ -55,11 +55,15 @@ pub enum Planted {
     ActsAfterItsLease,
     /// The driver takes the lease without watching its holder.
     TakesTheLeaseByForce,
+    /// A member that is started again is not protected from a late stop.
+    StartsUnprotected,
+    /// Nothing tells a host that a run was taken back.
+    LeavesNoWord,
 }
 
 impl Planted {
     /// All of them, each with the invariant whose checker must see it.
-    pub const ALL: [(Self, &'static str); 23] = [
+    pub const ALL: [(Self, &'static str); 25] = [
         (Self::NeverStops, "I1"),
         (Self::ReleasesBeforeTheFence, "I1"),
         (Self::TrustsOneStaleDescribe, "I1"),
@@ -83,6 +87,8 @@ impl Planted {
         (Self::ComparesNoFacts, "I9"),
         (Self::ActsAfterItsLease, "I10"),
         (Self::TakesTheLeaseByForce, "I10"),
+        (Self::StartsUnprotected, "I8"),
+        (Self::LeavesNoWord, "I8"),
     ];
 
     /// The invariant whose checker must see it.

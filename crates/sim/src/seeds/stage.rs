@@ -12,7 +12,7 @@ use rehome_ports::Hosts;
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::cloud::{SentCloud, TrustingHosts};
+use super::cloud::{SentCloud, TrustingHosts, WordlessHosts};
 use super::planted::Planted;
 use super::planted_cluster::BadCluster;
 use super::seat::{Seat, Tally};
@@ -91,6 +91,7 @@ impl Stage {
         };
         let hosts: Arc<dyn Hosts> = match self.planted {
             Some(Planted::ServesTheOldOriginals) => Arc::new(TrustingHosts(sim.hosts())),
+            Some(Planted::LeavesNoWord) => Arc::new(WordlessHosts(sim.hosts())),
             _ => sim.hosts(),
         };
         Ports { cloud, hosts, pods: sim.pods(), kube }
