@@ -247,6 +247,10 @@ pub struct EmulateEc2 {
     /// Add each request and its reply to this file, one a line, as JSON.
     #[arg(long, value_name = "FILE")]
     pub transcript: Option<PathBuf>,
+    /// What shall go wrong: a YAML or JSON file of faults, by action, resource, caller, call and time. While it serves,
+    /// faults are set and looked at under /_emulator/faults. `docs/emulator.md` has the form, and what can go wrong.
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
 }
 
 #[cfg(feature = "emulate")]

@@ -9,6 +9,48 @@ use super::requests::{
     ModifyInstanceAttribute, ModifyVolume, ProcessesRequest, RunInstances, StandbyRequest, StopInstances, TagsRequest,
 };
 
+/// The names of all actions that the emulator answers, SSM's too.
+pub const ACTIONS: [&str; 38] = [
+    "GetCallerIdentity",
+    "DescribeInstances",
+    "DescribeInstanceStatus",
+    "DescribeInstanceTypes",
+    "DescribeInstanceAttribute",
+    "DescribeVolumes",
+    "DescribeVolumeStatus",
+    "DescribeVolumesModifications",
+    "DescribeSnapshots",
+    "DescribeAvailabilityZones",
+    "DescribeRegions",
+    "DescribeTags",
+    "RunInstances",
+    "StartInstances",
+    "StopInstances",
+    "TerminateInstances",
+    "ModifyInstanceAttribute",
+    "CreateVolume",
+    "CopyVolumes",
+    "DeleteVolume",
+    "AttachVolume",
+    "DetachVolume",
+    "ModifyVolume",
+    "CreateSnapshot",
+    "CreateSnapshots",
+    "DeleteSnapshot",
+    "CopySnapshot",
+    "CreateTags",
+    "DeleteTags",
+    "DescribeAutoScalingInstances",
+    "DescribeAutoScalingGroups",
+    "EnterStandby",
+    "ExitStandby",
+    "SuspendProcesses",
+    "ResumeProcesses",
+    "SendCommand",
+    "GetCommandInvocation",
+    "DescribeInstanceInformation",
+];
+
 /// An action of EC2, Auto Scaling or STS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
@@ -136,6 +178,58 @@ impl Action {
         self.name().starts_with("Describe") || self.name().starts_with("Get")
     }
 
+    /// The ids of what it names: instances, volumes, snapshots.
+    pub fn resources(&self) -> Vec<&str> {
+        fn texts<'a>(ids: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+            ids.into_iter().map(String::as_str).collect()
+        }
+        match self {
+            Self::DescribeInstances(by)
+            | Self::DescribeInstanceStatus(by)
+            | Self::DescribeVolumes(by)
+            | Self::DescribeVolumeStatus(by)
+            | Self::DescribeVolumesModifications(by) => {
+                let filtered = by.filters.iter().filter(|filter| filter.name.ends_with("-id"));
+                texts(by.ids.iter().chain(filtered.flat_map(|filter| &filter.values)))
+            }
+            Self::DescribeSnapshots(by) => {
+                let filtered = by.filters.iter().filter(|filter| filter.name.ends_with("-id"));
+                texts(by.ids.iter().chain(filtered.flat_map(|filter| &filter.values)))
+            }
+            Self::DescribeInstanceAttribute { instance_id, .. } => vec![instance_id.as_str()],
+            Self::StartInstances(ids) | Self::TerminateInstances(ids) => ids.iter().map(InstanceId::as_str).collect(),
+            Self::StopInstances(request) => request.instance_ids.iter().map(InstanceId::as_str).collect(),
+            Self::ModifyInstanceAttribute(request) => vec![request.instance_id.as_str()],
+            Self::CreateVolume(request) => request.snapshot_id.iter().map(SnapshotId::as_str).collect(),
+            Self::CopyVolumes(request) => vec![request.source_volume_id.as_str()],
+            Self::DeleteVolume(id) => vec![id.as_str()],
+            Self::AttachVolume(request) => vec![request.volume_id.as_str(), request.instance_id.as_str()],
+            Self::DetachVolume(request) => {
+                let from = request.instance_id.iter().map(InstanceId::as_str);
+                std::iter::once(request.volume_id.as_str()).chain(from).collect()
+            }
+            Self::ModifyVolume(request) => vec![request.volume_id.as_str()],
+            Self::CreateSnapshot(request) => vec![request.volume_id.as_str()],
+            Self::CreateSnapshots(request) => vec![request.instance_id.as_str()],
+            Self::DeleteSnapshot(id) => vec![id.as_str()],
+            Self::CopySnapshot(request) => vec![request.source_snapshot_id.as_str()],
+            Self::CreateTags(request) | Self::DeleteTags(request) => texts(&request.resources),
+            Self::DescribeAutoScalingInstances(by) => texts(&by.names),
+            Self::EnterStandby(request) | Self::ExitStandby(request) => {
+                request.instance_ids.iter().map(InstanceId::as_str).collect()
+            }
+            Self::GetCallerIdentity
+            | Self::DescribeInstanceTypes(_)
+            | Self::DescribeAvailabilityZones(_)
+            | Self::DescribeRegions(_)
+            | Self::DescribeTags(_)
+            | Self::RunInstances(_)
+            | Self::DescribeAutoScalingGroups(_)
+            | Self::SuspendProcesses(_)
+            | Self::ResumeProcesses(_) => Vec::new(),
+        }
+    }
+
     /// The service it belongs to.
     pub fn service(&self) -> Service {
         match self {
@@ -158,4 +252,6 @@ pub enum Service {
     Ec2,
     AutoScaling,
     Sts,
+    /// Its actions are the core's own, `SsmAction`: they are about scripts, not about the account.
+    Ssm,
 }

@@ -6,13 +6,25 @@ use thiserror::Error;
 /// An error reply.
 #[derive(Clone, Debug, Error, PartialEq, Eq, Serialize, Deserialize)]
 #[error("{code}: {message}")]
+#[serde(deny_unknown_fields)]
 pub struct ApiError {
     /// HTTP status: 400, 403, 412, 500, 503.
+    #[serde(default = "bad_request")]
     pub status: u16,
     /// EC2's code.
     pub code: String,
     /// EC2's message. Not-found messages name the missing ids: clients read them.
+    #[serde(default = "told_to")]
     pub message: String,
+}
+
+/// What an error that somebody asks for has, where they do not say.
+fn bad_request() -> u16 {
+    400
+}
+
+fn told_to() -> String {
+    "The emulator was told to fail this call.".to_owned()
 }
 
 impl ApiError {

@@ -9,7 +9,7 @@ mod objects;
 mod reply;
 mod requests;
 
-pub use action::{Action, Service};
+pub use action::{ACTIONS, Action, Service};
 pub use error::ApiError;
 pub use objects::{
     Attachment, AutoScalingActivity, AutoScalingGroupDescription, AutoScalingInstance, AvailabilityZone,

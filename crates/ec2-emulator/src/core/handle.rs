@@ -3,8 +3,10 @@
 use crate::api::{Action, ApiError, Caller, CallerIdentity, Reply, Service};
 use crate::disks::Disks;
 
-use super::faults::Effect;
-use super::state::Core;
+use super::faults::{Effect, Subject};
+use super::filter::matches;
+use super::refusals::{no_capacity, throttled};
+use super::state::{Core, InstanceRecord};
 use super::throttle::Family;
 use super::timing::Millis;
 
@@ -32,6 +34,36 @@ impl Call {
     }
 }
 
+/// What comes of a call, and what becomes of the reply on its way: the faces do that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<R> {
+    /// The reply.
+    pub reply: Result<R, ApiError>,
+    /// It never arrives.
+    pub lost: bool,
+    /// It arrives so much later.
+    pub late_ms: u64,
+}
+
+/// Longer than anybody waits: ten years.
+const FOREVER_MS: u64 = 10 * 365 * 24 * 3_600_000;
+/// The code of a call whose reply did not arrive, as the AWS adapter has it.
+const NO_REPLY: &str = "Transport";
+
+impl<R> Answer<R> {
+    fn of(reply: Result<R, ApiError>) -> Self {
+        Self { reply, lost: false, late_ms: 0 }
+    }
+
+    /// The reply, or what a caller makes of none.
+    pub fn arrived(self) -> Result<R, ApiError> {
+        if self.lost {
+            return Err(ApiError::with_status(503, NO_REPLY, "the connection was closed before a reply came"));
+        }
+        self.reply
+    }
+}
+
 impl Core {
     /// Carries out an action at a time, in ms since 1970. Times never go back: an earlier one counts as the latest.
     ///
@@ -45,61 +77,112 @@ impl Core {
         action: &Action,
         dry_run: bool,
     ) -> Result<Reply, ApiError> {
+        self.answer(now, caller, disks, action, dry_run).arrived()
+    }
+
+    /// The same, with what becomes of the reply on its way.
+    pub fn answer(
+        &mut self,
+        now: Millis,
+        caller: &Caller,
+        disks: &mut dyn Disks,
+        action: &Action,
+        dry_run: bool,
+    ) -> Answer<Reply> {
         self.advance(now, disks);
         let now = self.now;
-        *self.calls.entry(action.name().to_owned()).or_default() += 1;
-        let reply = self.admit(now, caller, action).and_then(|()| {
-            let effect = self.faults.take(action.name());
-            let mut call = Call { now, action: action.name(), dry_run, slow_ms: 0, fails_later: false };
-            match effect {
-                Some(Effect::Fail(error)) => return Err(error),
-                Some(Effect::Slow(ms)) => call.slow_ms = ms,
-                Some(Effect::FailLater) => call.fails_later = true,
-                Some(Effect::LoseReply(error)) => {
-                    self.perform(&call, caller, disks, action)?;
-                    return Err(error);
-                }
-                None => {}
+        let call = Call { dry_run, ..Call::by_itself(now, action.name()) };
+        let throttling = self.config.limits.throttling;
+        let answer = if throttling && !self.buckets.take(Family::of(action), now) {
+            self.count(action.name());
+            self.refuse(throttled(action.service()))
+        } else {
+            let resources = if self.faults.all().is_empty() { Vec::new() } else { action.resources() };
+            self.answered(call, caller, disks, action.service(), &resources, |core, call, disks, _| {
+                core.perform(call, caller, disks, action)
+            })
+        };
+        // What takes no time at all is over before the next call, even if that comes at the same millisecond.
+        self.advance(now, disks);
+        answer
+    }
+
+    fn count(&mut self, action: &str) {
+        *self.calls.entry(action.to_owned()).or_default() += 1;
+    }
+
+    fn refuse<R>(&mut self, error: ApiError) -> Answer<R> {
+        self.counters.refused(&error.code);
+        Answer::of(Err(error))
+    }
+
+    /// What all services have in common: calls are counted, permission, and then faults. `perform` is given the fault that
+    /// is its own business.
+    pub(super) fn answered<R>(
+        &mut self,
+        mut call: Call,
+        caller: &Caller,
+        disks: &mut dyn Disks,
+        service: Service,
+        resources: &[&str],
+        perform: impl FnOnce(&mut Self, &Call, &mut dyn Disks, Option<Effect>) -> Result<R, ApiError>,
+    ) -> Answer<R> {
+        let (now, action) = (call.now, call.action);
+        self.count(action);
+        if self.config.denies(&caller.name, action) {
+            let error = self.denied(caller, service, action);
+            return self.refuse(error);
+        }
+        let effect = self.faults.take(&Subject { now, action, caller, resources });
+        let (mut lost, mut late_ms, mut instead) = (false, 0, None);
+        match &effect {
+            None
+            | Some(Effect::AgentGone | Effect::CommandTimesOutMs(_) | Effect::CutOutput(_)) => {}
+            Some(Effect::Fail(error)) => return self.refuse(error.clone()),
+            Some(Effect::Throttle) => return self.refuse(throttled(service)),
+            Some(Effect::Deny) => {
+                let error = self.denied(caller, service, action);
+                return self.refuse(error);
             }
-            self.perform(&call, caller, disks, action)
-        });
+            Some(Effect::InsufficientCapacity) => return self.refuse(no_capacity(action)),
+            Some(Effect::LoseReply(error)) => instead = Some(error.clone()),
+            Some(Effect::NoReply) => lost = true,
+            Some(Effect::DelayMs(ms)) => late_ms = *ms,
+            Some(Effect::Slow(ms)) => call.slow_ms = *ms,
+            Some(Effect::Stuck) => call.slow_ms = FOREVER_MS,
+            Some(Effect::FailLater) => call.fails_later = true,
+            Some(Effect::StaleMs(ms)) if action.starts_with("Describe") => self.look_back(*ms),
+            Some(Effect::StaleMs(ms)) => self.late_ms = *ms,
+            Some(Effect::InstanceGone(pattern)) => self.terminate_matching(now, disks, pattern),
+        }
+        let reply = perform(self, &call, disks, effect);
+        self.look_back(0);
+        self.late_ms = 0;
+        let reply = match (reply, instead) {
+            (Ok(_), Some(error)) => Err(error),
+            (reply, _) => reply,
+        };
         if let Err(error) = &reply {
             self.counters.refused(&error.code);
         }
-        // What takes no time at all is over before the next call, even if that comes at the same millisecond.
+        Answer { reply, lost, late_ms }
+    }
+
+    fn look_back(&mut self, ms: u64) {
+        self.instance_views.look_back(ms);
+        self.volume_views.look_back(ms);
+        self.snapshot_views.look_back(ms);
+    }
+
+    /// Somebody else's TerminateInstances.
+    fn terminate_matching(&mut self, now: Millis, disks: &mut dyn Disks, pattern: &str) {
+        let call = Call::by_itself(now, "TerminateInstances");
+        let named = |record: &InstanceRecord| record.tags.get("Name").is_some_and(|name| matches(pattern, name));
+        let all = self.instances.iter().filter(|(id, record)| matches(pattern, id.as_str()) || named(record));
+        for id in all.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.terminate(&call, disks, &id);
+        }
         self.advance(now, disks);
-        reply
-    }
-
-    fn admit(&mut self, now: Millis, caller: &Caller, action: &Action) -> Result<(), ApiError> {
-        if self.config.limits.throttling && !self.buckets.take(Family::of(action), now) {
-            return Err(match action.service() {
-                Service::Ec2 => ApiError::with_status(503, "RequestLimitExceeded", "Request limit exceeded."),
-                Service::AutoScaling | Service::Sts => ApiError::new("Throttling", "Rate exceeded"),
-            });
-        }
-        if self.config.denies(&caller.name, action.name()) {
-            let arn = self.arn(caller);
-            let service = action.service();
-            let action = action.name();
-            return Err(match service {
-                Service::Ec2 => ApiError::with_status(
-                    403,
-                    "UnauthorizedOperation",
-                    format!(
-                        "You are not authorized to perform this operation. User: {arn} is not authorized to perform: \
-                         ec2:{action} because no identity-based policy allows the ec2:{action} action"
-                    ),
-                ),
-                Service::AutoScaling => denied(&arn, "autoscaling", action),
-                Service::Sts => denied(&arn, "sts", action),
-            });
-        }
-        Ok(())
-    }
-
-    fn arn(&self, caller: &Caller) -> String {
-        format!("arn:aws:iam::{}:user/{}", self.config.account, caller.name)
     }
 
     fn perform(
@@ -153,8 +236,4 @@ impl Core {
             Action::ResumeProcesses(request) => self.suspend(request, false),
         }
     }
-}
-
-fn denied(arn: &str, service: &str, action: &str) -> ApiError {
-    ApiError::with_status(403, "AccessDenied", format!("User: {arn} is not authorized to perform: {service}:{action}"))
 }

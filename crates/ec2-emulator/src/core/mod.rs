@@ -3,6 +3,7 @@
 mod advance;
 mod autoscaling;
 mod catalog;
+mod commands;
 mod config;
 mod counters;
 mod faults;
@@ -13,6 +14,7 @@ mod instances;
 mod launch;
 mod page;
 mod power;
+mod refusals;
 mod regions;
 mod scene;
 mod schedule;
@@ -33,9 +35,11 @@ mod volumes;
 
 pub use crate::api::{Action, ApiError, Filter, Reply};
 pub use catalog::{VolumeTypeLimits, instance_type, volume_type};
+pub use commands::{CommandState, Commands, Invocation, SsmAction, SsmReply};
 pub use config::{Config, Consistency, Limits};
 pub use counters::Counters;
-pub use faults::{Effect, Faults, Rule};
+pub use faults::{Calls, Chance, Effect, Fault, Faults, Rule};
+pub use handle::Answer;
 pub use scene::Ec2;
 pub use state::{AttachmentRecord, AutoScalingGroup, Core, Hydration, InstanceRecord, SnapshotRecord, VolumeRecord};
 pub use throttle::Family;

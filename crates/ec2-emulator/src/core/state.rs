@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::{InitializationType, VolumeModification};
 
+use super::commands::Commands;
 use super::config::Config;
 use super::counters::Counters;
 use super::faults::Faults;
@@ -17,7 +18,7 @@ use super::schedule::Schedule;
 use super::throttle::Buckets;
 use super::timing::Millis;
 use super::tokens::Token;
-use super::views::Views;
+use super::views::{Memory, Views};
 
 /// An instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,13 +149,20 @@ pub struct Core {
     pub snapshots: BTreeMap<SnapshotId, SnapshotRecord>,
     /// Auto Scaling groups.
     pub groups: BTreeMap<String, AutoScalingGroup>,
-    /// Faults to come.
+    /// Faults, by rule.
+    #[serde(default)]
     pub faults: Faults,
+    /// SSM's commands.
+    #[serde(default)]
+    pub commands: Commands,
     /// Calls by action, refused ones too.
     pub calls: BTreeMap<String, u64>,
     /// What else was counted.
     pub counters: Counters,
     pub(crate) now: Millis,
+    /// What the present call changes shows so much later: a fault.
+    #[serde(skip)]
+    pub(crate) late_ms: u64,
     /// Ids made so far, by prefix.
     pub(crate) made: BTreeMap<String, u64>,
     pub(crate) tokens: BTreeMap<String, Token>,
@@ -179,9 +187,11 @@ impl Core {
             snapshots: BTreeMap::new(),
             groups: BTreeMap::new(),
             faults: Faults::default(),
+            commands: Commands::default(),
             calls: BTreeMap::new(),
             counters: Counters::default(),
             now: 0,
+            late_ms: 0,
             made: BTreeMap::new(),
             tokens: BTreeMap::new(),
             buckets: Buckets::default(),
@@ -199,30 +209,33 @@ impl Core {
         self.instances.get(instance).is_some_and(|record| record.state == InstanceState::Running)
     }
 
-    /// How late a change shows, by object and change.
-    fn lag(&self, now: Millis, id: &str) -> Option<Millis> {
+    /// How long what was goes on to show, by object and change; and how long a stale describe may look back at it.
+    pub(crate) fn memory(&self, now: Millis, id: &str) -> Option<Memory> {
         let most = self.config.consistency.lag_ms;
-        (most > 0).then(|| now + self.chance(&["lag", id], now) % (most + 1))
+        let lag = if most > 0 { self.chance(&["lag", id], now) % (most + 1) } else { 0 };
+        let back = self.faults.longest_stale_ms();
+        let remembered = most > 0 || self.late_ms > 0 || back > 0;
+        remembered.then(|| Memory { shown_until: now + lag.max(self.late_ms), kept_until: now + back })
     }
 
     /// To be called before an instance changes: describes go on to show what it was.
     pub(crate) fn changing_instance(&mut self, now: Millis, id: &InstanceId) {
-        if let Some(until) = self.lag(now, id.as_str()) {
-            self.instance_views.remember(id.as_str(), self.instances.get(id).cloned(), until);
+        if let Some(memory) = self.memory(now, id.as_str()) {
+            self.instance_views.remember(id.as_str(), self.instances.get(id).cloned(), now, memory);
         }
     }
 
     /// To be called before a volume changes.
     pub(crate) fn changing_volume(&mut self, now: Millis, id: &VolumeId) {
-        if let Some(until) = self.lag(now, id.as_str()) {
-            self.volume_views.remember(id.as_str(), self.volumes.get(id).cloned(), until);
+        if let Some(memory) = self.memory(now, id.as_str()) {
+            self.volume_views.remember(id.as_str(), self.volumes.get(id).cloned(), now, memory);
         }
     }
 
     /// To be called before a snapshot changes.
     pub(crate) fn changing_snapshot(&mut self, now: Millis, id: &SnapshotId) {
-        if let Some(until) = self.lag(now, id.as_str()) {
-            self.snapshot_views.remember(id.as_str(), self.snapshots.get(id).cloned(), until);
+        if let Some(memory) = self.memory(now, id.as_str()) {
+            self.snapshot_views.remember(id.as_str(), self.snapshots.get(id).cloned(), now, memory);
         }
     }
 }

@@ -54,7 +54,7 @@ impl Family {
         match action.service() {
             Service::AutoScaling => return Self::AutoScaling,
             Service::Sts => return Self::Sts,
-            Service::Ec2 => {}
+            Service::Ec2 | Service::Ssm => {}
         }
         match action {
             Action::CreateSnapshot(_) => Self::CreateSnapshot,

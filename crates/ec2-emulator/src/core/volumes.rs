@@ -12,6 +12,7 @@ use super::ids::Kind;
 use super::page;
 use super::schedule::Event;
 use super::spec::{Asked, resolve};
+use super::views::Memory;
 use super::state::{Core, Hydration, VolumeRecord};
 use super::tags::tags_for;
 use super::timing::Millis;
@@ -298,7 +299,8 @@ impl Core {
         record.attachments.clear();
         let until = now + self.config.timing.delete_volume_ms + self.config.consistency.lag_ms;
         if until > now {
-            self.volume_views.remember(id.as_str(), Some(record), until);
+            let memory = Memory { shown_until: until, kept_until: until };
+            self.volume_views.remember(id.as_str(), Some(record), now, memory);
         }
         disks.delete_volume(id);
         self.burn_tokens(now, id.as_str());

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rehome_model::ids::InstanceId;
 use rehome_ports::{CloudError, Tap};
 use tokio::time::Instant;
 
 use crate::api::{Action, ApiError, Caller, Reply};
-use crate::core::{Config, Core, Millis};
+use crate::core::{Answer, Config, Core, Invocation, Millis, SsmAction, SsmReply};
 use crate::disks::{Disks, MemoryDisks};
 
 use super::saved::StateFile;
@@ -77,11 +78,7 @@ impl<D: Disks> Emulator<D> {
 
     /// Lets what is due happen, and saves it: for an EC2 that nobody calls for a while.
     pub fn tick(&self) -> std::io::Result<()> {
-        let now = self.now();
-        let mut inner = self.lock();
-        let Inner { core, disks, saved } = &mut *inner;
-        core.advance(now, disks);
-        saved.as_mut().map_or(Ok(()), |file| file.save(core))
+        self.change(|_, _| ())
     }
 
     /// The same EC2, with every call going past `tap`.
@@ -121,28 +118,69 @@ impl<D: Disks> Emulator<D> {
 
     /// One request, past the tap, with its latency, answered as EC2 answers it.
     pub async fn request(&self, action: &Action, dry_run: bool) -> Result<Reply, ApiError> {
+        self.ask(action, dry_run).await.arrived()
+    }
+
+    /// The same; a reply that is lost is the caller's to lose.
+    pub async fn ask(&self, action: &Action, dry_run: bool) -> Answer<Reply> {
         let name = action.name();
         let mutates = !action.is_read() && !dry_run;
-        let lost = |code: String| ApiError::with_status(503, &code, "no reply");
         let ticket = match &self.tap {
-            Some(tap) => tap.before(name, mutates).await.map_err(lost)?,
+            Some(tap) => match tap.before(name, mutates).await {
+                Ok(ticket) => ticket,
+                Err(code) => return no_reply(&code),
+            },
             None => 0,
         };
         tokio::time::sleep(self.latency).await;
-        let now = self.now();
-        let reply = {
-            let mut inner = self.lock();
-            let Inner { core, disks, saved } = &mut *inner;
-            let reply = core.handle(now, &self.caller, disks, action, dry_run);
-            match saved.as_mut().map_or(Ok(()), |file| file.save(core)) {
-                Ok(()) => reply,
-                Err(error) => Err(ApiError::with_status(500, "InternalError", format!("the state: {error}"))),
-            }
-        };
-        if let Some(tap) = &self.tap {
-            tap.after(ticket, name, mutates).await.map_err(lost)?;
+        let answer =
+            self.saving(|core, disks, now, caller| core.answer(now, caller, disks, action, dry_run));
+        late(answer.late_ms).await;
+        if let Some(tap) = &self.tap
+            && let Err(code) = tap.after(ticket, name, mutates).await
+        {
+            return no_reply(&code);
         }
-        reply
+        answer
+    }
+
+    /// A request to SSM. What it answers of scripts is what was told it of them: see [`Emulator::script_ended`].
+    pub async fn ask_ssm(&self, action: &SsmAction) -> Answer<SsmReply> {
+        tokio::time::sleep(self.latency).await;
+        let answer = self.saving(|core, disks, now, caller| core.handle_ssm(now, caller, disks, action));
+        late(answer.late_ms).await;
+        answer
+    }
+
+    /// Tells SSM how a script ended.
+    pub fn script_ended(&self, command: &str, instance: &InstanceId, ended: Invocation) -> std::io::Result<()> {
+        self.change(|core, _| core.commands.end(command, instance, ended)).map(|_| ())
+    }
+
+    /// Changes EC2 otherwise than by a call, and saves it.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Core, Millis) -> T) -> std::io::Result<T> {
+        let now = self.now();
+        let mut inner = self.lock();
+        let Inner { core, disks, saved } = &mut *inner;
+        core.advance(now, disks);
+        let changed = change(core, now);
+        saved.as_mut().map_or(Ok(()), |file| file.save(core))?;
+        Ok(changed)
+    }
+
+    /// A call, whose answer is on disk before it is sent.
+    fn saving<R>(&self, call: impl FnOnce(&mut Core, &mut D, Millis, &Caller) -> Answer<R>) -> Answer<R> {
+        let now = self.now();
+        let mut inner = self.lock();
+        let Inner { core, disks, saved } = &mut *inner;
+        let answer = call(core, disks, now, &self.caller);
+        match saved.as_mut().map_or(Ok(()), |file| file.save(core)) {
+            Ok(()) => answer,
+            Err(error) => {
+                let error = ApiError::with_status(500, "InternalError", format!("the state: {error}"));
+                Answer { reply: Err(error), ..answer }
+            }
+        }
     }
 
     pub(super) async fn call(&self, action: &Action, dry_run: bool) -> Result<Reply, CloudError> {
@@ -152,5 +190,17 @@ impl<D: Disks> Emulator<D> {
 
     pub(super) fn region(&self) -> String {
         self.lock().core.config.region.clone()
+    }
+}
+
+/// What a tap that lets no reply through stands for.
+fn no_reply<R>(code: &str) -> Answer<R> {
+    Answer { reply: Err(ApiError::with_status(503, code, "no reply")), lost: false, late_ms: 0 }
+}
+
+/// No timer where there is nothing to wait for: simulations count them.
+async fn late(ms: u64) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }

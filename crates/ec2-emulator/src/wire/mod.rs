@@ -2,7 +2,11 @@
 //! them.
 //!
 //! It answers on loopback only what the core knows; unknown actions answer as EC2 does (`InvalidAction`, 400).
+//! Under `/_emulator/` it is told what shall go wrong.
 
+mod admin;
+mod faults;
+mod lifeline;
 mod params;
 mod request;
 mod response;
@@ -11,5 +15,6 @@ mod ssm;
 mod transcript;
 mod xml;
 
+pub use faults::parse_faults;
 pub use server::{ServeError, keep_time, serve, serve_noting};
 pub use transcript::Transcript;

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use tokio::net::TcpListener;
 
+use super::lifeline::{Lifeline, Lifelines};
 use super::params::Params;
 use super::ssm::Ssm;
 use super::transcript::Transcript;
-use super::{request, response};
-use crate::api::{ApiError, Caller, Service};
+use super::{admin, request, response};
+use crate::api::Caller;
 use crate::disks::Disks;
 use crate::face::Emulator;
 use crate::host::Guests;
@@ -48,8 +49,9 @@ pub async fn serve_noting<D: Disks + Send + 'static>(
     guests: Option<Guests>,
     transcript: Option<Transcript>,
 ) -> Result<(), ServeError> {
-    let router = Router::new().route("/", post(answer::<D>)).with_state((emulator, Ssm::new(guests), transcript));
-    Ok(axum::serve(listener, router).await?)
+    let services = Router::new().route("/", post(answer::<D>));
+    let router = services.with_state((emulator.clone(), Ssm::new(guests), transcript)).merge(admin::routes(emulator));
+    Ok(axum::serve(Lifelines(listener), router.into_make_service_with_connect_info::<Lifeline>()).await?)
 }
 
 /// Lets what is due happen, and saves it, though nobody calls. Ends only with an error. Not part of [`serve`]: a test
@@ -65,17 +67,21 @@ pub async fn keep_time<D: Disks>(emulator: &Emulator<D>) -> ServeError {
 
 async fn answer<D: Disks + Send + 'static>(
     State((emulator, ssm, transcript)): State<(Emulator<D>, Ssm, Option<Transcript>)>,
+    ConnectInfo(lifeline): ConnectInfo<Lifeline>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let request_id = request_id();
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-    let (status, kind, text) = if let Some(target) = target {
-        let (status, text) = ssm.answer(&emulator, target, &body).await;
-        (status, "application/x-amz-json-1.1", text)
+    let emulator = emulator.called_by(caller(&headers));
+    let (kind, answered) = if let Some(target) = target {
+        ("application/x-amz-json-1.1", ssm.answer(&emulator, target, &body).await)
     } else {
-        let (status, text) = query(&emulator.called_by(caller(&headers)), &body, &request_id).await;
-        (status, "text/xml;charset=UTF-8", text)
+        ("text/xml;charset=UTF-8", query(&emulator, &body, &request_id).await)
+    };
+    let Some((status, text)) = answered else {
+        lifeline.cut();
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     if let Some(transcript) = &transcript
         && let Err(error) = transcript.note(target, &body, status.as_u16(), &text)
@@ -85,28 +91,28 @@ async fn answer<D: Disks + Send + 'static>(
     (status, [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", &request_id)], text).into_response()
 }
 
-/// Status and body of the reply to a form.
-async fn query<D: Disks>(emulator: &Emulator<D>, body: &[u8], request_id: &str) -> (StatusCode, String) {
+/// Status and body of the reply to a form; none if the reply is lost.
+async fn query<D: Disks>(emulator: &Emulator<D>, body: &[u8], request_id: &str) -> Option<(StatusCode, String)> {
     let params = Params::parse(body);
     let service = request::service(params.get("Version").unwrap_or_default());
-    match carry_out(emulator, service, &params, request_id).await {
+    let asked = request::action(service, &params).and_then(|action| Ok((action, params.flag("DryRun")?)));
+    let reply = match asked {
+        Ok((action, dry_run)) => {
+            let answer = emulator.ask(&action, dry_run).await;
+            if answer.lost {
+                return None;
+            }
+            answer.reply.map(|reply| response::body(&action, &reply, request_id))
+        }
+        Err(error) => Err(error),
+    };
+    Some(match reply {
         Ok(text) => (StatusCode::OK, text),
         Err(error) => {
             let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
             (status, response::error(service, &error, request_id))
         }
-    }
-}
-
-async fn carry_out<D: Disks>(
-    emulator: &Emulator<D>,
-    service: Service,
-    params: &Params,
-    request_id: &str,
-) -> Result<String, ApiError> {
-    let action = request::action(service, params)?;
-    let reply = emulator.request(&action, params.flag("DryRun")?).await?;
-    Ok(response::body(&action, &reply, request_id))
+    })
 }
 
 /// Who calls, by the access key id of the signature. Signatures are not checked: the emulator serves loopback only.

@@ -31,10 +31,11 @@ pub(crate) fn action(service: Service, params: &Params) -> Result<Action, ApiErr
         }
         Service::AutoScaling => auto_scaling::action(name, params)?,
         Service::Sts => (name == "GetCallerIdentity").then_some(Action::GetCallerIdentity),
+        Service::Ssm => None,
     };
     found.ok_or_else(|| match service {
         Service::Ec2 => ApiError::invalid_action(name),
-        Service::AutoScaling | Service::Sts => {
+        Service::AutoScaling | Service::Sts | Service::Ssm => {
             let version = params.get("Version").unwrap_or_default();
             ApiError::new("InvalidAction", format!("Could not find operation {name} for version {version}"))
         }

@@ -21,6 +21,8 @@ fn namespace(service: Service) -> &'static str {
         Service::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
         Service::AutoScaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
         Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+        // It speaks JSON.
+        Service::Ssm => "",
     }
 }
 
