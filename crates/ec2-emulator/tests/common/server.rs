@@ -30,19 +30,29 @@ impl Server {
     /// Status and body of the reply to a form.
     pub async fn post(&self, version: &str, form: &str) -> (u16, String) {
         let body = format!("Version={version}&{form}");
+        let kind = "Content-Type: application/x-www-form-urlencoded";
+        self.http("POST", "/", &[kind], &body).await.expect("answered")
+    }
+
+    /// Status and body of the reply to any request; none if the connection is closed before a byte comes.
+    pub async fn http(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Option<(u16, String)> {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let request = format!(
-            "POST / HTTP/1.1\r\nHost: ec2\r\nConnection: close\r\nContent-Length: {}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: ec2\r\nConnection: close\r\nContent-Length: {}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/us-east-1/ec2/aws4_request, Signature=0\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}",
+             {headers}\r\n{body}",
             body.len()
         );
         let mut stream = TcpStream::connect(self.address).await.expect("it listens");
         stream.write_all(request.as_bytes()).await.expect("sent");
         let mut reply = String::new();
-        stream.read_to_string(&mut reply).await.expect("answered");
+        stream.read_to_string(&mut reply).await.expect("read to its end");
+        if reply.is_empty() {
+            return None;
+        }
         let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         let body = reply.split_once("\r\n\r\n").expect("a body").1.to_owned();
-        (status, body)
+        Some((status, body))
     }
 }
 

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.request
 
 import boto3
 import botocore.config
@@ -59,6 +60,12 @@ class Emulator:
     def account(self):
         """The account's file, to be changed while the emulator is down: for what no action of AWS' does."""
         return Account(self)
+
+    def set_faults(self, *rules):
+        """These and no others, at the admin endpoint; what it answers."""
+        body = json.dumps({"faults": rules}).encode()
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/_emulator/faults", body, method="PUT")) as reply:
+            return json.load(reply)["faults"]
 
     def client(self, service):
         """A client that tries each call once: a retry would hide what was answered."""

@@ -113,28 +113,52 @@ class Permissions(Story):
 class Faults(Story):
     """Replies that are lost, and errors."""
 
-    def test_a_reply_can_be_lost_after_its_effect_and_a_retry_meets_it(self):
-        instance, volume = self.instance(), self.volume()
-        lost = {"LoseReply": {"status": 503, "code": "Unavailable", "message": "The service is unavailable."}}
-        with self.emulator.account() as account:
-            account["faults"]["rules"] = [{"action": "AttachVolume", "nth": 1, "effect": lost, "seen": 0}]
+    def retrying(self):
         config = botocore.config.Config(region_name=REGION, retries={"mode": "standard", "total_max_attempts": 3})
-        retrying = boto3.client("ec2", endpoint_url=self.emulator.url, config=config, **CREDENTIALS)
-        message = self.refused("VolumeInUse", retrying.attach_volume, VolumeId=volume, InstanceId=instance,
-                               Device="/dev/xvdf")
-        self.assertEqual(message, f"{volume} is already attached to an instance")
+        return boto3.client("ec2", endpoint_url=self.emulator.url, config=config, **CREDENTIALS)
+
+    def test_a_reply_can_be_lost_after_its_effect_and_a_retry_meets_it(self):
+        error = {"errorAfterEffect": {"status": 503, "code": "Unavailable", "message": "The service is unavailable."}}
+        for effect in (error, "noReply"):
+            instance, volume = self.instance(), self.volume()
+            self.emulator.set_faults({"action": "AttachVolume", "calls": {"nth": 1}, "effect": effect})
+            message = self.refused("VolumeInUse", self.retrying().attach_volume, VolumeId=volume, InstanceId=instance,
+                                   Device="/dev/xvdf")
+            self.assertEqual(message, f"{volume} is already attached to an instance")
+
+    def test_a_client_that_tries_once_sees_the_connection_closed(self):
+        self.emulator.set_faults({"action": "CreateVolume", "effect": "noReply"})
+        before = len(self.ec2.describe_volumes()["Volumes"])
+        with self.assertRaises(botocore.exceptions.ConnectionClosedError):
+            self.ec2.create_volume(AvailabilityZone=ZONE, Size=1)
+        self.assertEqual(len(self.ec2.describe_volumes()["Volumes"]), before + 1)
 
     def test_a_service_that_fails_says_on_which_side(self):
-        broken = {"Fail": {"status": 500, "code": "InternalFailure", "message": "An internal error has occurred"}}
-        with self.emulator.account() as account:
-            account["faults"]["rules"] = [
-                {"action": action, "nth": 1, "effect": broken, "seen": 0}
-                for action in ("DescribeAutoScalingGroups", "GetCallerIdentity", "DescribeRegions")]
-        client = self.emulator.client
-        self.refused("InternalFailure", client("autoscaling").describe_auto_scaling_groups)
-        self.refused("InternalFailure", client("sts").get_caller_identity)
-        self.refused("InternalFailure", client("ec2").describe_regions)
+        broken = {"error": {"status": 500, "code": "InternalFailure", "message": "An internal error has occurred"}}
+        self.emulator.set_faults(*(
+            {"action": action, "calls": {"nth": 1}, "effect": broken}
+            for action in ("DescribeAutoScalingGroups", "GetCallerIdentity", "DescribeRegions")))
+        self.refused("InternalFailure", self.autoscaling.describe_auto_scaling_groups)
+        self.refused("InternalFailure", self.sts.get_caller_identity)
+        self.refused("InternalFailure", self.ec2.describe_regions)
 
+    def test_each_service_throttles_and_denies_in_its_own_codes(self):
+        calls = [(self.ec2.describe_regions, "RequestLimitExceeded", "UnauthorizedOperation"),
+                 (self.autoscaling.describe_auto_scaling_groups, "Throttling", "AccessDenied"),
+                 (self.sts.get_caller_identity, "Throttling", "AccessDenied"),
+                 (self.ssm.describe_instance_information, "ThrottlingException", "AccessDeniedException")]
+        for call, throttled, denied in calls:
+            self.emulator.set_faults({"effect": "throttle"})
+            self.refused(throttled, call)
+            self.emulator.set_faults({"effect": "deny"})
+            self.refused(denied, call)
+        found = self.emulator.set_faults()
+        self.assertEqual(found, [])
+
+    def test_there_may_be_no_capacity(self):
+        self.emulator.set_faults({"effect": "insufficientCapacity"})
+        self.refused("InsufficientVolumeCapacity", self.ec2.create_volume, AvailabilityZone=ZONE, Size=1)
+        self.refused("InsufficientInstanceCapacity", self.ec2.run_instances, ImageId=IMAGE, MinCount=1, MaxCount=1)
 
 
 class Throttling(Story):
