@@ -1,5 +1,6 @@
 //! Faults on the wire: the admin endpoint, replies that do not come, SSM, and the example of `docs/emulator.md`.
 #![cfg(feature = "wire")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
@@ -180,7 +181,8 @@ async fn an_emulator_that_is_started_again_knows_its_faults_and_how_scripts_ende
     let ec2 = account().saved_in(file()).unwrap();
     let instance = ec2.with(|inner, _| inner.core.instances.keys().next().unwrap().to_string());
     let server = Server::start(ec2, Some(guests(directory.path()))).await;
-    ask(&server, "POST", FAULTS, "faults:\n- {name: third, action: DescribeRegions, calls: {nth: 3}, effect: deny}\n").await;
+    ask(&server, "POST", FAULTS, "faults:\n- {name: third, action: DescribeRegions, calls: {nth: 3}, effect: deny}\n")
+        .await;
     server.post(EC2, "Action=DescribeRegions").await;
     let ended = run(&server, &instance, "echo kept").await;
 

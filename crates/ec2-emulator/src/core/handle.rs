@@ -136,8 +136,7 @@ impl Core {
         let effect = self.faults.take(&Subject { now, action, caller, resources });
         let (mut lost, mut late_ms, mut instead) = (false, 0, None);
         match &effect {
-            None
-            | Some(Effect::AgentGone | Effect::CommandTimesOutMs(_) | Effect::CutOutput(_)) => {}
+            None | Some(Effect::AgentGone | Effect::CommandTimesOutMs(_) | Effect::CutOutput(_)) => {}
             Some(Effect::Fail(error)) => return self.refuse(error.clone()),
             Some(Effect::Throttle) => return self.refuse(throttled(service)),
             Some(Effect::Deny) => {

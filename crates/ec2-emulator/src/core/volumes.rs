@@ -12,10 +12,10 @@ use super::ids::Kind;
 use super::page;
 use super::schedule::Event;
 use super::spec::{Asked, resolve};
-use super::views::Memory;
 use super::state::{Core, Hydration, VolumeRecord};
 use super::tags::tags_for;
 use super::timing::Millis;
+use super::views::Memory;
 
 const GIB: u64 = 1 << 30;
 

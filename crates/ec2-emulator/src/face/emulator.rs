@@ -133,8 +133,7 @@ impl<D: Disks> Emulator<D> {
             None => 0,
         };
         tokio::time::sleep(self.latency).await;
-        let answer =
-            self.saving(|core, disks, now, caller| core.answer(now, caller, disks, action, dry_run));
+        let answer = self.saving(|core, disks, now, caller| core.answer(now, caller, disks, action, dry_run));
         late(answer.late_ms).await;
         if let Some(tap) = &self.tap
             && let Err(code) = tap.after(ticket, name, mutates).await
@@ -154,7 +153,7 @@ impl<D: Disks> Emulator<D> {
 
     /// Tells SSM how a script ended.
     pub fn script_ended(&self, command: &str, instance: &InstanceId, ended: Invocation) -> std::io::Result<()> {
-        self.change(|core, _| core.commands.end(command, instance, ended)).map(|_| ())
+        self.change(|core, _| core.commands.end(command, instance, ended))
     }
 
     /// Changes EC2 otherwise than by a call, and saves it.

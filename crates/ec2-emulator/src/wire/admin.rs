@@ -108,9 +108,7 @@ fn changed<D: Disks>(
     match done {
         Ok(Ok(faults)) => reply(StatusCode::OK, &faults),
         Ok(Err((status, errors))) => reply(status, &json!({"errors": errors})),
-        Err(error) => {
-            reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"errors": [format!("the state: {error}")]}))
-        }
+        Err(error) => reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"errors": [format!("the state: {error}")]})),
     }
 }
 

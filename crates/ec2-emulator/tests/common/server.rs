@@ -36,7 +36,7 @@ impl Server {
 
     /// Status and body of the reply to any request; none if the connection is closed before a byte comes.
     pub async fn http(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Option<(u16, String)> {
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let headers: String = headers.iter().flat_map(|header| [*header, "\r\n"]).collect();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: ec2\r\nConnection: close\r\nContent-Length: {}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=AKIATEST/20260101/us-east-1/ec2/aws4_request, Signature=0\r\n\

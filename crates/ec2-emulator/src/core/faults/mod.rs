@@ -18,9 +18,9 @@ const RULES_MAX: usize = 1_000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Faults {
-    faults: Vec<Fault>,
-    /// Rules ever set: names are made from it.
-    set: u64,
+    rules: Vec<Fault>,
+    /// How many were ever set: names are made from it.
+    ever_set: u64,
     /// When the newest call came that was looked at.
     now: Millis,
 }
@@ -39,14 +39,14 @@ impl Faults {
                 wrong.push(format!("faults[{index}] ({}): the name is there twice", rule.name));
             }
         }
-        if self.faults.len() + rules.len() > RULES_MAX {
+        if self.rules.len() + rules.len() > RULES_MAX {
             wrong.push(format!("there would be more than {RULES_MAX} faults"));
         }
         if !wrong.is_empty() {
             return Err(wrong);
         }
         for rule in rules {
-            match self.faults.iter_mut().find(|fault| fault.rule.name == rule.name) {
+            match self.rules.iter_mut().find(|fault| fault.rule.name == rule.name) {
                 Some(known) => *known = Fault { rule, set_at: now, seen: 0, fired: 0, last_fired_at: None },
                 None => self.push(rule, now),
             }
@@ -56,40 +56,40 @@ impl Faults {
 
     /// Sets rules again that may have been set before: those that are the same go on, with what they counted.
     pub fn resume(&mut self, now: Millis, rules: Vec<Rule>) -> Result<(), Vec<String>> {
-        let new = |rule: &Rule| !self.faults.iter().any(|fault| fault.rule == *rule);
+        let new = |rule: &Rule| !self.rules.iter().any(|fault| fault.rule == *rule);
         let rules = rules.into_iter().filter(new).collect();
         self.set(now, rules)
     }
 
     fn push(&mut self, mut rule: Rule, now: Millis) {
-        self.set += 1;
-        while rule.name.is_empty() || self.faults.iter().any(|fault| fault.rule.name == rule.name) {
-            rule.name = format!("fault-{}", self.set);
-            self.set += u64::from(self.faults.iter().any(|fault| fault.rule.name == rule.name));
+        self.ever_set += 1;
+        while rule.name.is_empty() || self.rules.iter().any(|fault| fault.rule.name == rule.name) {
+            rule.name = format!("fault-{}", self.ever_set);
+            self.ever_set += u64::from(self.rules.iter().any(|fault| fault.rule.name == rule.name));
         }
-        self.faults.push(Fault { rule, set_at: now, seen: 0, fired: 0, last_fired_at: None });
+        self.rules.push(Fault { rule, set_at: now, seen: 0, fired: 0, last_fired_at: None });
     }
 
     /// All of them, with what became of them.
     pub fn all(&self) -> &[Fault] {
-        &self.faults
+        &self.rules
     }
 
     /// Faults that can still happen.
     pub fn pending(&self) -> Vec<&Rule> {
-        self.faults.iter().filter(|fault| fault.is_pending(self.now)).map(|fault| &fault.rule).collect()
+        self.rules.iter().filter(|fault| fault.is_pending(self.now)).map(|fault| &fault.rule).collect()
     }
 
     /// No more faults.
     pub fn clear(&mut self) {
-        self.faults.clear();
+        self.rules.clear();
     }
 
     /// Forgets one by its name; false if there is none.
     pub fn remove(&mut self, name: &str) -> bool {
-        let before = self.faults.len();
-        self.faults.retain(|fault| fault.rule.name != name);
-        self.faults.len() < before
+        let before = self.rules.len();
+        self.rules.retain(|fault| fault.rule.name != name);
+        self.rules.len() < before
     }
 
     /// How far back describes may have to look.
@@ -98,19 +98,19 @@ impl Faults {
             Effect::StaleMs(ms) => Some(ms),
             _ => None,
         };
-        self.faults.iter().filter_map(stale).max().unwrap_or(0)
+        self.rules.iter().filter_map(stale).max().unwrap_or(0)
     }
 
     /// Counts a call; what is to happen to it.
     pub(crate) fn take(&mut self, subject: &Subject<'_>) -> Option<Effect> {
         self.now = subject.now;
         let mut due = None;
-        for (index, fault) in self.faults.iter_mut().enumerate() {
+        for (index, fault) in self.rules.iter_mut().enumerate() {
             if fault.count(subject) && due.is_none() {
                 due = Some(index);
             }
         }
-        due.map(|index| self.faults[index].fire(subject.now))
+        due.map(|index| self.rules[index].fire(subject.now))
     }
 }
 

@@ -116,11 +116,7 @@ impl Rule {
         }
         let possible: Vec<&str> = ACTIONS.iter().copied().filter(|action| self.effect.is_for(action)).collect();
         if !possible.iter().any(|action| matches(&self.action, action)) {
-            return Err(format!(
-                "the effect cannot happen to {}; it can to: {}",
-                self.action,
-                possible.join(", ")
-            ));
+            return Err(format!("the effect cannot happen to {}; it can to: {}", self.action, possible.join(", ")));
         }
         match &self.calls {
             Calls::Nth(0) | Calls::Every(0) => return Err("calls are counted from 1".to_owned()),
