@@ -79,12 +79,13 @@ impl SsmHosts {
         let sent = match sent {
             Ok(sent) => sent,
             Err(error) if matches!(error.code.as_str(), "Timeout" | "Transport") => {
-                return Err(timed_out(instance, script));
+                return Err(end_unknown(instance, script, format!("it was sent, and {error}")));
             }
             Err(error) => return Err(not_started(instance, &error)),
         };
         let id = sent.command().and_then(|command| command.command_id());
-        id.map(str::to_owned).ok_or_else(|| timed_out(instance, script))
+        id.map(str::to_owned)
+            .ok_or_else(|| end_unknown(instance, script, "the reply to SendCommand has no command id".to_owned()))
     }
 
     async fn invocation(&self, instance: &InstanceId, command: &str) -> Result<GetCommandInvocationOutput, CloudError> {
@@ -103,18 +104,27 @@ impl SsmHosts {
         let delivery = Duration::from_secs(DELIVERY_LIMIT_S.unsigned_abs().into());
         let limit = delivery + Duration::from_secs(script.limit_s.into()) + REPORT_LIMIT;
         let mut pause = FIRST_POLL;
+        let mut was_there = false;
         while sent_at.elapsed() < limit {
             tokio::time::sleep(pause).await;
             pause = LONGEST_POLL.min(pause * 3 / 2);
             match self.invocation(instance, command).await {
                 Ok(said) => {
+                    was_there = true;
                     if let Some(end) = end_of(instance, script, &said) {
                         return end;
                     }
                 }
                 Err(error) if error.class() == ErrorClass::Retry => {}
-                Err(error) if is_not_there(&error) && sent_at.elapsed() < INVOCATION_APPEARS_WITHIN => {}
-                Err(error) if is_not_there(&error) => break,
+                Err(error) if is_not_there(&error) && !was_there && sent_at.elapsed() < INVOCATION_APPEARS_WITHIN => {}
+                // Its time is not over, but there is nothing to wait for.
+                Err(error) if is_not_there(&error) => {
+                    let reason = format!(
+                        "SSM does not know the command {command} {}",
+                        if was_there { "any more" } else { "it took" }
+                    );
+                    return Err(end_unknown(instance, script, reason));
+                }
                 // The script runs, but this caller may not know its end.
                 Err(error) => {
                     self.cancel(instance, command).await;
@@ -157,6 +167,11 @@ fn not_started(instance: &InstanceId, error: &CloudError) -> ScriptError {
     } else {
         ScriptError::Refused { target, reason }
     }
+}
+
+/// It was sent, and may run or not.
+fn end_unknown(instance: &InstanceId, script: &HostScript, reason: String) -> ScriptError {
+    ScriptError::EndUnknown { target: instance.to_string(), task: script.task.name().to_owned(), reason }
 }
 
 fn timed_out(instance: &InstanceId, script: &HostScript) -> ScriptError {

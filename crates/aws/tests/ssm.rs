@@ -14,7 +14,7 @@ use axum::routing::post;
 use common::{CALL_LIMIT, connect};
 use rehome_model::ids::InstanceId;
 use rehome_model::task::HostTask;
-use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
+use rehome_ports::{ErrorClass, HostScript, Hosts, ScriptError, ScriptOutput};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -141,5 +141,17 @@ async fn a_look_that_fails_does_not_lose_the_script() {
 async fn a_sent_command_whose_reply_is_lost_may_run() {
     let story = Story::default().online().then("SendCommand", 200, json!("not an object"));
     let (end, _) = story.run().await;
-    assert!(matches!(end, Err(ScriptError::TimedOut { .. })), "{end:?}");
+    assert!(matches!(end, Err(ScriptError::EndUnknown { .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_command_that_ssm_forgets_is_not_said_to_have_run_out_of_time() {
+    let story = Story::default().online().sent().shown("InProgress", "InProgress");
+    let (end, _) = story.error("GetCommandInvocation", "InvocationDoesNotExist").run().await;
+    let error = end.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Retry);
+    assert_eq!(
+        error.to_string(),
+        "i-1: how the script flush ended is not known: SSM does not know the command command-1 any more"
+    );
 }

@@ -196,6 +196,24 @@ async fn an_emulator_that_is_started_again_knows_its_faults_and_how_scripts_ende
     assert_eq!(server.post(EC2, "Action=DescribeRegions").await.0, 403, "the third, counted over both");
 }
 
+#[tokio::test]
+async fn an_endpoint_takes_what_was_signed_for_its_region_only() {
+    let ec2 = account();
+    ec2.with(|inner, _| "eu-west-1".clone_into(&mut inner.core.config.region));
+    let server = Server::start(ec2.clone(), None).await;
+    for (version, form, expected) in [
+        (EC2, "Action=DescribeInstances", (401, "AuthFailure")),
+        (STS, "Action=GetCallerIdentity", (403, "SignatureDoesNotMatch")),
+    ] {
+        let (status, body) = server.post(version, form).await;
+        assert_eq!((status, text(&body, "Code")), expected);
+        assert!(text(&body, "Message").contains("not 'us-east-1'"), "{body}");
+    }
+    let (status, error) = ssm(&server, "DescribeInstanceInformation", json!({})).await;
+    assert_eq!((status, &error["__type"]), (400, &json!("InvalidSignatureException")));
+    assert!(ec2.with(|inner, _| inner.core.calls.is_empty()), "none was carried out");
+}
+
 /// The file in `docs/emulator.md`.
 fn example() -> &'static str {
     let after = DOCUMENT.split_once("```yaml\nfaults:").expect("an example").1;

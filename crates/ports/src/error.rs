@@ -99,6 +99,17 @@ pub enum ScriptError {
         /// The limit in seconds.
         limit_s: u32,
     },
+    /// It was sent, and nothing tells how it ended, though its time is not over. **It may still run**: run it again, it
+    /// finds what was done.
+    #[error("{target}: how the script {task} ended is not known: {reason}")]
+    EndUnknown {
+        /// Which host or pod.
+        target: String,
+        /// Task's name.
+        task: String,
+        /// Why.
+        reason: String,
+    },
     /// Refused for good: permission, unknown target.
     #[error("{target}: {reason}")]
     Refused {
@@ -113,7 +124,7 @@ impl ScriptError {
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } => ErrorClass::Retry,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::EndUnknown { .. } => ErrorClass::Retry,
             Self::Refused { .. } => ErrorClass::Stop,
         }
     }

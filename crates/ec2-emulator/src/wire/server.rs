@@ -16,7 +16,7 @@ use super::params::Params;
 use super::ssm::Ssm;
 use super::transcript::Transcript;
 use super::{admin, request, response};
-use crate::api::Caller;
+use crate::api::{ApiError, Caller, Service};
 use crate::disks::Disks;
 use crate::face::Emulator;
 use crate::host::Guests;
@@ -75,9 +75,10 @@ async fn answer<D: Disks + Send + 'static>(
     let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
     let emulator = emulator.called_by(caller(&headers));
     let (kind, answered) = if let Some(target) = target {
-        ("application/x-amz-json-1.1", ssm.answer(&emulator, target, &body).await)
+        let here = of_this_region(&emulator, &headers, Service::Ssm);
+        ("application/x-amz-json-1.1", ssm.answer(&emulator, here, target, &body).await)
     } else {
-        ("text/xml;charset=UTF-8", query(&emulator, &body, &request_id).await)
+        ("text/xml;charset=UTF-8", query(&emulator, &headers, &body, &request_id).await)
     };
     let Some((status, text)) = answered else {
         lifeline.cut();
@@ -92,10 +93,17 @@ async fn answer<D: Disks + Send + 'static>(
 }
 
 /// Status and body of the reply to a form; none if the reply is lost.
-async fn query<D: Disks>(emulator: &Emulator<D>, body: &[u8], request_id: &str) -> Option<(StatusCode, String)> {
+async fn query<D: Disks>(
+    emulator: &Emulator<D>,
+    headers: &HeaderMap,
+    body: &[u8],
+    request_id: &str,
+) -> Option<(StatusCode, String)> {
     let params = Params::parse(body);
     let service = request::service(params.get("Version").unwrap_or_default());
-    let asked = request::action(service, &params).and_then(|action| Ok((action, params.flag("DryRun")?)));
+    let here = of_this_region(emulator, headers, service);
+    let asked =
+        here.and_then(|()| request::action(service, &params)).and_then(|action| Ok((action, params.flag("DryRun")?)));
     let reply = match asked {
         Ok((action, dry_run)) => {
             let answer = emulator.ask(&action, dry_run).await;
@@ -117,12 +125,29 @@ async fn query<D: Disks>(emulator: &Emulator<D>, body: &[u8], request_id: &str) 
 
 /// Who calls, by the access key id of the signature. Signatures are not checked: the emulator serves loopback only.
 fn caller(headers: &HeaderMap) -> Caller {
-    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let credential = authorization.split("Credential=").nth(1).unwrap_or_default();
-    match credential.split('/').next().unwrap_or_default() {
+    match scope(headers).next().unwrap_or_default() {
         "" => Caller::default(),
         key => Caller::new(key),
     }
+}
+
+/// The parts of the signature's scope: access key id, day, region, service.
+fn scope(headers: &HeaderMap) -> std::str::Split<'_, char> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let credential = authorization.split("Credential=").nth(1).unwrap_or_default();
+    credential.split('/')
+}
+
+/// An endpoint takes only what was signed for its region. Requests without a signature are taken.
+fn of_this_region<D: Disks>(emulator: &Emulator<D>, headers: &HeaderMap, service: Service) -> Result<(), ApiError> {
+    let here = emulator.with(|inner, _| inner.core.config.region.clone());
+    let Some(region) = scope(headers).nth(2).filter(|region| *region != here) else { return Ok(()) };
+    let message = format!("Credential should be scoped to a valid region, not '{region}'.");
+    Err(match service {
+        Service::Ec2 => ApiError::with_status(401, "AuthFailure", message),
+        Service::AutoScaling | Service::Sts => ApiError::with_status(403, "SignatureDoesNotMatch", message),
+        Service::Ssm => ApiError::new("InvalidSignatureException", message),
+    })
 }
 
 /// Like AWS' request ids; counted, so that a log can be read.

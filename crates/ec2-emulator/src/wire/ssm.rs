@@ -98,10 +98,12 @@ impl Ssm {
     pub(super) async fn answer<D: Disks + Send + 'static>(
         &self,
         emulator: &Emulator<D>,
+        here: Result<(), ApiError>,
         target: &str,
         body: &[u8],
     ) -> Option<(StatusCode, String)> {
         let answered = match target.strip_prefix("AmazonSSM.") {
+            _ if here.is_err() => here.map(|()| None).map_err(Refusal::from),
             Some("SendCommand") => match parse(body) {
                 Ok(request) => self.send(emulator, &request).await,
                 Err(refusal) => Err(refusal),

@@ -25,14 +25,14 @@ EC2_NAMESPACES = {"http://ec2.amazonaws.com/doc/2016-11-15/"}
 # Errors of Auto Scaling and STS that no operation lists: "Common errors" of their API references.
 COMMON_QUERY_ERRORS = {
     "AccessDenied", "InternalFailure", "InvalidAction", "InvalidNextToken", "InvalidParameterCombination",
-    "InvalidParameterValue", "MissingAction", "MissingParameter", "ServiceUnavailable", "Throttling", "Unavailable",
-    "UnauthorizedOperation", "ValidationError",
+    "InvalidParameterValue", "MissingAction", "MissingParameter", "ServiceUnavailable", "SignatureDoesNotMatch",
+    "Throttling", "Unavailable", "UnauthorizedOperation", "ValidationError",
 }
 # An action that a service does not have is answered before the service is known, in the namespace of the front end.
 FRONT_END_NAMESPACE = "http://webservices.amazon.com/AWSFault/2005-15-09"
 # "Common errors" of the SSM API reference. Each has a `message`.
 COMMON_JSON_ERRORS = {
-    "AccessDeniedException", "InternalFailure", "ServiceUnavailable", "ThrottlingException",
+    "AccessDeniedException", "InternalFailure", "InvalidSignatureException", "ServiceUnavailable", "ThrottlingException",
     "UnknownOperationException", "ValidationException",
 }
 
