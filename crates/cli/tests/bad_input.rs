@@ -216,3 +216,27 @@ fn gc_and_finalize_say_what_they_need_before_they_reach_anything() {
     let ended = rehome(&["gc", "-f", path.to_str().unwrap()]);
     assert_eq!(ended.code, UNREACHABLE, "{}", ended.stderr);
 }
+
+#[cfg(feature = "emulate")]
+#[test]
+fn faults_that_mean_nothing_are_refused_before_anything_is_served() {
+    for (faults, says) in [
+        ("", vec!["there is nothing in it"]),
+        ("faults:\n- {action: AttachVolume, efect: deny}\n", vec!["efect", "effect", "line 2"]),
+        ("faults:\n- {effect: explode}\n", vec!["explode", "noReply", "line 2"]),
+        (
+            "faults:\n- {action: AttachVolumes, effect: deny}\n- {action: StopInstances, effect: failLater}\n",
+            vec!["faults[0]", "AttachVolume,", "faults[1]", "CreateSnapshots"],
+        ),
+    ] {
+        let (folder, path) = file(faults);
+        let state = folder.path().join("state");
+        let arguments = ["emulate", "ec2", "--port", "0", "--state", state.to_str().unwrap(), "--faults"];
+        let ended = rehome(&[&arguments[..], &[path.to_str().unwrap()]].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (USAGE, ""), "{}", ended.stderr);
+        for words in says.iter().chain(&["move.yaml: ", "hint: ", "docs/emulator.md"]) {
+            assert!(ended.stderr.contains(words), "{words:?} is not in:\n{}", ended.stderr);
+        }
+        assert!(!state.join("account.json").exists(), "an account was begun");
+    }
+}

@@ -61,7 +61,10 @@ async fn faults_are_set_looked_at_and_taken_away() {
     assert_eq!(replaced["faults"].as_array().map(Vec::len), Some(1));
     assert_eq!(ask(&server, "DELETE", FAULTS, "").await, (200, json!({"faults": []})));
     let (_, calls) = ask(&server, "GET", "/_emulator/calls", "").await;
-    assert_eq!(calls, json!({"calls": {"DescribeRegions": 4}}));
+    assert_eq!(calls, json!({"calls": {"DescribeRegions": 4}, "dryRuns": {}}));
+    server.post(EC2, &format!("{CREATE}&DryRun=true")).await;
+    let (_, calls) = ask(&server, "GET", "/_emulator/calls", "").await;
+    assert_eq!((&calls["calls"]["CreateVolume"], &calls["dryRuns"]), (&json!(1), &json!({"CreateVolume": 1})));
 }
 
 #[tokio::test]

@@ -16,7 +16,13 @@ pub(crate) fn check(context: &mut Context<'_>) {
         let subject = format!("member {}", member.name);
         if member.instance.state != InstanceState::Running {
             let seen = format!("{} is {:?}", member.instance.id, member.instance.state);
-            context.report("RH0102", subject.clone(), "its instance is not running".to_owned(), vec![seen]);
+            let message = match member.instance.state {
+                InstanceState::Terminated | InstanceState::ShuttingDown => {
+                    "its instance is terminated: name the one that took its place, or leave it out"
+                }
+                _ => "its instance is not running",
+            };
+            context.report("RH0102", subject.clone(), message.to_owned(), vec![seen]);
         }
         if let Some(error) = &member.host_error {
             context.report("RH0103", subject.clone(), "its host cannot be asked".to_owned(), vec![error.clone()]);

@@ -24,7 +24,7 @@ pub enum SurveyError {
         message: String,
     },
     /// The migration selects nothing.
-    #[error("no instance matches spec.source.members in region {region}")]
+    #[error("no instance matches spec.source.members in region {region}; terminated ones do not count")]
     NoMembers {
         /// Where it was looked.
         region: String,

@@ -2,15 +2,16 @@
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
-use super::layout::state;
+use super::layout::{EC2, state};
 use super::story::{find, kept, migration, plan_counted};
-use super::{inside, pki};
+use super::{cloud, inside, legacy, pki};
 
 /// A way to be wrong.
 struct Refusal {
@@ -19,6 +20,8 @@ struct Refusal {
     instead: Option<(&'static str, &'static str)>,
     /// A stranger's object that is there meanwhile; `VOLUME` stands for the first member's PersistentVolume.
     stranger: Option<&'static str>,
+    /// What goes wrong in the account meanwhile: a rule of the emulator's (docs/emulator.md, "Faults").
+    fault: Option<&'static str>,
     exit_code: i64,
     says: &'static [&'static str],
 }
@@ -47,6 +50,7 @@ const REFUSALS: &[Refusal] = &[
         name: "no such instance",
         instead: Some(("      tags:\n        cluster: prod\n", "      instanceIds: [i-0aaaaaaaaaaaaaaaa]\n")),
         stranger: None,
+        fault: None,
         exit_code: FINDINGS,
         says: &["RH0101", "i-0aaaaaaaaaaaaaaaa"],
     },
@@ -54,6 +58,7 @@ const REFUSALS: &[Refusal] = &[
         name: "nothing is mounted there",
         instead: Some(("mountPath: /var/lib/cassandra", "mountPath: /srv/elsewhere")),
         stranger: None,
+        fault: None,
         exit_code: FINDINGS,
         says: &["RH0201", "/srv/elsewhere"],
     },
@@ -61,6 +66,7 @@ const REFUSALS: &[Refusal] = &[
         name: "no such set",
         instead: Some(("- name: cassandra", "- name: casandra")),
         stranger: None,
+        fault: None,
         exit_code: FINDINGS,
         says: &["RH0501", "casandra"],
     },
@@ -68,6 +74,7 @@ const REFUSALS: &[Refusal] = &[
         name: "a stranger's claim has the name",
         instead: None,
         stranger: Some(CLAIM),
+        fault: None,
         exit_code: FINDINGS,
         says: &["RH0401", "data-cassandra-0"],
     },
@@ -75,10 +82,36 @@ const REFUSALS: &[Refusal] = &[
         name: "a stranger's PersistentVolume has the name",
         instead: None,
         stranger: Some(VOLUME),
+        fault: None,
         exit_code: FINDINGS,
         says: &["RH0402"],
     },
+    trouble(
+        "describes that the policy does not allow",
+        "{action: DescribeVolumes, effect: deny}",
+        UNREACHABLE,
+        &["UnauthorizedOperation", "\"Action\": \"ec2:DescribeVolumes\"", "Nothing was changed"],
+    ),
+    trouble(
+        "changes that the policy does not allow, found by dry runs",
+        "{action: CreateVolume, effect: deny}",
+        FINDINGS,
+        &["RH0705", "ec2:CreateVolume"],
+    ),
+    trouble(
+        "scripts that the policy does not allow",
+        "{action: SendCommand, effect: deny}",
+        FINDINGS,
+        &["RH0103", "AccessDeniedException"],
+    ),
+    trouble("agents that are gone", "{effect: agentGone}", FINDINGS, &["RH0103", "SSM does not know it"]),
+    trouble("an output that was cut", "{action: SendCommand, effect: {cutOutput: 200}}", FINDINGS, &["RH0103"]),
 ];
+
+/// What goes wrong in the account.
+const fn trouble(name: &'static str, fault: &'static str, exit_code: i64, says: &'static [&'static str]) -> Refusal {
+    Refusal { name, instead: None, stranger: None, fault: Some(fault), exit_code, says }
+}
 
 /// Tries all of them.
 pub fn all_refused() -> Result<()> {
@@ -86,6 +119,7 @@ pub fn all_refused() -> Result<()> {
         refused(refusal)?;
         println!("          refused: {}", refusal.name);
     }
+    disk_nearly_full()?;
     away("a cluster that is away", "KUBECONFIG", &kubeconfig("away", "server: \"https://127.0.0.1:1\"")?)?;
     away("a user who may do nothing in the cluster", "KUBECONFIG", &pki::kubeconfig("nobody"))?;
     away("an account that is away", "AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -118,8 +152,14 @@ fn refused(refusal: &Refusal) -> Result<()> {
     }
     let log = kept("refused.log");
     let _ = fs::remove_file(&log);
+    if let Some(fault) = refusal.fault {
+        faults("PUT", &format!("faults:\n- {fault}\n"))?;
+    }
     // `plan`: an `apply` that is not refused would carry it out.
     let seen = plan_counted(&file, "refused.log");
+    if refusal.fault.is_some() {
+        faults("DELETE", "")?;
+    }
     if refusal.stranger.is_some() {
         let stranger = state("stranger.yaml").display().to_string();
         output(&mut kubectl(&["delete", "-f", &stranger, "--wait=true", "--timeout=30s"]))?;
@@ -144,6 +184,37 @@ fn refused(refusal: &Refusal) -> Result<()> {
             last_lines(&said, 12)
         );
     }
+    Ok(())
+}
+
+/// Sets the account's faults, or takes them away.
+fn faults(method: &str, text: &str) -> Result<()> {
+    let mut command = cloud::client("curl");
+    command.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--request", method]);
+    output(command.args(["--data-binary", text]).arg(format!("{EC2}/_emulator/faults"))).map(|_| ())
+}
+
+/// A member whose disk is nearly full: real files on its data volume while the plan is made. It is warned of, since the
+/// migration may go well.
+fn disk_nearly_full() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    // Less than 5 % stay free, and more than Cassandra writes meanwhile.
+    const FILL: &str = "free=$(df -B1 --output=avail /var/lib/cassandra | tail -n 1)\n\
+                        fallocate -l $((free - 150000000)) /var/lib/cassandra/filler";
+    let members = legacy::instances()?;
+    let first = &members[..1];
+    cloud::run_script(first, LIMIT, FILL)?;
+    let warned = refused(&Refusal {
+        name: "a disk that is nearly full",
+        instead: None,
+        stranger: None,
+        fault: None,
+        exit_code: 0,
+        says: &["RH0209", "its file system is nearly full"],
+    });
+    cloud::run_script(first, LIMIT, "rm /var/lib/cassandra/filler")?;
+    warned?;
+    println!("          warned of: a disk that is nearly full");
     Ok(())
 }
 

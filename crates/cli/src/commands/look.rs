@@ -27,17 +27,47 @@ pub async fn survey(ports: &Ports, migration: &Migration, profile: &dyn Profile,
     let through =
         rehome_survey::Ports { cloud: ports.cloud.as_ref(), hosts: ports.hosts.as_ref(), kube: &ports.kube, now_ms };
     rehome_survey::survey(&through, migration, profile).await.map_err(|error| {
-        let (exit, hint) = match &error {
-            SurveyError::NoMembers { .. } | SurveyError::WrongRegion { .. } => {
-                (Exit::Usage, "correct spec.source in the migration. Nothing was changed")
-            }
-            SurveyError::Cloud { .. } => {
-                (Exit::Unreachable, "see that the AWS CLI may do the same. Nothing was changed")
-            }
-            SurveyError::Cluster { .. } => (Exit::Unreachable, "see that kubectl may do the same. Nothing was changed"),
-        };
-        problem(exit, error.to_string(), hint)
+        let (exit, hint) = advice(&error, &migration.spec.source.region);
+        problem(exit, error.to_string(), &format!("{hint}. Nothing was changed"))
     })
+}
+
+/// What to do about it.
+fn advice(error: &SurveyError, region: &str) -> (Exit, String) {
+    match error {
+        SurveyError::NoMembers { .. } => {
+            let hint = "correct spec.source.members or spec.source.region, and see that AWS_ENDPOINT_URL, if it is set, \
+                        and the credentials are those of this account and region";
+            (Exit::Usage, hint.to_owned())
+        }
+        SurveyError::WrongRegion { .. } => (Exit::Usage, "correct spec.source in the migration".to_owned()),
+        SurveyError::Cloud { source, .. } => match source.code.as_str() {
+            "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
+                let action = iam_action(source.operation);
+                let line = format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}"#);
+                (Exit::Unreachable, format!("the caller's policy needs {line}"))
+            }
+            "AuthFailure" | "SignatureDoesNotMatch" | "InvalidSignatureException" => {
+                let hint = format!(
+                    "see that the endpoint (AWS_ENDPOINT_URL, if it is set) is one of region {region}, and that the \
+                     credentials are valid and the clock is right"
+                );
+                (Exit::Unreachable, hint)
+            }
+            _ => (Exit::Unreachable, "see that the AWS CLI may do the same".to_owned()),
+        },
+        SurveyError::Cluster { .. } => (Exit::Unreachable, "see that kubectl may do the same".to_owned()),
+    }
+}
+
+/// An operation as policies name it.
+fn iam_action(operation: &str) -> String {
+    let service = match operation {
+        "GetCallerIdentity" => "sts",
+        "DescribeAutoScalingInstances" | "DescribeAutoScalingGroups" | "EnterStandby" | "ExitStandby" => "autoscaling",
+        _ => "ec2",
+    };
+    format!("{service}:{operation}")
 }
 
 /// Surveys, checks, plans.
@@ -129,4 +159,35 @@ pub async fn status(target: &Target) -> Result<Exit> {
         Format::Json => anstream::print!("{}", output::json("rehome.status", &record)?),
     }
     Ok(if record.header.phase == Phase::Stuck { Exit::Stuck } else { Exit::Ok })
+}
+
+#[cfg(test)]
+mod tests {
+    use rehome_ports::CloudError;
+
+    use super::*;
+
+    fn told(operation: &'static str, code: &str) -> (Exit, String) {
+        let source = CloudError::new(operation, code, "");
+        advice(&SurveyError::Cloud { what: "the members' instances", source }, "eu-west-1")
+    }
+
+    #[test]
+    fn a_denied_action_is_told_with_the_policy_line_that_it_needs() {
+        let line = |action: &str| format!(r#"{{"Effect": "Allow", "Action": "{action}", "Resource": "*"}}"#);
+        let (exit, hint) = told("DescribeInstances", "UnauthorizedOperation");
+        assert_eq!((exit, hint.contains(&line("ec2:DescribeInstances"))), (Exit::Unreachable, true), "{hint}");
+        let (_, hint) = told("DescribeAutoScalingInstances", "AccessDenied");
+        assert!(hint.contains(&line("autoscaling:DescribeAutoScalingInstances")), "{hint}");
+    }
+
+    #[test]
+    fn a_signature_that_is_not_taken_points_at_region_and_endpoint() {
+        for code in ["AuthFailure", "SignatureDoesNotMatch"] {
+            let (exit, hint) = told("GetCallerIdentity", code);
+            assert_eq!(exit, Exit::Unreachable);
+            assert!(hint.contains("AWS_ENDPOINT_URL") && hint.contains("eu-west-1"), "{hint}");
+        }
+        assert!(told("DescribeInstances", "Transport").1.contains("AWS CLI"));
+    }
 }

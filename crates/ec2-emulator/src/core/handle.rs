@@ -92,6 +92,9 @@ impl Core {
         self.advance(now, disks);
         let now = self.now;
         let call = Call { dry_run, ..Call::by_itself(now, action.name()) };
+        if dry_run {
+            *self.dry_runs.entry(action.name().to_owned()).or_default() += 1;
+        }
         let throttling = self.config.limits.throttling;
         let answer = if throttling && !self.buckets.take(Family::of(action), now) {
             self.count(action.name());

@@ -157,6 +157,9 @@ pub struct Core {
     pub commands: Commands,
     /// Calls by action, refused ones too.
     pub calls: BTreeMap<String, u64>,
+    /// Those of them that were dry runs.
+    #[serde(default)]
+    pub dry_runs: BTreeMap<String, u64>,
     /// What else was counted.
     pub counters: Counters,
     pub(crate) now: Millis,
@@ -189,6 +192,7 @@ impl Core {
             faults: Faults::default(),
             commands: Commands::default(),
             calls: BTreeMap::new(),
+            dry_runs: BTreeMap::new(),
             counters: Counters::default(),
             now: 0,
             late_ms: 0,

@@ -83,8 +83,8 @@ async fn remove<D: Disks>(State(emulator): State<Emulator<D>>, Path(name): Path<
 }
 
 async fn calls<D: Disks>(State(emulator): State<Emulator<D>>) -> Response {
-    let calls = emulator.with(|inner, _| inner.core.calls.clone());
-    reply(StatusCode::OK, &json!({"calls": calls}))
+    let counted = emulator.with(|inner, _| json!({"calls": inner.core.calls, "dryRuns": inner.core.dry_runs}));
+    reply(StatusCode::OK, &counted)
 }
 
 /// All rules of a text are set, or none.
