@@ -87,6 +87,16 @@ fn the_first_rule_that_is_due_has_the_call_and_the_others_count_it() {
 }
 
 #[test]
+fn a_rule_passes_over_what_its_effect_cannot_happen_to() {
+    let mut ec2 = timed();
+    ec2.core.faults.at("*", 1, Effect::FailLater);
+    done(&mut ec2, regions());
+    let made = create(&mut ec2, gp3("a")).id;
+    ec2.pass(MINUTE);
+    assert_eq!(volume(&mut ec2, &made).state, VolumeState::Error, "the first call that makes something");
+}
+
+#[test]
 fn rules_that_mean_nothing_are_refused_all_at_once_and_none_is_set() {
     let mut ec2 = immediate();
     let good = Rule { name: "good".to_owned(), ..Rule::of("*", broken()) };
@@ -203,6 +213,8 @@ fn a_stale_describe_looks_back_and_a_stale_change_shows_late() {
     assert_eq!(attachment(&mut ec2, &data), None);
     ec2.pass(SECOND);
     assert_eq!(attachment(&mut ec2, &data), Some(AttachmentState::Attached));
+    done(&mut ec2, detach(&data));
+    assert_eq!(attachment(&mut ec2, &data), None, "the next change shows at once");
 }
 
 #[test]
