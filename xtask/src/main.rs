@@ -5,6 +5,7 @@ mod cache;
 mod cargo;
 mod control_plane;
 mod foreign;
+mod fuzz;
 mod go;
 mod lab;
 mod python;
@@ -37,6 +38,17 @@ enum Task {
     Lab(lab::Lab),
     /// Hold the EC2 emulator to boto3, the AWS CLI and botocore's service models (from PyPI, into the cache).
     Foreign,
+    /// Fuzz what reads other people's bytes: requests, files, records, outputs. Without TARGET, one after the other.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Note a clean run in docs/evidence/fuzz.jsonl; needs a checkout without changes.
+        #[arg(long)]
+        record: bool,
+        /// Targets: files of fuzz/fuzz_targets, without their ending.
+        targets: Vec<String>,
+    },
     /// Run whole migrations in the simulated world under random troubles: --seeds N [--from S] [--jobs J]
     /// [--scenario NAME] [--story] [--record].
     #[command(disable_help_flag = true)]
@@ -54,6 +66,7 @@ fn main() -> ExitCode {
         Task::ControlPlane => control_plane::test(),
         Task::Lab(what) => lab::lab(what),
         Task::Foreign => foreign::test(),
+        Task::Fuzz { seconds, record, targets } => fuzz::fuzz(*seconds, *record, targets),
         Task::Sim { arguments } => sim::sim(arguments),
     };
     match done {

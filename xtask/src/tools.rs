@@ -8,23 +8,34 @@ use anyhow::{Context, Result, bail};
 use crate::cache;
 
 const DENY: &str = "0.20.2";
+const FUZZ: &str = "0.13.2";
 
-/// cargo-deny. The first time it is built, for some minutes.
+/// cargo-deny.
 pub fn cargo_deny() -> Result<PathBuf> {
-    let root = cache::directory()?.join(format!("tools/cargo-deny-{DENY}"));
-    let program = root.join("bin/cargo-deny");
+    install("cargo-deny", DENY)
+}
+
+/// cargo-fuzz.
+pub fn cargo_fuzz() -> Result<PathBuf> {
+    install("cargo-fuzz", FUZZ)
+}
+
+/// The first time it is built, for some minutes.
+fn install(name: &str, version: &str) -> Result<PathBuf> {
+    let root = cache::directory()?.join(format!("tools/{name}-{version}"));
+    let program = root.join("bin").join(name);
     if !program.exists() {
-        println!("== building cargo-deny {DENY} (cached in {})", root.display());
+        println!("== building {name} {version} (cached in {})", root.display());
         let built = Command::new("cargo")
-            .args(["install", "--quiet", "--locked", "--version", DENY, "--root"])
+            .args(["install", "--quiet", "--locked", "--version", version, "--root"])
             .arg(&root)
-            .arg("cargo-deny")
+            .arg(name)
             // Its output goes away with the build; only the program is kept.
             .env_remove("CARGO_TARGET_DIR")
             .status()
             .context("cargo install")?;
         if !built.success() {
-            bail!("cargo-deny {DENY} was not built");
+            bail!("{name} {version} was not built");
         }
     }
     Ok(program)

@@ -16,5 +16,5 @@ mod transcript;
 mod xml;
 
 pub use faults::parse_faults;
-pub use server::{ServeError, keep_time, serve, serve_noting};
+pub use server::{ServeError, keep_time, parse_request, serve, serve_noting};
 pub use transcript::Transcript;

@@ -16,7 +16,7 @@ use super::params::Params;
 use super::ssm::Ssm;
 use super::transcript::Transcript;
 use super::{admin, request, response};
-use crate::api::{ApiError, Caller, Service};
+use crate::api::{Action, ApiError, Caller, Service};
 use crate::disks::Disks;
 use crate::face::Emulator;
 use crate::host::Guests;
@@ -92,6 +92,16 @@ async fn answer<D: Disks + Send + 'static>(
     (status, [(header::CONTENT_TYPE.as_str(), kind), ("x-amzn-requestid", &request_id)], text).into_response()
 }
 
+/// The action that a form of the Query protocol stands for, and whether it is a dry run.
+pub fn parse_request(form: &[u8]) -> Result<(Action, bool), ApiError> {
+    let params = Params::parse(form);
+    read(request::service(params.get("Version").unwrap_or_default()), &params)
+}
+
+fn read(service: Service, params: &Params) -> Result<(Action, bool), ApiError> {
+    Ok((request::action(service, params)?, params.flag("DryRun")?))
+}
+
 /// Status and body of the reply to a form; none if the reply is lost.
 async fn query<D: Disks>(
     emulator: &Emulator<D>,
@@ -102,9 +112,7 @@ async fn query<D: Disks>(
     let params = Params::parse(body);
     let service = request::service(params.get("Version").unwrap_or_default());
     let here = of_this_region(emulator, headers, service);
-    let asked =
-        here.and_then(|()| request::action(service, &params)).and_then(|action| Ok((action, params.flag("DryRun")?)));
-    let reply = match asked {
+    let reply = match here.and_then(|()| read(service, &params)) {
         Ok((action, dry_run)) => {
             let answer = emulator.ask(&action, dry_run).await;
             if answer.lost {

@@ -1,0 +1,176 @@
+//! `cargo xtask fuzz`: what reads other people's bytes, under libFuzzer.
+//!
+//! cargo-fuzz is built into the cache. The toolchain stays the project's: `RUSTC_BOOTSTRAP=1` lets it instrument. What a
+//! fuzzer finds interesting is kept in the cache and used again; the repository has a few seeds a target. An input that
+//! fails is in `fuzz/artifacts`, and the command that runs it again is printed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::{cache, tools};
+
+/// Clean runs, one a line.
+const LEDGER: &str = "docs/evidence/fuzz.jsonl";
+/// The most a reader may need for one input.
+const MEMORY_MIB: u32 = 2_048;
+
+/// The task. Answers whether all that ran was clean.
+pub fn fuzz(seconds: u32, record: bool, wanted: &[String]) -> Result<bool> {
+    let checkout = cache::checkout()?;
+    let known = targets(&checkout)?;
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        bail!("there is no target {unknown}; there are: {}", known.join(", "));
+    }
+    if record && !git(&checkout, &["status", "--porcelain"])?.is_empty() {
+        bail!("--record notes a commit: commit your changes first");
+    }
+    if let Some(reason) = missing() {
+        println!("not run: fuzzing: {reason}");
+        return Ok(true);
+    }
+    let program = match tools::cargo_fuzz() {
+        Ok(program) => program,
+        Err(error) => {
+            println!("not run: fuzzing: {error:#}");
+            return Ok(true);
+        }
+    };
+    let mut clean = true;
+    for target in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
+        match run(&checkout, &program, target, seconds)? {
+            Some(runs) => {
+                println!("clean     {target}: {runs} runs in {seconds} s");
+                if record {
+                    note(&checkout, target, seconds, runs)?;
+                }
+            }
+            None => {
+                println!("NOT CLEAN {target}");
+                clean = false;
+            }
+        }
+    }
+    Ok(clean)
+}
+
+/// The names of all targets, in order.
+fn targets(checkout: &Path) -> Result<Vec<String>> {
+    let folder = checkout.join("fuzz/fuzz_targets");
+    let mut names = Vec::new();
+    for file in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        names.extend(file?.path().file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Why nothing can be fuzzed here.
+fn missing() -> Option<&'static str> {
+    let compiles = Command::new("c++").arg("--version").output().is_ok_and(|done| done.status.success());
+    (!compiles).then_some("libFuzzer needs a C++ compiler (Debian: g++)")
+}
+
+/// Runs one target. Answers how many inputs it ran, or nothing if one failed.
+fn run(checkout: &Path, program: &Path, target: &str, seconds: u32) -> Result<Option<u64>> {
+    let cache = cache::directory()?.join("fuzz");
+    let corpus = cache.join("corpus").join(target);
+    fs::create_dir_all(&corpus)?;
+    let log = cache.join(format!("{target}.log"));
+    // A change that breaks a target must not look like an input that does.
+    let cargo = |verb: &str| {
+        let mut command = Command::new(program);
+        command.arg(verb).current_dir(checkout).env("RUSTC_BOOTSTRAP", "1").env_remove("CARGO_TARGET_DIR");
+        command.arg("--target-dir").arg(cache.join("target")).arg(target);
+        command
+    };
+    if !cargo("build").status().context("cargo-fuzz build")?.success() {
+        bail!("the target {target} was not built");
+    }
+    let mut command = cargo("run");
+    command.arg(&corpus).arg(checkout.join("fuzz/corpus").join(target)).arg("--");
+    command.args([&format!("-max_total_time={seconds}"), &format!("-rss_limit_mb={MEMORY_MIB}"), "-timeout=10"]);
+    command.args(["-print_final_stats=1", "-verbosity=1"]).stderr(fs::File::create(&log)?);
+    let done = command.status().context("cargo-fuzz run")?;
+    let said = fs::read_to_string(&log)?;
+    if done.success() {
+        return executed(&said).map(Some).with_context(|| format!("{} does not say how many runs", log.display()));
+    }
+    let last: Vec<&str> = said.lines().rev().take(40).collect();
+    println!("{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
+    Ok(None)
+}
+
+/// From libFuzzer's closing statistics.
+fn executed(said: &str) -> Option<u64> {
+    said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok())
+}
+
+fn git(checkout: &Path, words: &[&str]) -> Result<String> {
+    let done = Command::new("git").current_dir(checkout).args(words).output().context("git")?;
+    if !done.status.success() {
+        bail!("git {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}
+
+fn note(checkout: &Path, target: &str, seconds: u32, runs: u64) -> Result<()> {
+    let commit = git(checkout, &["rev-parse", "HEAD"])?;
+    let command = format!("cargo xtask fuzz --seconds {seconds} {target}");
+    let line = json!({"commit": commit, "command": command, "target": target, "seconds": seconds, "runs": runs});
+    let path = checkout.join(LEDGER);
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    fs::write(&path, format!("{text}{line}\n")).with_context(|| path.display().to_string())
+}
+
+/// What is wrong with the ledger.
+#[cfg_attr(not(test), expect(dead_code, reason = "the ledger is read by its test"))]
+fn wrong_entries(text: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let entry: Value = serde_json::from_str(line).unwrap_or_default();
+        let commit = entry["commit"].as_str().unwrap_or_default();
+        let whole = commit.len() == 40 && commit.chars().all(|digit| digit.is_ascii_hexdigit());
+        let target = entry["target"].as_str().unwrap_or_default();
+        let command = format!("cargo xtask fuzz --seconds {} {target}", entry["seconds"]);
+        if !whole || target.is_empty() || entry["command"] != command.as_str() || entry["runs"].as_u64() < Some(1) {
+            wrong.push(format!("line {}: {line}", index + 1));
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_says_what_ran_and_how_to_run_it_again() {
+        let checkout = cache::checkout().expect("a checkout");
+        let text = fs::read_to_string(checkout.join(LEDGER)).expect("a ledger");
+        assert_eq!(wrong_entries(&text), Vec::<String>::new());
+        for bad in ["", "{}", r#"{"commit": "abc", "command": "x", "target": "plan", "seconds": 1, "runs": 1}"#] {
+            assert_eq!(wrong_entries(&format!("{bad}\n")).len(), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_target_has_seeds_and_is_built() {
+        let checkout = cache::checkout().expect("a checkout");
+        let manifest = fs::read_to_string(checkout.join("fuzz/Cargo.toml")).expect("a manifest");
+        for target in targets(&checkout).expect("targets") {
+            let seeds = fs::read_dir(checkout.join("fuzz/corpus").join(&target)).map(Iterator::count);
+            assert!(seeds.unwrap_or(0) > 0, "{target} has no seeds");
+            assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "{target} is not built");
+        }
+    }
+
+    #[test]
+    fn libfuzzers_statistics_are_read() {
+        assert_eq!(executed("#2 DONE\nstat::number_of_executed_units: 1234\n"), Some(1234));
+        assert_eq!(executed("error"), None);
+    }
+}
