@@ -218,6 +218,29 @@ fn disk_nearly_full() -> Result<()> {
     Ok(())
 }
 
+/// A member that will not stop: a process of its database is left, whatever systemd does. The run is given up before
+/// anything is captured for good, and undoes itself.
+pub fn will_not_stop() -> Result<()> {
+    const LIMIT: Duration = Duration::from_secs(60);
+    const STRAY: &str = "systemd-run --quiet --unit=stray \
+                         bash -c 'exec -a org.apache.cassandra.service.CassandraDaemon sleep 100000'";
+    const FAILED: i32 = 1;
+    let text = fs::read_to_string(migration()?)? + "  limits:\n    stopSeconds: 60\n";
+    let file = kept("will-not-stop.yaml");
+    fs::write(&file, text)?;
+    let members = legacy::instances()?;
+    cloud::run_script(&members[..1], LIMIT, STRAY)?;
+    let done = inside("rehome").args(["apply", "--yes", "--file"]).arg(&file).stdin(Stdio::null()).output();
+    cloud::run_script(&members[..1], LIMIT, "systemctl stop stray")?;
+    let done = done?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+    fs::write(kept("will-not-stop.log"), &said)?;
+    if done.status.code() != Some(FAILED) || !said.contains("a Cassandra process is left") {
+        bail!("{} (wanted {FAILED}); {}", done.status, last_lines(&said, 12));
+    }
+    Ok(())
+}
+
 /// Cloud or cluster cannot be asked at all.
 fn away(name: &str, variable: &str, value: &str) -> Result<()> {
     let mut command: Command = inside("rehome");

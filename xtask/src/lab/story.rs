@@ -68,7 +68,7 @@ impl Story {
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> bool {
-        let all: [(&str, Step); 26] = [
+        let all: [(&str, Step); 28] = [
             ("every command of the tutorial is one that this story gives", |_| tutorial_verbs()),
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("the tutorial's init writes a file in which check finds no error", |_| init()),
@@ -77,6 +77,10 @@ impl Story {
             ("the tutorial's render prints the objects", |_| tutorial("render", None)),
             ("plan is the same twice", |_| plan_twice()),
             ("bad input is refused, and changes nothing", |_| refusals::all_refused()),
+            ("a member that will not stop ends the run, which undoes itself", |_| refusals::will_not_stop()),
+            ("all rows are there at QUORUM, on the legacy members that serve again", |story| {
+                story.check_rows(&legacy_addresses())
+            }),
             ("plan over OpenSSH is the plan over SSM", |_| plan_over_ssh()),
             ("the tutorial's apply moves the cluster", |story| story.apply()),
             ("every object that render printed is there", |_| rendered()),
