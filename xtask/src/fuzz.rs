@@ -41,17 +41,14 @@ pub fn fuzz(seconds: u32, record: bool, wanted: &[String]) -> Result<bool> {
     };
     let mut clean = true;
     for target in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
-        match run(&checkout, &program, target, seconds)? {
-            Some(runs) => {
-                println!("clean     {target}: {runs} runs in {seconds} s");
-                if record {
-                    note(&checkout, target, seconds, runs)?;
-                }
+        if let Some(runs) = run(&checkout, &program, target, seconds)? {
+            println!("clean     {target}: {runs} runs in {seconds} s");
+            if record {
+                note(&checkout, target, seconds, runs)?;
             }
-            None => {
-                println!("NOT CLEAN {target}");
-                clean = false;
-            }
+        } else {
+            println!("NOT CLEAN {target}");
+            clean = false;
         }
     }
     Ok(clean)
