@@ -40,7 +40,15 @@ pub enum Command {
     Status(Target),
     /// Look whether the moved cluster is as the plan promised: pods, claims, volumes, identities. Changes nothing.
     Verify(FromMigration),
-    /// Bring the legacy cluster back to serving on its original volumes.
+    /// Bring the legacy cluster back to serving: on its original volumes, or with all that was written since.
+    ///
+    /// Before the opening both ways lose nothing, and --discard-writes is the one to take. After it you choose.
+    /// --discard-writes starts the legacy cluster on its original volumes, as they were captured at the cutover, and
+    /// deletes the new ones. --keep-writes closes the set for good, stops the pods, and attaches the volumes they wrote
+    /// to to the legacy instances in place of the originals, which are detached, tagged rehome.dev/replaced-by and kept;
+    /// owners are put back, the service is started by the host's own fstab and unit. It is refused, before anything is
+    /// changed, if zone, fstab, owners, application version or anything else would lose writes (exit code 3). Either can
+    /// be interrupted, and goes on when it is run again; once begun, neither turns into the other.
     Rollback(Rollback),
     /// Say that the old side is no longer needed: the end of the way back. Deletes nothing legacy.
     ///
@@ -152,8 +160,11 @@ pub struct Rollback {
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
     /// Give up all writes made since the opening: the legacy volumes are as they were captured.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "keep_writes", conflicts_with = "keep_writes")]
     pub discard_writes: bool,
+    /// Keep all writes made since the opening: the volumes that the pods wrote to go back to the legacy instances.
+    #[arg(long)]
+    pub keep_writes: bool,
     /// Do not ask for the migration's name.
     #[arg(long)]
     pub yes: bool,

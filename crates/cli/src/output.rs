@@ -177,6 +177,8 @@ pub fn phase_name(phase: Phase) -> &'static str {
         Phase::Stuck => "stuck: a person must look",
         Phase::Finalizing => "finalizing: there is no way back any more",
         Phase::Finalized => "finalized: the new side is the only one",
+        Phase::Returning => "rolling back: the volumes return with all writes",
+        Phase::Returned => "rolled back: the legacy side serves, with all writes",
     }
 }
 
@@ -213,6 +215,9 @@ fn next(phase: Phase, migration: &str) -> String {
         ),
         Phase::Finalizing => format!("rehome finalize -f <file of {migration}>"),
         Phase::Finalized => format!("rehome gc -f <file of {migration}>, when the final snapshots' time is over"),
-        Phase::RolledBack => format!("rehome plan -f <file of {migration}>, when what failed is mended"),
+        Phase::Returning => format!("rehome rollback -f <file of {migration}> --keep-writes"),
+        Phase::RolledBack | Phase::Returned => {
+            format!("rehome plan -f <file of {migration}>, when what failed is mended")
+        }
     }
 }

@@ -167,6 +167,18 @@ fn rollback_wants_to_hear_that_writes_are_given_up() {
     let ended = rehome(&["rollback", "-f", path.to_str().unwrap()]);
     assert_eq!(ended.code, USAGE);
     assert!(ended.stderr.contains("--discard-writes"), "{}", ended.stderr);
+    let ended = rehome(&["rollback", "-f", path.to_str().unwrap(), "--discard-writes", "--keep-writes"]);
+    assert_eq!(ended.code, USAGE);
+    assert!(ended.stderr.contains("cannot be used with"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_rollback_that_keeps_writes_looks_at_the_cluster_first() {
+    let (_folder, path) = file(&good());
+    let ended = rehome(&["rollback", "-f", path.to_str().unwrap(), "--keep-writes", "--yes"]);
+    assert_eq!(ended.code, if cfg!(feature = "aws") { UNREACHABLE } else { USAGE }, "{}", ended.stderr);
+    let help = rehome(&["rollback", "--help"]).stdout;
+    assert!(help.contains("--keep-writes") && help.contains("rehome.dev/replaced-by"), "{help}");
 }
 
 #[test]

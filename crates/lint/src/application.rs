@@ -119,7 +119,8 @@ fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &rehome_pr
         .iter()
         .filter_map(|member| Some((&member.name, member.host.as_ref()?)))
         .flat_map(|(name, host)| host.data_paths.iter().map(move |path| (name, path)))
-        .filter(|(_, path)| path.uid != uid)
+        // What lies below it counts for the way back only.
+        .filter(|(_, path)| path.path == path.mount_point && path.uid != uid)
         .map(|(name, path)| format!("{name}: {} is owned by uid {}", path.path, path.uid))
         .collect();
     if !wrong.is_empty() {

@@ -19,7 +19,7 @@ pub struct HostReport {
     /// The lines of fstab. None in surveys of an older rehome.
     #[serde(default)]
     pub fstab: Vec<FstabEntry>,
-    /// The mount points of the volumes that move, and what lies right below each.
+    /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer.
     pub view: Option<MemberView>,

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 
 use tokio::sync::Notify;
 
-use crate::gate::{Call, Gate, Mishap, Ruling};
+use crate::gate::{Call, Gate, Mishap, Port, Ruling};
 
 /// What happens at the chosen call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Kill {
     FailBefore,
     /// The effect happens, the reply is lost; the driver lives.
     LoseReply,
+    /// The call is refused for good, by cloud or cluster; what hosts and pods are asked is not answered.
+    Refuse,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +106,11 @@ impl Gate for Control {
         let ruling = match self.chosen(number) {
             Some(Kill::Before) => self.die(),
             Some(Kill::FailBefore) => Ruling::Wrong(Mishap::NoReply),
+            Some(Kill::Refuse) => Ruling::Wrong(match call.port {
+                Port::Cloud => Mishap::Code("UnauthorizedOperation"),
+                Port::Cluster => Mishap::Status(403, "Forbidden"),
+                Port::Hosts | Port::Pods => Mishap::NoReply,
+            }),
             _ => Ruling::Go,
         };
         (number, ruling)

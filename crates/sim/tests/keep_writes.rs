@@ -139,7 +139,7 @@ async fn the_users_own_protection_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_or_failed_at_any_call_it_goes_on() {
+async fn killed_failed_or_refused_at_any_call_it_goes_on() {
     let calls = {
         let (stage, _) = completed(Scene::new(2, 75)).await;
         stage.control.disarm();
@@ -147,33 +147,134 @@ async fn killed_or_failed_at_any_call_it_goes_on() {
         stage.control.mutations()
     };
     assert!(calls > 40, "a rollback of {calls} calls is not the whole one");
-    println!("{calls} calls, each killed before and after, failed, and its reply lost");
+    println!("{calls} calls, each killed before and after, failed, refused, and its reply lost");
     for n in 1..=calls {
-        for kill in [Kill::Before, Kill::After, Kill::FailBefore, Kill::LoseReply] {
+        for kill in [Kill::Before, Kill::After, Kill::FailBefore, Kill::LoseReply, Kill::Refuse] {
             let (stage, plan) = completed(Scene::new(2, 75)).await;
             stage.control.arm(n, kill);
-            let mut phase = None;
+            let mut last = String::new();
+            let mut at = String::new();
             for _ in 0..RESTARTS {
                 let end = keep(&stage).await;
-                if phase.is_none() {
-                    let names = stage.control.names();
-                    phase = Some((None, names.last().copied().unwrap_or_default()));
+                if at.is_empty() {
+                    at = format!("{:?}", stage.control.names().get(usize::try_from(n).expect("few") - 1));
                 }
                 stage.control.disarm();
-                match end {
-                    End::Outcome(outcome) if !outcome.interrupted => {
-                        phase = phase.map(|(_, at)| (Some(outcome.phase), at));
-                        break;
+                last = match end {
+                    End::Outcome(outcome) if outcome.phase == Phase::Returned => String::new(),
+                    End::Outcome(outcome) => {
+                        // What is refused stops the rollback where it is; mended, the same command goes on.
+                        let may_stop = outcome.interrupted || kill == Kill::Refuse;
+                        assert!(may_stop, "{kill:?} at call {n}: {:?}", outcome.failure);
+                        assert_ne!(outcome.phase, Phase::RolledBack);
+                        format!("{:?}: {:?}", outcome.phase, outcome.failure)
                     }
+                    End::Killed => "killed".to_owned(),
+                    End::Refused(error) if kill == Kill::Refuse => error.to_string(),
                     End::Refused(error) => panic!("{kill:?} at call {n} of {calls}: {error}"),
-                    End::Outcome(_) | End::Killed => {}
+                };
+                if last.is_empty() {
+                    break;
                 }
             }
-            let what = format!("{kill:?} at call {n} of {calls}: {phase:?}");
-            assert_eq!(phase.and_then(|(phase, _)| phase), Some(Phase::Returned), "{what}");
+            let what = format!("{kill:?} at call {n} of {calls}, {at}");
+            assert_eq!(last, "", "{what}");
             returned(&stage, &plan, &what).await;
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_ended_anywhere_after_its_opening_can_be_taken_back() {
+    let calls = {
+        let stage = Stage::new(Scene::new(2, 89));
+        let plan = stage.plan().await;
+        stage.control.disarm();
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        stage.control.mutations()
+    };
+    let (mut kept, mut refused) = (0, 0);
+    for n in calls - 30..=calls {
+        let stage = Stage::new(Scene::new(2, 89));
+        let plan = stage.plan().await;
+        stage.control.arm(n, Kill::After);
+        assert!(matches!(stage.apply(&plan).await, End::Killed));
+        stage.control.disarm();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        match keep(&stage).await {
+            End::Outcome(outcome) => {
+                assert_eq!(outcome.phase, Phase::Returned, "call {n}: {:?}", outcome.failure);
+                returned(&stage, &plan, &format!("killed after call {n} of {calls}")).await;
+                kept += 1;
+            }
+            End::Refused(error) => {
+                assert!(matches!(error, EngineError::NotOpened { .. }), "{error}");
+                assert_eq!(stage.world.ledger().by_pods.len(), 0, "call {n}: there is something to keep");
+                refused += 1;
+            }
+            End::Killed => panic!("killed"),
+        }
+    }
+    assert!(kept > 5 && refused > 5, "{kept} kept, {refused} refused: both sides of the opening");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_original_is_not_taken_off_an_instance_that_was_started_meanwhile() {
+    let (stage, plan) = completed(Scene::new(2, 91)).await;
+    stage.control.arm(12, Kill::Before);
+    assert!(matches!(keep(&stage).await, End::Killed));
+    assert!(!stage.control.names().contains(&"CreateTags"), "{:?}", stage.control.names());
+    stage.control.disarm();
+    let instance = &plan.members[0].instance;
+    stage.world.ec2().start_instance(instance).await.expect("started");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returning);
+    assert!(outcome.failure.is_some_and(|why| why.contains("it must be stopped before")));
+    assert_eq!(data_volume(&stage, instance), Some((plan.members[0].volumes[0].legacy_volume.clone(), false)));
+    stage.world.ec2().stop_instance(instance).await.expect("stopped");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    returned(&stage, &plan, "stopped again").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_seen_at_another_address_is_not_back() {
+    let stage = Stage::new(Scene::new(2, 92));
+    let mut plan = stage.plan().await;
+    plan.members[1].legacy_address = Some("10.9.9.9".to_owned());
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returning);
+    assert!(outcome.failure.is_some_and(|why| why.contains("still sees member") && why.contains("10.0.1.11")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_a_newer_version_wrote_is_not_started_on() {
+    let (stage, plan) = completed(Scene::new(2, 90)).await;
+    // Somebody upgraded the pods, and put the old image back in the set.
+    let adopted = stage.world.landed().into_iter().find(|pod| pod.pod == "refdb-1").expect("it runs").volume;
+    let write = |from: &str, to: &str| {
+        stage.world.ec2().with(|inner, _| {
+            let volume = VolumeId::from(adopted.as_str());
+            let identity = String::from_utf8(inner.disks.read(&volume, "identity.json").expect("it is there"));
+            let identity = identity.expect("text");
+            assert!(identity.contains(from), "{identity}");
+            inner.disks.write(&volume, "identity.json", identity.replace(from, to).into_bytes());
+            inner.disks.sync(&volume);
+        });
+    };
+    write(r#""version":"1.0""#, r#""version":"1.1""#);
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returning);
+    let why = outcome.failure.expect("a reason");
+    assert!(why.contains("version 1.1 has written to the disk") && why.contains("has 1.0 installed"), "{why}");
+    assert!(checks::legacy_serving(&stage.world) < 2);
+    assert_eq!(checks::pods_running(&stage.world), 0);
+    // As after an upgrade of the legacy application: what is installed is what wrote.
+    write(r#""version":"1.1""#, r#""version":"1.0""#);
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    returned(&stage, &plan, "mended").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::ServesTheOldOriginals, "I2", Scenario::Keep, 0),
     (Planted::BelievesTheVolumesFree, "I1", Scenario::Keep, 0),
     (Planted::LeavesTheClaimsBound, "I5", Scenario::Keep, 0),
-    (Planted::ForgetsTheOwners, "I8", Scenario::Keep, 0),
+    (Planted::ForgetsTheOwners, "I8", Scenario::Keep, 1),
     (Planted::LeavesTheServiceMasked, "I8", Scenario::Rollback, 0),
     (Planted::ComparesNoFacts, "I9", Scenario::Strangers, 0),
     (Planted::ActsAfterItsLease, "I10", Scenario::Calm, 0),

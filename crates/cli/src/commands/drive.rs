@@ -12,7 +12,7 @@ use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::look;
+use super::{keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -47,7 +47,7 @@ async fn plan_to_apply(
         refuse_finalized(record)?;
     }
     let (plan, begun, recorded) = match (recorded, given) {
-        (Some((record, plan)), given) if record.header.phase != Phase::RolledBack => {
+        (Some((record, plan)), given) if !record.header.phase.is_back() => {
             if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
                 let message = format!("run {} of another plan is under way", record.header.run);
                 return Err(problem(
@@ -84,6 +84,9 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
+    if args.keep_writes {
+        return keep_writes::rollback(args, &migration, profile, &ports).await;
+    }
     let namespace = &migration.spec.target.namespace;
     let recorded = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
@@ -98,12 +101,15 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
 }
 
-/// After a finalize neither plan nor question is of any use. The engine refuses it too.
+/// After a finalize neither plan nor question is of any use, nor is another command while volumes go back with their
+/// writes. The engine refuses it too.
 fn refuse_finalized(record: &RunRecord) -> Result<()> {
-    if !matches!(record.header.phase, Phase::Finalizing | Phase::Finalized) {
-        return Ok(());
-    }
-    let refused = EngineError::Finalized { run: record.header.run.clone() };
+    let run = record.header.run.clone();
+    let refused = match record.header.phase {
+        Phase::Finalizing | Phase::Finalized => EngineError::Finalized { run },
+        Phase::Returning => EngineError::BeingReturned { run },
+        _ => return Ok(()),
+    };
     Err(problem(Exit::Usage, refused.to_string(), "see `rehome status`. Nothing was changed"))
 }
 
@@ -185,7 +191,10 @@ async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
 pub fn taken_up(outcome: Result<Outcome, EngineError>) -> Result<Outcome> {
     let outcome = outcome.map_err(|error| {
         let exit = match &error {
-            EngineError::Store(_) | EngineError::Lease(_) | EngineError::Driver(_) => Exit::Unreachable,
+            EngineError::Store(_) | EngineError::Lease(_) | EngineError::Driver(_) | EngineError::Unseen(_) => {
+                Exit::Unreachable
+            }
+            EngineError::CannotKeepWrites { .. } => Exit::Findings,
             _ => Exit::Usage,
         };
         problem(exit, error.to_string(), "see `rehome status`; nothing was changed by this command")

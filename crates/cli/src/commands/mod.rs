@@ -6,6 +6,7 @@ mod drive;
 mod emulate;
 pub mod finalize;
 pub mod gc;
+mod keep_writes;
 mod look;
 mod simple;
 mod verify;

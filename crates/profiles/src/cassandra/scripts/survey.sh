@@ -8,5 +8,8 @@ section links; for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* 
 section mounts; findmnt -J -b -l --real -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL 2>/dev/null | packed
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
 section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
-# Each mount point and what lies right below it: whose the files are.
-section paths; for path in $MOUNTS; do stat -c '%u %g %n' "$path" "${path%/}"/* 2>/dev/null; done
+# Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
+section paths; for path in $MOUNTS; do
+  stat -c '%u %g %n' "$path" 2>/dev/null
+  stat -c '%u %g %n' "${path%/}"/* 2>/dev/null | sort -u -k 1,1n -k 2,2n
+done

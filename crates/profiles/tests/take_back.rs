@@ -1,0 +1,185 @@
+//! The script that takes a volume back from a pod, with the tools of a host stood in for.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rehome_model::host::{DataPath, FstabEntry, HostReport};
+use rehome_model::plan::Owner;
+use rehome_model::task::{HostAnswer, HostTask, ReturnedVolume};
+use rehome_profiles::{Profile, ScriptContext, find};
+
+fn cassandra() -> &'static dyn Profile {
+    find("cassandra").expect("the profile is built in")
+}
+
+/// A host with one mount point and tools that say what a test wants them to.
+struct Host {
+    root: tempfile::TempDir,
+    point: PathBuf,
+}
+
+impl Host {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let point = root.path().join("var/lib/it's data");
+        for folder in ["data/system", "commitlog", "lost+found"] {
+            std::fs::create_dir_all(point.join(folder)).unwrap();
+        }
+        for file in ["data/system/nb-1-big-Data.db", "commitlog/CommitLog-7-1.log", "lost+found/#12"] {
+            std::fs::write(point.join(file), file).unwrap();
+        }
+        std::fs::create_dir(root.path().join("bin")).unwrap();
+        let host = Self { root, point };
+        host.tool("chown", r#"printf '%s\n' "$*" >> "$LOG""#);
+        host.tool("mountpoint", "exit 0");
+        host.tool("mount", "exit 32");
+        host.tool("findmnt", "echo '/dev/null[/subvolume]'");
+        host.tool("lsblk", "echo vol0123456789abcdef0");
+        host
+    }
+
+    fn tool(&self, name: &str, body: &str) {
+        let path = self.root.path().join("bin").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn log(&self) -> PathBuf {
+        self.root.path().join("log")
+    }
+
+    /// What was chowned, and how.
+    fn chowned(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        text.replace(&self.point.display().to_string(), "POINT")
+    }
+
+    fn take_back(&self, files: Owner, top: Owner) -> (i32, String, String) {
+        let mount_point = self.point.display().to_string();
+        let volumes = vec![ReturnedVolume { mount_point, volume: "vol-0123456789abcdef0".into(), top, files }];
+        let task = HostTask::TakeBack { volumes };
+        let settings = BTreeMap::new();
+        let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+        let script = cassandra().host_script(&task, &context);
+        let (code, stdout, stderr) = run(&script, &self.root.path().join("bin"), &self.log());
+        if code == 0 {
+            assert_eq!(cassandra().read_host_answer(&task, &stdout).unwrap(), HostAnswer::Done);
+        }
+        (code, stdout, stderr)
+    }
+}
+
+/// Runs a script as a host does: on standard input of a shell.
+fn run(script: &str, tools: &Path, log: &Path) -> (i32, String, String) {
+    use std::io::Write;
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command.arg("-s").env("PATH", path).env("LOG", log);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+const OWN: Owner = Owner { uid: 54_997, gid: 54_998 };
+const TOP: Owner = Owner { uid: 54_001, gid: 54_002 };
+
+#[test]
+fn every_file_below_is_given_back_and_the_mount_point_to_its_own_owner() {
+    let host = Host::new();
+    let (code, stdout, stderr) = host.take_back(OWN, TOP);
+    assert_eq!((code, stdout.trim()), (0, r#"{"answer":"done"}"#), "{stderr}");
+    let chowned = host.chowned();
+    for path in ["POINT/data", "POINT/data/system/nb-1-big-Data.db", "POINT/commitlog/CommitLog-7-1.log"] {
+        assert!(chowned.contains(path), "{path} is not in {chowned}");
+    }
+    assert!(chowned.starts_with("-h 54997:54998 "), "links are not followed: {chowned}");
+    assert!(!chowned.contains("lost+found"), "that is the file system's own: {chowned}");
+    assert!(chowned.ends_with("-h 54001:54002 POINT\n"), "{chowned}");
+}
+
+#[test]
+fn what_is_the_hosts_already_is_left_alone() {
+    let host = Host::new();
+    let seen = std::fs::metadata(&host.point).unwrap();
+    let own = Owner { uid: seen.uid(), gid: seen.gid() };
+    let (code, _, stderr) = host.take_back(own, own);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(host.chowned(), format!("-h {}:{} POINT\n", own.uid, own.gid));
+}
+
+#[test]
+fn a_mount_of_another_volume_is_refused_and_nothing_of_it_is_changed() {
+    let host = Host::new();
+    host.tool("lsblk", "echo vol0fffffffffffffff0");
+    let (code, stdout, stderr) = host.take_back(OWN, TOP);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("is mounted from /dev/null, which is not vol-0123456789abcdef0"), "{stderr}");
+    assert_eq!(host.chowned(), "");
+    // A device that says nothing of itself is no proof either.
+    host.tool("lsblk", "exit 1");
+    assert_eq!(host.take_back(OWN, TOP).0, 1);
+    assert_eq!(host.chowned(), "");
+}
+
+#[test]
+fn what_fstab_does_not_mount_is_an_error() {
+    let host = Host::new();
+    host.tool("mountpoint", "exit 1");
+    let (code, _, stderr) = host.take_back(OWN, TOP);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("cannot be mounted as fstab says"), "{stderr}");
+    assert_eq!(host.chowned(), "");
+    host.tool("mount", r#"printf 'mount %s\n' "$*" >> "$LOG""#);
+    let (code, _, stderr) = host.take_back(OWN, TOP);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(host.chowned().starts_with("mount POINT\n"), "{}", host.chowned());
+}
+
+#[test]
+fn files_that_cannot_be_given_back_are_an_error() {
+    let host = Host::new();
+    host.tool("chown", "exit 1");
+    let (code, stdout, stderr) = host.take_back(OWN, TOP);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("cannot be given to 54997:54998"), "{stderr}");
+}
+
+#[test]
+fn the_survey_tells_fstab_and_whose_the_files_are() {
+    let text = "@@ os\nDebian\n@@ lsblk\n{\"blockdevices\":[]}\n@@ links\n@@ mounts\n{\"filesystems\":[{\"source\":\
+                \"/dev/nvme1n1\",\"target\":\"/var/lib/cassandra\",\"fstype\":\"xfs\",\"options\":\"rw\"}]}\n@@ fstab\n\
+                UUID=\"0a-1b\" /var/lib/cassandra\nLABEL=root /\n@@ service\nActiveState=active\n@@ paths\n\
+                0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n";
+    let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, text).unwrap() else {
+        panic!("no report")
+    };
+    let HostReport { fstab, data_paths, .. } = *report;
+    let entry = |source: &str, target: &str| FstabEntry { source: source.to_owned(), target: target.to_owned() };
+    assert_eq!(fstab, [entry("UUID=0a-1b", "/var/lib/cassandra"), entry("LABEL=root", "/")]);
+    let path = |path: &str, uid, gid| {
+        let mount_point = "/var/lib/cassandra".to_owned();
+        DataPath { path: path.to_owned(), mount_point, uid, gid }
+    };
+    assert_eq!(data_paths, [path("/var/lib/cassandra", 0, 0), path("/var/lib/cassandra/data", 997, 998)]);
+}
+
+#[test]
+fn the_surveys_script_looks_below_each_mount_point() {
+    let host = Host::new();
+    let settings = BTreeMap::new();
+    let mounts = [host.root.path().join("var/lib").display().to_string()];
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &mounts };
+    let script = cassandra().host_script(&HostTask::Survey, &context);
+    let (code, stdout, stderr) = run(&script, &host.root.path().join("bin"), &host.log());
+    assert_eq!(code, 0, "{stderr}");
+    let paths = stdout.split("@@ paths").nth(1).unwrap();
+    for path in [&mounts[0], &host.point.display().to_string()] {
+        assert!(paths.lines().any(|line| line.ends_with(path)), "{path} is not in {paths}");
+    }
+}
