@@ -15,6 +15,12 @@ const HEADER_2: &str = r#"{
   "generation": 1, "phase": "finalized", "started_at_ms": 1, "cutover_at_ms": 2, "opened_at_ms": 3,
   "finalize": {"at_ms": 4, "keep_until_ms": 5, "release_legacy": false}
 }"#;
+/// A header as version 3 writes it after a rollback that kept the writes.
+const HEADER_3: &str = r#"{
+  "format": {"name": "rehome.run", "version": 3}, "run": "refdb-0a1b2c3d", "migration": "refdb", "plan_hash": "00",
+  "generation": 1, "phase": "returned", "started_at_ms": 1, "cutover_at_ms": 2, "opened_at_ms": 3,
+  "keep_writes": {"at_ms": 4, "devices": {"vol-1": "/dev/xvdf"}}
+}"#;
 /// A plan as version 1 wrote it, with one step.
 const PLAN_1: &str = r#"{
   "format": {"name": "rehome.plan", "version": 1}, "migration": "refdb", "profile": "reference", "settings": {},
@@ -43,6 +49,18 @@ fn a_finalized_header_is_read_here_and_refused_by_a_reader_of_the_first_format()
     assert!(header.phase.is_final());
     let refused = header.format.check(("rehome.run", 1));
     assert_eq!(refused, Err(FormatError::Newer { name: "rehome.run", found: 2, newest: 1 }));
+}
+
+#[test]
+fn a_header_of_a_rollback_that_kept_writes_is_read_here_and_refused_by_older_readers() {
+    let header: RunHeader = serde_json::from_str(HEADER_3).expect("read");
+    assert!(header.phase == Phase::Returned && header.phase.is_back() && header.phase.is_final());
+    let devices = header.keep_writes.map(|choice| choice.devices).unwrap_or_default();
+    assert_eq!(devices.into_values().collect::<Vec<_>>(), ["/dev/xvdf"]);
+    let refused = header.format.check(("rehome.run", 2));
+    assert_eq!(refused, Err(FormatError::Newer { name: "rehome.run", found: 3, newest: 2 }));
+    let older: RunHeader = serde_json::from_str(HEADER_2).expect("read");
+    assert_eq!(older.keep_writes, None);
 }
 
 #[test]

@@ -105,16 +105,12 @@ impl<'a> Person<'a> {
                     last = why;
                     20
                 }
-                End::BeingUndone => {
+                End::BeingUndone | End::NotOpened => {
                     wish = Wish::RollBack;
                     1
                 }
                 End::BeingReturned => {
                     wish = Wish::KeepWrites;
-                    1
-                }
-                End::NotOpened => {
-                    wish = Wish::RollBack;
                     1
                 }
                 End::BackAlready => return Over::RolledBack { by_user: true, why: last },
