@@ -539,8 +539,13 @@ async fn the_plan_that_is_shown_is_what_is_done() {
         ]
     );
     let outcome = keep(&stage).await.outcome();
-    let done: Vec<&str> =
-        outcome.record.steps.keys().map(|id| id.as_str()).filter(|id| id.starts_with("keep-writes:")).collect();
+    let done: Vec<&str> = outcome
+        .record
+        .steps
+        .keys()
+        .map(rehome_model::ids::StepId::as_str)
+        .filter(|id| id.starts_with("keep-writes:"))
+        .collect();
     let mut expected = ids.clone();
     expected.sort_unstable();
     assert_eq!(done, expected);
