@@ -86,6 +86,15 @@ fn run(script: &str, tools: &Path, log: &Path) -> (i32, String, String) {
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
 
+/// As the scripts pack a tool's JSON.
+fn packed(text: &str) -> String {
+    use base64::Engine as _;
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(encoder.finish().unwrap())
+}
+
 const OWN: Owner = Owner { uid: 54_997, gid: 54_998 };
 const TOP: Owner = Owner { uid: 54_001, gid: 54_002 };
 
@@ -152,11 +161,14 @@ fn files_that_cannot_be_given_back_are_an_error() {
 
 #[test]
 fn the_survey_tells_fstab_and_whose_the_files_are() {
-    let text = "@@ os\nDebian\n@@ lsblk\n{\"blockdevices\":[]}\n@@ links\n@@ mounts\n{\"filesystems\":[{\"source\":\
-                \"/dev/nvme1n1\",\"target\":\"/var/lib/cassandra\",\"fstype\":\"xfs\",\"options\":\"rw\"}]}\n@@ fstab\n\
-                UUID=\"0a-1b\" /var/lib/cassandra\nLABEL=root /\n@@ service\nActiveState=active\n@@ paths\n\
-                0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n";
-    let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, text).unwrap() else {
+    let mounts = r#"{"filesystems":[{"source":"/dev/nvme1n1","target":"/var/lib/cassandra","fstype":"xfs"}]}"#;
+    let text = format!(
+        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra\nLABEL=root /\n\
+         @@ service\nActiveState=active\n@@ paths\n0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n",
+        packed(r#"{"blockdevices":[]}"#),
+        packed(mounts)
+    );
+    let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, &text).unwrap() else {
         panic!("no report")
     };
     let HostReport { fstab, data_paths, .. } = *report;

@@ -9,7 +9,9 @@ section mounts; findmnt -J -b -l --real -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVA
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
 section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
 # Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
+# What is mounted there is not below it.
 section paths; for path in $MOUNTS; do
   stat -c '%u %g %n' "$path" 2>/dev/null
-  stat -c '%u %g %n' "${path%/}"/* 2>/dev/null | sort -u -k 1,1n -k 2,2n
+  find "$path" -mindepth 1 -maxdepth 1 -printf '%D %U %G %p\n' 2>/dev/null |
+    awk -v own="$(stat -c %d "$path" 2>/dev/null)" '$1 == own {sub(/^[0-9]+ /, ""); print}' | sort -u -k 1,1n -k 2,2n
 done

@@ -5,8 +5,10 @@ take_back() {
   device=$(findmnt -n -o SOURCE -M "$1" | tail -n 1)
   device=$(readlink -f "${device%%[*}")
   serial=$(lsblk -d -n -o SERIAL "$device" 2>/dev/null | tr -d ' -')
-  link=$(readlink -f "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${2#vol-}")
-  [ "$serial" = "vol${2#vol-}" ] || [ "$link" = "$device" ] || fail "$1 is mounted from $device, which is not $2"
+  # One device may have several names: the numbers tell.
+  linked=$(stat -L -c %t:%T "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol${2#vol-}" 2>/dev/null)
+  [ "$serial" = "vol${2#vol-}" ] || { [ -n "$linked" ] && [ "$linked" = "$(stat -L -c %t:%T "$device")" ]; } ||
+    fail "$1 is mounted from $device, which is not $2"
   find "$1" -xdev -mindepth 1 -path "${1%/}/lost+found" -prune -o \
     \( ! -uid "$3" -o ! -gid "$4" \) -exec chown -h "$3:$4" {} + || fail "the files in $1 cannot be given to $3:$4"
   chown -h "$5" "$1" || fail "$1 cannot be given to $5"
