@@ -253,17 +253,8 @@ async fn a_member_that_is_seen_at_another_address_is_not_back() {
 async fn a_disk_that_a_newer_version_wrote_is_not_started_on() {
     let (stage, plan) = completed(Scene::new(2, 90)).await;
     // Somebody upgraded the pods, and put the old image back in the set.
-    let adopted = stage.world.landed().into_iter().find(|pod| pod.pod == "refdb-1").expect("it runs").volume;
-    let write = |from: &str, to: &str| {
-        stage.world.ec2().with(|inner, _| {
-            let volume = VolumeId::from(adopted.as_str());
-            let identity = String::from_utf8(inner.disks.read(&volume, "identity.json").expect("it is there"));
-            let identity = identity.expect("text");
-            assert!(identity.contains(from), "{identity}");
-            inner.disks.write(&volume, "identity.json", identity.replace(from, to).into_bytes());
-            inner.disks.sync(&volume);
-        });
-    };
+    let adopted = data_of(&stage, "refdb-1");
+    let write = |from: &str, to: &str| change_text(&stage, &adopted, "identity.json", |text| text.replace(from, to));
     write(r#""version":"1.0""#, r#""version":"1.1""#);
     let outcome = keep(&stage).await.outcome();
     assert_eq!(outcome.phase, Phase::Returning);
@@ -450,6 +441,41 @@ async fn pods_that_were_added_since_are_refused() {
     let error = refusal(keep(&stage).await);
     assert!(error.contains("it has 3 pods, 2 were moved"), "{error}");
     assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+/// The volume that a pod writes to.
+fn data_of(stage: &Stage, pod: &str) -> VolumeId {
+    let landed = stage.world.landed().into_iter().find(|landed| landed.pod == pod).expect("it runs");
+    VolumeId::from(landed.volume.as_str())
+}
+
+/// Changes a file on a volume.
+fn change_text(stage: &Stage, volume: &VolumeId, path: &str, change: impl FnOnce(&str) -> String) {
+    stage.world.ec2().with(|inner, _| {
+        let text = String::from_utf8(inner.disks.read(volume, path).expect("it is there")).expect("text");
+        let changed = change(&text);
+        assert_ne!(changed, text);
+        inner.disks.write(volume, path, changed.into_bytes());
+        inner.disks.sync(volume);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_pods_say_of_a_stranger_or_another_version_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 93)).await;
+    change_text(&stage, &data_of(&stage, "refdb-0"), "peers.json", |text| {
+        text.replacen('{', r#"{"stranger":"10.9.9.9","#, 1)
+    });
+    refused(&stage, 2, &["sees member stranger at 10.9.9.9, which was not moved"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 93)).await;
+    let newer = |text: &str| text.replace(r#""version":"1.0""#, r#""version":"1.1""#);
+    change_text(&stage, &data_of(&stage, "refdb-1"), "identity.json", newer);
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    stage.scale(2).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    refused(&stage, 2, &["pod refdb-1 runs 1.1, the legacy side 1.0"]).await;
 }
 
 #[tokio::test(start_paused = true)]
