@@ -9,7 +9,7 @@ use common::{End, Stage};
 use leftovers::{by_file, cluster_gone, delete};
 use rehome_engine::{Command, EngineError};
 use rehome_model::cloud::{InstanceState, VolumeState};
-use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::ids::{InstanceId, StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
@@ -565,13 +565,8 @@ async fn the_plan_that_is_shown_is_what_is_done() {
         ]
     );
     let outcome = keep(&stage).await.outcome();
-    let done: Vec<&str> = outcome
-        .record
-        .steps
-        .keys()
-        .map(rehome_model::ids::StepId::as_str)
-        .filter(|id| id.starts_with("keep-writes:"))
-        .collect();
+    let done: Vec<&str> =
+        outcome.record.steps.keys().map(StepId::as_str).filter(|id| id.starts_with("keep-writes:")).collect();
     let mut expected = ids.clone();
     expected.sort_unstable();
     assert_eq!(done, expected);

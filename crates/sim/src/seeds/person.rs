@@ -105,6 +105,7 @@ impl<'a> Person<'a> {
                     last = why;
                     20
                 }
+                // Nothing to keep: what `--keep-writes` says then is that discarding loses nothing.
                 End::BeingUndone | End::NotOpened => {
                     wish = Wish::RollBack;
                     1
