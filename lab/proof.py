@@ -4,6 +4,7 @@
   before       notes who the legacy members are, for the other commands
   adopted      after `rehome apply`
   rolled-back  after `rehome rollback --discard-writes`
+  returned     after `rehome rollback --keep-writes`
   finalized    after `rehome finalize`
   orphan       leaves a volume behind, as a run that lost a reply would
   collected    after `rehome gc --delete`: that volume is gone, and nothing else
@@ -138,12 +139,22 @@ def mounted(volume):
     return False
 
 
-def made_by_rehome(ec2, of):
-    """Everything of a kind that carries the migration's tag."""
+def made_by_rehome(ec2, of, run=None):
+    """Everything of a kind that carries the migration's tag, and the run's if one is asked for."""
     where = [{"Name": f"tag:{TAG}migration", "Values": [MIGRATION]}]
+    if run:
+        where.append({"Name": f"tag:{TAG}run", "Values": [run]})
     if of == "volumes":
         return ec2.describe_volumes(Filters=where)["Volumes"]
     return ec2.describe_snapshots(Filters=where, OwnerIds=["self"])["Snapshots"]
+
+
+def current_run():
+    """The run whose volumes the claims have. An earlier one that was rolled back with its writes has left snapshots."""
+    volumes = objects("pv")["items"]
+    runs = {volume["metadata"]["labels"][f"{TAG}run"] for volume in volumes}
+    check(len(runs) == 1, f"every PersistentVolume is of run {', '.join(sorted(runs))}")
+    return runs.pop()
 
 
 def pods():
@@ -204,7 +215,8 @@ def adopted(options):
     noted = json.loads(options.notes.read_text())
     found = pods()
     check(sorted(found) == sorted(noted), f"pods {', '.join(sorted(found))} are there")
-    snapshots = {one["SnapshotId"]: one for one in made_by_rehome(ec2, "snapshots")}
+    run = current_run()
+    snapshots = {one["SnapshotId"]: one for one in made_by_rehome(ec2, "snapshots", run)}
     wanted = len(noted) * len(ROLES)
     check(len(snapshots) == 2 * wanted, f"{len(snapshots)} snapshots: a base and a final one of each volume")
     handles = set()
@@ -213,7 +225,7 @@ def adopted(options):
         handles |= {handle for handle, _ in slots}
         instants = {source["StartTime"] for _, source in slots}
         check(len(instants) == 1, f"{name}: its volumes were captured at one instant")
-    made = {one["VolumeId"] for one in made_by_rehome(ec2, "volumes")}
+    made = {one["VolumeId"] for one in made_by_rehome(ec2, "volumes", run)}
     check(made == handles and len(handles) == wanted, f"no volume was made but those {wanted}")
     states = {one["InstanceId"]: one["State"]["Name"] for one in legacy_instances(ec2)}
     check(set(states.values()) == {"stopped"}, "every legacy instance is stopped")
@@ -257,28 +269,27 @@ def check_restart(name, noted):
     check(claimed(name) == volumes, f"{name}: on the same volumes")
 
 
-def rolled_back(options):
-    """After `rehome rollback --discard-writes`."""
-    ec2 = boto3.client("ec2")
-    noted = json.loads(options.notes.read_text())
-    for instance in legacy_instances(ec2):
-        name = tags(instance)["Name"]
-        check(instance["State"]["Name"] == "running", f"{name}: {instance['InstanceId']} runs")
-        check(volumes_of(instance) == noted[name]["volumes"], f"{name}: on its original volumes")
-        devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
-        check(devices == noted[name]["delete_on_termination"], f"{name}: DeleteOnTermination is as it was")
-        found = member(instance["PrivateIpAddress"])
-        check(found["host_id"] == noted[name]["host_id"], f"{name}: the same member, and open to clients")
-        check(found["peers"] == noted[name]["peers"], f"{name}: it knows the legacy members only")
-    check(made_by_rehome(ec2, "volumes") == [], "no volume of the run is left")
-    check(made_by_rehome(ec2, "snapshots") == [], "no snapshot of the run is left")
+def check_back(instance, noted):
+    """A legacy member serves again, as it was, and no late stop can take it down."""
+    name, ec2 = tags(instance)["Name"], boto3.client("ec2")
+    check(instance["State"]["Name"] == "running", f"{name}: {instance['InstanceId']} runs")
+    protected = ec2.describe_instance_attribute(InstanceId=instance["InstanceId"], Attribute="disableApiStop")
+    check(protected["DisableApiStop"]["Value"], f"{name}: protected from a stop that comes late")
+    found = member(instance["PrivateIpAddress"])
+    check(found["host_id"] == noted[name]["host_id"], f"{name}: the same member, and open to clients")
+    check(found["tokens"] == noted[name]["tokens"], f"{name}: with its tokens")
+    check(found["peers"] == noted[name]["peers"], f"{name}: it knows the legacy members only")
+
+
+def check_closed(ec2):
+    """Nothing of the new side is left, and who scales the set up starts nothing."""
     check(objects("pv")["items"] == [], "no PersistentVolume is left")
-    volumes = {one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]}
+    volumes = everything(ec2, "volumes")
     kubectl("scale", f"statefulset/{SET}", "-n", NAMESPACE, "--replicas=3")
     time.sleep(WATCH_S)
     phases = {name: pod["status"]["phase"] for name, pod in pods().items()}
     check(set(phases.values()) == {"Pending"}, f"scaled up by hand, no clone starts: {phases}")
-    check({one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]} == volumes, "and no volume is provisioned")
+    check(everything(ec2, "volumes") == volumes, "and no volume is provisioned")
     kubectl("scale", f"statefulset/{SET}", "-n", NAMESPACE, "--replicas=0")
     end = time.monotonic() + POD_LIMIT_S
     while pods():
@@ -287,11 +298,48 @@ def rolled_back(options):
         time.sleep(1)
 
 
+def returned(options):
+    """After `rehome rollback --keep-writes`."""
+    ec2 = boto3.client("ec2")
+    noted = json.loads(options.notes.read_text())
+    for instance in legacy_instances(ec2):
+        name = tags(instance)["Name"]
+        check_back(instance, noted)
+        now = volumes_of(instance)
+        for role, volume in now.items():
+            old = noted[name]["volumes"][role]
+            labels = tags(ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0])
+            adopted = labels.get(f"{TAG}member") == name and labels.get(f"{TAG}role") == role and volume != old
+            check(adopted, f"{name} {role}: on {volume}, which its pod wrote to")
+            original = ec2.describe_volumes(VolumeIds=[old])["Volumes"][0]
+            check(original["State"] == "available", f"{name} {role}: {old} is attached to nothing, and kept")
+            check(tags(original).get(f"{TAG}replaced-by") == volume, f"{name} {role}: {old} says what replaced it")
+        devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
+        theirs = [on for device, on in devices.items() if device != instance["RootDeviceName"]]
+        check(not any(theirs), f"{name}: no volume goes with the instance")
+    check_closed(ec2)
+
+
+def rolled_back(options):
+    """After `rehome rollback --discard-writes`."""
+    ec2 = boto3.client("ec2")
+    noted = json.loads(options.notes.read_text())
+    for instance in legacy_instances(ec2):
+        name = tags(instance)["Name"]
+        check_back(instance, noted)
+        check(volumes_of(instance) == noted[name]["volumes"], f"{name}: on its original volumes")
+        devices = {d["DeviceName"]: d["Ebs"]["DeleteOnTermination"] for d in instance["BlockDeviceMappings"]}
+        check(devices == noted[name]["delete_on_termination"], f"{name}: DeleteOnTermination is as it was")
+    check(made_by_rehome(ec2, "volumes") == [], "no volume of the run is left")
+    check(made_by_rehome(ec2, "snapshots") == [], "no snapshot of the run is left")
+    check_closed(ec2)
+
+
 def finalized(options):
     """After `rehome finalize`."""
     ec2 = boto3.client("ec2")
     noted = json.loads(options.notes.read_text())
-    snapshots = made_by_rehome(ec2, "snapshots")
+    snapshots = made_by_rehome(ec2, "snapshots", current_run())
     legacy = sorted(volume for one in noted.values() for volume in one["volumes"].values())
     check(sorted(one["VolumeId"] for one in snapshots) == legacy, "one snapshot of each legacy volume is left")
     check(all(f"{TAG}keep-until" in tags(one) for one in snapshots), "each says until when it is kept")
@@ -304,7 +352,7 @@ def finalized(options):
 def orphan(options):
     """Leaves a volume behind that carries the tags of one in use: what a create whose reply was lost makes."""
     ec2 = boto3.client("ec2")
-    twin = made_by_rehome(ec2, "volumes")[0]
+    twin = made_by_rehome(ec2, "volumes", current_run())[0]
     made = ec2.create_volume(
         AvailabilityZone=twin["AvailabilityZone"],
         SnapshotId=twin["SnapshotId"],
@@ -353,6 +401,7 @@ def main():
     command.add_argument("--restart", metavar="POD", help="also delete this pod and see it come back")
     command.set_defaults(do=adopted)
     commands.add_parser("rolled-back", help=rolled_back.__doc__).set_defaults(do=rolled_back)
+    commands.add_parser("returned", help=returned.__doc__).set_defaults(do=returned)
     commands.add_parser("finalized", help=finalized.__doc__).set_defaults(do=finalized)
     commands.add_parser("orphan", help=orphan.__doc__).set_defaults(do=orphan)
     commands.add_parser("collected", help=collected.__doc__).set_defaults(do=collected)

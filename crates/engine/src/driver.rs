@@ -265,7 +265,17 @@ impl Driver {
         self.choose(&store, profile, namespace, migration, &command).await?;
         let lease = Lease::new(kube.clone(), namespace, migration, &self.holder, self.clock);
         lease.acquire().await?;
-        let begun = match self.choose(&store, profile, namespace, migration, &command).await {
+        let forever = async || {
+            lease.keep().await;
+            std::future::pending::<()>().await;
+        };
+        // Renewed while it looks: a cluster that is slow to answer would cost the lease before the first act.
+        let chosen = tokio::select! {
+            biased;
+            chosen = self.choose(&store, profile, namespace, migration, &command) => chosen,
+            () = forever() => unreachable!("pending"),
+        };
+        let begun = match chosen {
             Ok(begun) => begun,
             Err(error) => {
                 lease.release().await;

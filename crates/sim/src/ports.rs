@@ -365,7 +365,8 @@ impl Pods for SimPorts {
         let mutates = script.task != PodTask::View;
         let call = Call { port: Port::Pods, name: script.task.name(), subject: pod, mutates };
         let ticket = self.before(&call).await.map_err(|mishap| unreachable(format!("{mishap:?}")))?;
-        tokio::time::sleep(Duration::from_millis(SCRIPT_MS)).await;
+        let takes_ms = self.world.with(|state, _| state.exec_ms.max(SCRIPT_MS));
+        tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         let output = self.world.with(|state, now| match script.task {
             PodTask::View => {
                 let view = self.world.ec2.with(|inner, _| state.database.view(now, &inner.disks, pod));

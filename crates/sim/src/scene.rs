@@ -171,6 +171,7 @@ impl Scene {
             ready: BTreeMap::new(),
             late: Vec::new(),
             agents_gone: Vec::new(),
+            exec_ms: 0,
             apiserver_away: Vec::new(),
         };
         World::new(ec2, state)

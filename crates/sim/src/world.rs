@@ -110,6 +110,8 @@ pub(crate) struct State {
     pub late: Vec<(u64, InstanceId, HostTask)>,
     /// When the agent of which host does not answer: from, until.
     pub agents_gone: Vec<(InstanceId, u64, u64)>,
+    /// How long a script in a pod takes at least, in ms.
+    pub exec_ms: u64,
     /// When the apiserver does not answer: from, until.
     pub apiserver_away: Vec<(u64, u64)>,
 }
@@ -161,6 +163,11 @@ pub struct World {
 }
 
 impl World {
+    /// From now on scripts in pods take so long at least: a cluster that is busy.
+    pub fn slow_pods(&self, takes: std::time::Duration) {
+        self.with(|state, _| state.exec_ms = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX));
+    }
+
     pub(crate) fn new(ec2: Emulator, state: State) -> Self {
         Self { ec2, state: Arc::new(Mutex::new(state)) }
     }

@@ -97,6 +97,16 @@ async fn everything_written_before_and_after_the_opening_is_on_the_legacy_side()
     assert_eq!(stage.control.names(), Vec::<&str>::new());
 }
 
+/// Found in the lab: what is looked at before the first act took longer than the lease lasts without a renewal.
+#[tokio::test(start_paused = true)]
+async fn pods_that_take_long_to_answer_do_not_cost_the_lease() {
+    let (stage, plan) = completed(Scene::new(3, 73)).await;
+    stage.world.slow_pods(Duration::from_secs(8));
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    returned(&stage, &plan, "returned").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn it_can_be_applied_again_from_the_volumes_that_came_back() {
     let (stage, plan) = completed(Scene::new(2, 72)).await;

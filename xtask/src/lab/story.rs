@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
 use super::layout::{members, state};
-use super::{cloud, inside, legacy, pki, process, refusals};
+use super::{cloud, hammer, inside, legacy, pki, process, refusals};
 use crate::cache;
 
 /// Kills of one migration, each in the process that goes on after the one before: at the first call that matches, and
@@ -38,6 +38,9 @@ const LEASE_WAITED_OUT: usize = 4;
 /// Verbs of the tutorial's commands, all of which the story gives.
 const TUTORIAL: [&str; 10] =
     ["init", "check", "plan", "render", "apply", "status", "verify", "rollback", "finalize", "gc"];
+
+/// The ledger of what was written to the pods and kept.
+const KEPT: &str = "kept";
 
 /// One step of it.
 type Step = fn(&Story) -> Result<()>;
@@ -68,7 +71,7 @@ impl Story {
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> bool {
-        let all: [(&str, Step); 28] = [
+        let all: [(&str, Step); 35] = [
             ("every command of the tutorial is one that this story gives", |_| tutorial_verbs()),
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("the tutorial's init writes a file in which check finds no error", |_| init()),
@@ -100,6 +103,17 @@ impl Story {
             ("killed with -9 at twelve calls, a migration ends in the same state", |_| killed_again_and_again()),
             ("foreign clients see that state, with no second snapshot or volume", |_| proof(&["adopted"])),
             ("all rows are there at QUORUM, in the pods of the killed migration", |story| story.check_rows(&pods()?)),
+            ("a rollback that keeps writes brings all of them back", |_| kept_writes()),
+            ("foreign clients see the legacy members on the volumes that the pods wrote to", |_| proof(&["returned"])),
+            ("all rows are there at QUORUM, on the members that came back", |story| {
+                story.check_rows(&legacy_addresses())
+            }),
+            ("foreign clients note the members once more", |_| proof(&["before"])),
+            ("a migration moves what came back", |_| rehome("apply-again", &["apply", "--yes"])),
+            ("foreign clients see that it did", |_| proof(&["adopted"])),
+            ("every write of the first move is there, in the pods of the last", |_| {
+                hammer::verify(KEPT, None, hammer::Where::Pods).map(|_| ())
+            }),
             ("the tutorial's finalize ends the way back", |_| finalize()),
             ("foreign clients see the snapshots that are kept, and the legacy side untouched", |_| {
                 proof(&["finalized"])
@@ -432,6 +446,17 @@ fn init() -> Result<()> {
         command.arg("check").arg("--file").arg(kept("init.out"));
         command
     })
+}
+
+/// A client writes to the pods; the volumes go back with what it wrote.
+fn kept_writes() -> Result<()> {
+    let client = hammer::Hammer::start(KEPT, 2, Duration::from_millis(5))?;
+    std::thread::sleep(Duration::from_secs(3));
+    client.stop()?;
+    rehome("rollback-keep-writes", &["rollback", "--keep-writes", "--yes"])?;
+    let found = hammer::verify(KEPT, None, hammer::Where::Legacy)?;
+    println!("          {found} writes to the pods are there on the legacy members");
+    Ok(())
 }
 
 /// What `render` said would be made, by name.
