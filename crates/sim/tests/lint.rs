@@ -230,3 +230,20 @@ async fn claims_that_this_migration_parked_before_are_not_in_the_way() {
         .collect();
     assert!(errors.is_empty(), "{errors:#?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_was_terminated_is_not_said_to_need_a_start() {
+    let mut stage = Stage::new(Scene::new(3, 12));
+    let (gone, _) = first_member(&stage);
+    let ids = stage.world.ec2().with(|inner, _| {
+        inner.core.instances.get_mut(&gone).expect("it is there").state = InstanceState::Terminated;
+        let named = |record: &rehome_ec2_emulator::core::InstanceRecord| record.tags.contains_key("cluster");
+        let members = inner.core.instances.iter().filter(|(_, record)| named(record));
+        members.map(|(id, _)| id.clone()).collect()
+    });
+    stage.migration.spec.source.members = MemberSelector::InstanceIds(ids);
+    let survey = stage.survey().await;
+    let found = lint(&stage.migration, &survey, stage.profile());
+    let told = found.iter().find(|finding| finding.code.as_str() == "RH0102").expect("it is found");
+    assert!(told.message.contains("terminated"), "{told:?}");
+}
