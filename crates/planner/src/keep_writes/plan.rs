@@ -251,7 +251,7 @@ impl Builder<'_> {
             let protected = was.is_some_and(|was| was == "on");
             let instance = member.instance.clone();
             let text = (
-                format!("lift the protections of {instance}"),
+                format!("lift the termination protection and Standby of {instance}"),
                 "it is in service again; terminating it never takes its volumes along",
             );
             let action = Action::GiveBackInstance { instance, auto_scaling_group, protected };
