@@ -530,7 +530,9 @@ async fn gc_takes_neither_the_originals_nor_what_came_back() {
     assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
     // Even while somebody has the member's volume off its instance.
     let (serves_on, _) = data_volume(&stage, &plan.members[0].instance).expect("a data volume");
-    stage.world.ec2().stop_instance(&plan.members[0].instance).await.expect("stopped");
+    let (ec2, instance) = (stage.world.ec2(), &plan.members[0].instance);
+    ec2.protect_instance(instance, InstanceProtection::Stop, false).await.expect("a rollback leaves it on");
+    ec2.stop_instance(instance).await.expect("stopped");
     tokio::time::sleep(Duration::from_secs(120)).await;
     stage.world.ec2().detach_volume(&serves_on, &plan.members[0].instance).await.expect("detached");
     tokio::time::sleep(Duration::from_secs(60)).await;
