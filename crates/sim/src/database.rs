@@ -20,8 +20,6 @@ pub const OWNER: &str = ".owner";
 const BOOT_MS: u64 = 20_000;
 /// Between two periodic syncs of what is in memory (Cassandra: commitlog_sync_period 10 s).
 const SYNC_MS: u64 = 10_000;
-/// Between two writes of the client.
-const WRITE_MS: u64 = 500;
 
 /// Where a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,14 +76,15 @@ pub struct ReferenceDatabase {
     pub members: usize,
     next_row: u64,
     written_ms: u64,
+    write_every_ms: u64,
     /// When members that are up next have something new to tell each other.
     meet_ms: u64,
 }
 
 impl ReferenceDatabase {
-    /// A cluster of so many members, none of them running.
-    pub fn new(members: usize) -> Self {
-        Self { members, ..Self::default() }
+    /// A cluster of so many members, none of them running, whose client writes so often.
+    pub fn new(members: usize, write_every_ms: u64) -> Self {
+        Self { members, write_every_ms: write_every_ms.max(1), ..Self::default() }
     }
 
     /// Starts a process on a volume, if the volume holds a member. Answers why not otherwise.
@@ -140,8 +139,8 @@ impl ReferenceDatabase {
             self.written_ms = now;
             self.ledger.last_ms = now;
         }
-        while self.written_ms + WRITE_MS <= now {
-            self.written_ms += WRITE_MS;
+        while self.written_ms + self.write_every_ms <= now {
+            self.written_ms += self.write_every_ms;
             let at = self.written_ms;
             self.sync(at, disks);
             self.write(at, disks);
@@ -199,13 +198,19 @@ impl ReferenceDatabase {
             .filter(|process| Self::is_up(process, now))
             .map(|process| (process.identity.id.clone(), process.address.clone()))
             .collect();
+        // Most know the same before and after: a thousand members' lists are worked out once.
+        let mut last: Option<(Vec<u8>, Option<Vec<u8>>)> = None;
         for process in self.processes.values().filter(|process| Self::is_up(process, now)) {
-            let mut known = peers(disks, &process.volume);
-            let before = known.clone();
-            known.extend(up.clone());
-            if known != before {
-                let bytes = serde_json::to_vec(&known).unwrap_or_default();
-                disks.write(&process.volume, PEERS, bytes);
+            let before = disks.read(&process.volume, PEERS).unwrap_or_default();
+            if last.as_ref().is_none_or(|(of, _)| *of != before) {
+                let known = decode(&before);
+                let mut after = known.clone();
+                after.extend(up.clone());
+                let changed = (after != known).then(|| serde_json::to_vec(&after).unwrap_or_default());
+                last = Some((before, changed));
+            }
+            if let Some((_, Some(after))) = &last {
+                disks.write(&process.volume, PEERS, after.clone());
             }
         }
     }
@@ -213,15 +218,16 @@ impl ReferenceDatabase {
     /// How the member at a place sees its cluster; none while it is not up.
     pub fn view(&self, now: u64, disks: &MemoryDisks, place: &str) -> Option<MemberView> {
         let process = self.processes.get(place).filter(|process| Self::is_up(process, now))?;
-        let live = |id: &str, address: &str| {
-            self.processes
-                .values()
-                .any(|other| other.identity.id == id && other.address == address && Self::is_up(other, now))
-        };
+        let live: BTreeSet<(&str, &str)> = self
+            .processes
+            .values()
+            .filter(|other| Self::is_up(other, now))
+            .map(|other| (other.identity.id.as_str(), other.address.as_str()))
+            .collect();
         let members = peers(disks, &process.volume)
             .into_iter()
             .map(|(id, address)| {
-                let up = live(&id, &address);
+                let up = live.contains(&(id.as_str(), address.as_str()));
                 PeerView { up, state: if up { "UN" } else { "DN" }.to_owned(), id, address }
             })
             .collect();
@@ -246,5 +252,9 @@ impl ReferenceDatabase {
 }
 
 fn peers(disks: &MemoryDisks, volume: &VolumeId) -> BTreeMap<String, String> {
-    disks.read(volume, PEERS).and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    disks.read(volume, PEERS).map(|bytes| decode(&bytes)).unwrap_or_default()
+}
+
+fn decode(peers: &[u8]) -> BTreeMap<String, String> {
+    serde_json::from_slice(peers).unwrap_or_default()
 }

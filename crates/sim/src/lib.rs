@@ -3,6 +3,7 @@
 //! In: a number of members and a seed. Out: the ports that rehome works with, the same engine as in production on top
 //! of them, and checkers of the invariants that stand apart from the scenarios.
 
+pub mod bench;
 pub mod checks;
 mod control;
 mod database;
@@ -18,5 +19,5 @@ pub use control::{Control, Kill};
 pub use database::{Ledger, ReferenceDatabase};
 pub use gate::{Call, Gate, Mishap, Port, Ruling};
 pub use ports::SimPorts;
-pub use scene::{Scene, migration_yaml};
+pub use scene::{Scene, migration_yaml, migration_yaml_with_commitlogs};
 pub use world::{HostShape, Landed, World};

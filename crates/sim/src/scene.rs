@@ -23,6 +23,15 @@ const EC2_LATENCY: Duration = Duration::from_millis(60);
 /// Size of a data volume.
 const DATA_GIB: u32 = 100;
 
+/// Size of a commit log volume.
+const LOG_GIB: u32 = 20;
+/// Where a commit log is mounted.
+const LOG_PATH: &str = "/var/lib/refdb-log";
+/// Volumes that a node takes; the simulated attacher has 26 device names.
+const NODE_VOLUMES: u32 = 20;
+/// Between two writes of the client.
+const WRITE_MS: u64 = 500;
+
 /// What a scene is made of. Changes to it make the worlds in which checks find something.
 #[derive(Clone, Debug)]
 pub struct Scene {
@@ -34,6 +43,10 @@ pub struct Scene {
     pub ec2: Config,
     /// Put the members into an Auto Scaling group.
     pub auto_scaling: bool,
+    /// Give each member a second volume, for its commit log.
+    pub commitlog: bool,
+    /// Between two writes of the client, in ms. A large cluster takes fewer: every member keeps every row.
+    pub write_every_ms: u64,
     /// The members' data volumes.
     pub volume: VolumeSpec,
     /// Their file system.
@@ -47,6 +60,22 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// A healthy scene of members with a data and a commit log volume each.
+    pub fn with_commitlogs(members: u32, seed: u64) -> Self {
+        let mut scene = Self { commitlog: true, ..Self::new(members, seed) };
+        let set = scene.set();
+        let mut log = set["spec"]["volumeClaimTemplates"][0].clone();
+        log["metadata"]["name"] = json!("commitlog");
+        log["spec"]["resources"]["requests"]["storage"] = json!(format!("{LOG_GIB}Gi"));
+        if let Some(templates) = set["spec"]["volumeClaimTemplates"].as_array_mut() {
+            templates.push(log);
+        }
+        if let Some(mounts) = set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"].as_array_mut() {
+            mounts.push(json!({"name": "commitlog", "mountPath": LOG_PATH}));
+        }
+        scene
+    }
+
     /// A healthy scene.
     pub fn new(members: u32, seed: u64) -> Self {
         let ec2 = Config { seed, ..Config::default() };
@@ -69,6 +98,8 @@ impl Scene {
             seed,
             ec2,
             auto_scaling: false,
+            commitlog: false,
+            write_every_ms: WRITE_MS.max(u64::from(members) * 10),
             volume: data_volume(),
             fs_type: "xfs".to_owned(),
             host: HostShape::default(),
@@ -80,6 +111,13 @@ impl Scene {
     /// The set, for changing it.
     pub fn set(&mut self) -> &mut Value {
         self.objects.entry(Key::new("statefulsets", "refdb", "refdb")).or_default()
+    }
+
+    /// Nodes of the cluster: one a zone, and more where their attachments would not suffice.
+    fn nodes(&self) -> u32 {
+        let zones = u32::try_from(self.ec2.zones.len()).unwrap_or(u32::MAX).max(1);
+        let volumes = self.members * if self.commitlog { 2 } else { 1 };
+        volumes.div_ceil(zones).div_ceil(NODE_VOLUMES).max(1) * zones
     }
 
     /// A member's files.
@@ -109,7 +147,7 @@ impl Scene {
     pub fn begin(self) -> World {
         let ec2 = Emulator::new(self.ec2.clone(), EPOCH_MS, EC2_LATENCY);
         let mut hosts = BTreeMap::new();
-        let mut database = ReferenceDatabase::new(self.members as usize);
+        let mut database = ReferenceDatabase::new(self.members as usize, self.write_every_ms);
         let mut nodes = BTreeMap::new();
         let mut cluster = Cluster::new(EPOCH_MS);
         let zones = self.ec2.zones.clone();
@@ -127,15 +165,22 @@ impl Scene {
                 content.uuid = Some(format!("{index:08x}-0000-4000-8000-000000000000"));
                 let volume =
                     inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdf", self.volume.clone(), content, true);
-                hosts.insert(id.clone(), host(index, volume, self.host.clone()));
+                let mut legacy = host(index, volume, self.host.clone());
+                if self.commitlog {
+                    let spec = VolumeSpec { size_gib: LOG_GIB, ..self.volume.clone() };
+                    let content = Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &BTreeMap::new()));
+                    let log = inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdg", spec, content, true);
+                    legacy.file_systems.push((LOG_PATH.to_owned(), log, "/dev/nvme2n1".to_owned()));
+                }
+                hosts.insert(id.clone(), legacy);
                 if self.auto_scaling {
                     let group = inner.core.groups.entry("refdb".to_owned()).or_default();
                     group.members.insert(id, "InService".to_owned());
                 }
             }
-            for (index, zone) in zones.iter().enumerate() {
+            for (index, zone) in (0..self.nodes()).zip(zones.iter().cycle()) {
                 let name = format!("node-{index}");
-                let ip = format!("10.0.9.{}", index + 10);
+                let ip = format!("10.{}.9.{}", index / 200, index % 200 + 10);
                 let id = inner.core.add_instance(&mut inner.disks, now, zone, &ip, "m5.large", Tags::new());
                 nodes.insert(name, (id, zone.to_string()));
             }
@@ -257,6 +302,12 @@ fn set(members: u32) -> Value {
             }],
         },
     })
+}
+
+/// The migration that moves the members of a scene with commit logs.
+pub fn migration_yaml_with_commitlogs() -> String {
+    let role = format!("      - role: commitlog\n        mountPath: {LOG_PATH}\n  target:\n");
+    migration_yaml().replace("  target:\n", &role)
 }
 
 /// The migration that moves a scene's members, as a user would write it.
