@@ -1,5 +1,7 @@
 //! Kubernetes as rehome uses it: JSON in and out, so that fields this build does not know are never lost.
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -73,15 +75,16 @@ impl Kube {
         Self { client }
     }
 
-    async fn send(
+    async fn send<T: DeserializeOwned>(
         &self,
         verb: &'static str,
         path: &str,
         content: &str,
         body: Option<&Value>,
-    ) -> Result<Value, KubeError> {
+    ) -> Result<T, KubeError> {
         let transport = |message: String| KubeError::Transport { verb, path: path.to_owned(), message };
-        let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+        // A `Value` has no keys but strings: it is always written.
+        let bytes = body.map_or_else(Vec::new, |body| serde_json::to_vec(body).unwrap_or_default());
         let request = http::Request::builder()
             .method(verb)
             .uri(path)
@@ -89,7 +92,7 @@ impl Kube {
             .header(http::header::ACCEPT, "application/json")
             .body(bytes)
             .map_err(|error| transport(error.to_string()))?;
-        self.client.request::<Value>(request).await.map_err(|error| match error {
+        self.client.request::<T>(request).await.map_err(|error| match error {
             kube::Error::Api(status) => KubeError::Api {
                 verb,
                 path: path.to_owned(),
@@ -120,6 +123,12 @@ impl Kube {
         self.send("PUT", path, "application/json", Some(object)).await
     }
 
+    /// Creates or replaces an object, for its new resourceVersion: of what it has just sent the caller needs nothing else.
+    pub(crate) async fn write(&self, verb: &'static str, path: &str, object: &Value) -> Result<Value, KubeError> {
+        let written: Written = self.send(verb, path, "application/json", Some(object)).await?;
+        Ok(written.metadata.resource_version)
+    }
+
     /// Applies a JSON merge patch.
     pub async fn merge_patch(&self, path: &str, patch: &Value) -> Result<Value, KubeError> {
         self.send("PATCH", path, "application/merge-patch+json", Some(patch)).await
@@ -128,11 +137,22 @@ impl Kube {
     /// Deletes the object with this uid, and no other of its name. Gone already is fine.
     pub async fn delete(&self, path: &str, uid: &str) -> Result<(), KubeError> {
         let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
-        match self.send("DELETE", path, "application/json", Some(&options)).await {
+        match self.send::<Value>("DELETE", path, "application/json", Some(&options)).await {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Written {
+    metadata: WrittenMetadata,
+}
+
+#[derive(Deserialize)]
+struct WrittenMetadata {
+    #[serde(default, rename = "resourceVersion")]
+    resource_version: Value,
 }
 
 /// Paths of the objects rehome touches.

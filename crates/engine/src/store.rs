@@ -11,6 +11,7 @@ use rehome_model::ids::{MemberName, StepId};
 use rehome_model::plan::Plan;
 use rehome_model::record::{RunHeader, RunRecord, StepRecord};
 use rehome_model::{labels, names};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -66,12 +67,26 @@ pub struct RecordStore {
     /// The versions that this driver's own writes gave its documents: as long as nobody else writes, a write needs no
     /// look before it.
     versions: Arc<Mutex<BTreeMap<String, Value>>>,
+    /// The plan that was read last, and what it was packed as: a driver looks before and after it takes the lease.
+    unpacked: Arc<Mutex<Option<(String, Plan)>>>,
+}
+
+/// What is looked at of a document before all else.
+#[derive(Deserialize)]
+struct Versioned {
+    format: format::Format,
 }
 
 impl RecordStore {
     /// The record of a migration in a namespace.
     pub fn new(kube: Kube, namespace: &str, migration: &str) -> Self {
-        Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned(), versions: Arc::default() }
+        Self {
+            kube,
+            namespace: namespace.to_owned(),
+            migration: migration.to_owned(),
+            versions: Arc::default(),
+            unpacked: Arc::default(),
+        }
     }
 
     /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
@@ -134,19 +149,28 @@ impl RecordStore {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         let Some(object) = self.read(&name).await? else { return Ok(None) };
+        let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
         let text = object.pointer("/binaryData/plan.json.gz").and_then(Value::as_str).unwrap_or_default();
+        if let Some((_, plan)) = self.unpacked().as_ref().filter(|(packed, _)| packed == text) {
+            return Ok(Some((run, plan.clone())));
+        }
         let bytes = STANDARD.decode(text).map_err(|error| damaged(error.to_string()))?;
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(bytes.as_slice())
             .take(PLAN_MAX_BYTES)
             .read_to_end(&mut plain)
             .map_err(|error| damaged(error.to_string()))?;
-        let raw: Value = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
-        let version: format::Format =
-            serde_json::from_value(raw["format"].clone()).map_err(|error| damaged(error.to_string()))?;
+        let Versioned { format: version } =
+            serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         version.check(format::PLAN)?;
-        let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
-        serde_json::from_value(raw).map(|plan| Some((run, plan))).map_err(|error| damaged(error.to_string()))
+        let plan: Plan = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
+        *self.unpacked() = Some((text.to_owned(), plan.clone()));
+        Ok(Some((run, plan)))
+    }
+
+    fn unpacked(&self) -> MutexGuard<'_, Option<(String, Plan)>> {
+        // Replaced as a whole only: what a panic leaves is still good.
+        self.unpacked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the steps of one member, or of the cluster.
@@ -234,13 +258,13 @@ impl RecordStore {
             guard().map_err(|error| StoreError::NotOurs(error.message))?;
             let written = if let Some(version) = version {
                 object["metadata"]["resourceVersion"] = version;
-                self.kube.replace(&path, &object).await
+                self.kube.write("PUT", &path, &object).await
             } else {
-                self.kube.create(&paths::config_maps(&self.namespace), &object).await
+                self.kube.write("POST", &paths::config_maps(&self.namespace), &object).await
             };
             match written {
-                Ok(written) => {
-                    self.versions().insert(name.to_owned(), written["metadata"]["resourceVersion"].clone());
+                Ok(version) => {
+                    self.versions().insert(name.to_owned(), version);
                     return Ok(());
                 }
                 Err(error) if error.is_final() => return Err(error.into()),

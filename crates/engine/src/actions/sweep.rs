@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rehome_model::cloud::{Tags, VolumeState};
 use rehome_model::labels;
-use rehome_model::plan::Input;
+use rehome_model::plan::{Action, Input};
 use rehome_ports::{SnapshotFilter, VolumeFilter};
 
 use crate::context::{Outputs, StepContext};
@@ -18,7 +18,8 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
     ]);
     for volume in context.cloud().describe_volumes(&VolumeFilter::Tags(tags.clone())).await? {
         let going = matches!(volume.state, VolumeState::Deleting | VolumeState::Deleted);
-        if keep.contains(volume.id.as_str()) || going {
+        let ours = made_here(context, &volume.tags, |action| matches!(action, Action::CreateVolume { .. }));
+        if keep.contains(volume.id.as_str()) || going || !ours {
             continue;
         }
         context.note(format!("{} was made twice and is deleted", volume.id));
@@ -26,7 +27,8 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
         context.cloud().delete_volume(&volume.id).await?;
     }
     for snapshot in context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags)).await? {
-        if keep.contains(snapshot.id.as_str()) {
+        let ours = made_here(context, &snapshot.tags, |action| matches!(action, Action::SnapshotInstance { .. }));
+        if keep.contains(snapshot.id.as_str()) || !ours {
             continue;
         }
         context.note(format!("{} was made twice and is deleted", snapshot.id));
@@ -34,4 +36,14 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
         context.cloud().delete_snapshot(&snapshot.id).await?;
     }
     Ok(Outputs::new())
+}
+
+/// Whether the tags name a step of the plan that makes things of this kind. Tags travel: backup tools copy those of a
+/// volume to its snapshots, which then carry this run's name and are not this run's to delete.
+fn made_here(context: &StepContext, tags: &Tags, makes: impl Fn(&Action) -> bool) -> bool {
+    let Some(id) = tags.get(labels::STEP) else { return false };
+    context.plan().steps.iter().filter(|step| step.id.as_str() == id).any(|step| {
+        let alternatives = step.alternatives.iter().map(|alternative| &alternative.action);
+        std::iter::once(&step.action).chain(alternatives).any(&makes)
+    })
 }
