@@ -10,16 +10,22 @@ use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
 use rehome_model::ids::VolumeId;
 use serde::{Deserialize, Serialize};
 
+use crate::rows::Rows;
+
 /// Path of the identity on the data volume.
 pub const IDENTITY: &str = "identity.json";
 /// Path of the members it knows.
 pub const PEERS: &str = "peers.json";
 /// Path of the ids that own the files: `uid:gid`.
 pub const OWNER: &str = ".owner";
+/// Path of the rows.
+const ROWS: &str = "rows";
 /// From start to up.
 const BOOT_MS: u64 = 20_000;
 /// Between two periodic syncs of what is in memory (Cassandra: commitlog_sync_period 10 s).
 const SYNC_MS: u64 = 10_000;
+/// Between two flushes of a member that has a commit log: what is on the data volume no longer needs to be in the log.
+const FLUSH_MS: u64 = 30_000;
 
 /// Where a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,6 +45,8 @@ pub struct Process {
     pub identity: MemberIdentity,
     /// Its volume.
     pub volume: VolumeId,
+    /// The volume of its commit log, if that has one of its own: rows are there first, and here after a flush.
+    pub log: Option<VolumeId>,
     /// Its address.
     pub address: String,
     /// When it started.
@@ -46,15 +54,20 @@ pub struct Process {
     /// Whether it lets clients in.
     pub open: bool,
     synced_ms: u64,
+    flushed_ms: u64,
+    /// What it has taken.
+    rows: Rows,
+    /// What of it is not flushed yet: its commit log.
+    logged: Rows,
 }
 
 /// What a client was told is written, and where it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Rows acknowledged.
-    pub acknowledged: BTreeSet<u64>,
+    pub acknowledged: Rows,
     /// Those of them that members in pods took: what a rollback may discard by name.
-    pub by_pods: BTreeSet<u64>,
+    pub by_pods: Rows,
     /// Writes that no quorum took.
     pub failed: u64,
     /// When a write was last acknowledged.
@@ -95,10 +108,11 @@ impl ReferenceDatabase {
         disks: &mut MemoryDisks,
         place: &str,
         side: Side,
-        volume: &VolumeId,
+        volumes: &[VolumeId],
         address: &str,
         open: bool,
     ) -> Result<(), String> {
+        let [volume, rest @ ..] = volumes else { return Err(format!("{place} has no volume")) };
         let bytes = disks.read(volume, IDENTITY).ok_or_else(|| {
             self.violations.push(format!("I5: {place} started on {volume}, which holds no member"));
             format!("{volume} holds no {IDENTITY}")
@@ -112,24 +126,62 @@ impl ReferenceDatabase {
                 ));
             }
         }
+        let log = rest.first().cloned();
+        let mut rows = rows(disks, volume);
+        if let Some(log) = &log {
+            self.replay(disks, place, &identity, log, &mut rows);
+            disks.write(volume, ROWS, rows.encode());
+            disks.sync(volume);
+        }
         let process = Process {
             side,
             identity,
             volume: volume.clone(),
+            log,
             address: address.to_owned(),
             started_ms: now,
             open,
             synced_ms: now,
+            flushed_ms: now,
+            rows,
+            logged: Rows::default(),
         };
         self.processes.insert(place.to_owned(), process);
         self.meet_ms = self.meet_ms.min(now + BOOT_MS);
         Ok(())
     }
 
+    /// Takes in what a commit log holds that was not flushed. It must be the member's own.
+    fn replay(
+        &mut self,
+        disks: &mut MemoryDisks,
+        place: &str,
+        identity: &MemberIdentity,
+        log: &VolumeId,
+        into: &mut Rows,
+    ) {
+        let bytes = disks.read(log, IDENTITY);
+        match bytes.map(|bytes| serde_json::from_slice::<MemberIdentity>(&bytes)) {
+            Some(Ok(of)) if of.id == identity.id => into.extend(&rows(disks, log)),
+            Some(Ok(of)) => {
+                let (own, other) = (&identity.id, of.id);
+                self.violations.push(format!("I4: {place} holds member {own} and the commit log {log} of {other}"));
+            }
+            _ => self.violations.push(format!("I5: {place} started on {log}, which holds no commit log")),
+        }
+    }
+
     /// A clean stop: drained, everything on disk.
     pub fn stop(&mut self, disks: &mut MemoryDisks, place: &str) {
-        if let Some(process) = self.processes.remove(place) {
-            disks.sync(&process.volume);
+        if let Some(mut process) = self.processes.remove(place) {
+            process.flush(disks);
+        }
+    }
+
+    /// Writes out what members have taken, as `nodetool flush` does.
+    pub fn flush(&mut self, disks: &mut MemoryDisks, place: &str) {
+        if let Some(process) = self.processes.get_mut(place) {
+            process.flush(disks);
         }
     }
 
@@ -140,10 +192,17 @@ impl ReferenceDatabase {
             self.ledger.last_ms = now;
         }
         while self.written_ms + self.write_every_ms <= now {
-            self.written_ms += self.write_every_ms;
-            let at = self.written_ms;
-            self.sync(at, disks);
-            self.write(at, disks);
+            let first = self.written_ms + self.write_every_ms;
+            self.sync(first, disks);
+            // Until somebody syncs, or is up, every write is like this one.
+            let changes = self.processes.values().flat_map(|process| {
+                let up_ms = Some(process.started_ms + BOOT_MS).filter(|up_ms| *up_ms > first);
+                [Some(process.due_ms()), up_ms].into_iter().flatten()
+            });
+            let last = changes.min().map_or(now, |change| now.min(change - 1)).max(first);
+            let more = (last - first) / self.write_every_ms;
+            self.write(first, more + 1, disks);
+            self.written_ms = first + more * self.write_every_ms;
         }
         if self.meet_ms <= now {
             self.meet(now, disks);
@@ -158,9 +217,15 @@ impl ReferenceDatabase {
     }
 
     fn sync(&mut self, at: u64, disks: &mut MemoryDisks) {
-        for process in self.processes.values_mut().filter(|process| process.synced_ms + SYNC_MS <= at) {
-            process.synced_ms = at;
-            disks.sync(&process.volume);
+        for process in self.processes.values_mut().filter(|process| process.due_ms() <= at) {
+            if process.synced_ms + SYNC_MS <= at {
+                process.synced_ms = at;
+                disks.sync(process.log.as_ref().unwrap_or(&process.volume));
+            }
+            if process.log.is_some() && process.flushed_ms + FLUSH_MS <= at {
+                process.flushed_ms = at;
+                process.flush(disks);
+            }
         }
     }
 
@@ -168,26 +233,28 @@ impl ReferenceDatabase {
         process.started_ms + BOOT_MS <= now
     }
 
-    /// One row to every member that is up and open; acknowledged by a quorum.
-    fn write(&mut self, at: u64, disks: &mut MemoryDisks) {
-        self.next_row += 1;
-        let row = self.next_row;
-        let serving = || self.processes.values().filter(|process| process.open && Self::is_up(process, at));
-        let by_pods = serving().any(|process| process.side == Side::Pods);
-        let takers: Vec<VolumeId> = serving().map(|process| process.volume.clone()).collect();
-        if takers.len() * 2 <= self.members {
-            self.ledger.failed += 1;
+    /// So many rows, one after the other, to every member that is up and open; acknowledged by a quorum.
+    fn write(&mut self, at: u64, count: u64, disks: &mut MemoryDisks) {
+        let first = self.next_row + 1;
+        self.next_row += count;
+        let members = self.members;
+        let serving = |process: &&mut Process| process.open && Self::is_up(process, at);
+        let takers: Vec<&mut Process> = self.processes.values_mut().filter(serving).collect();
+        if takers.len() * 2 <= members {
+            self.ledger.failed += count;
             return;
         }
-        for volume in takers {
-            disks.write(&volume, &format!("row/{row:08}"), row.to_le_bytes().to_vec());
+        let by_pods = takers.iter().any(|process| process.side == Side::Pods);
+        for process in takers {
+            process.take(first, self.next_row, disks);
         }
-        self.ledger.acknowledged.insert(row);
+        self.ledger.acknowledged.insert(first, self.next_row);
         if by_pods {
-            self.ledger.by_pods.insert(row);
+            self.ledger.by_pods.insert(first, self.next_row);
         }
-        self.ledger.longest_gap_ms = self.ledger.longest_gap_ms.max(at - self.ledger.last_ms);
-        self.ledger.last_ms = at;
+        let gap = (at - self.ledger.last_ms).max(if count > 1 { self.write_every_ms } else { 0 });
+        self.ledger.longest_gap_ms = self.ledger.longest_gap_ms.max(gap);
+        self.ledger.last_ms = at + (count - 1) * self.write_every_ms;
     }
 
     /// Members that are up tell each other where they are.
@@ -243,12 +310,49 @@ impl ReferenceDatabase {
 
     /// Acknowledged rows that fewer than a quorum of the running members hold: lost writes.
     pub fn lost(&self, disks: &MemoryDisks) -> Vec<u64> {
-        let holds = |row: u64| {
-            let path = format!("row/{row:08}");
-            self.processes.values().filter(|process| disks.holds(&process.volume, &path)).count()
-        };
-        self.ledger.acknowledged.iter().copied().filter(|row| holds(*row) * 2 <= self.members).collect()
+        // What is on their disks, not what they think: as a member that starts again would find it.
+        let held = self.processes.values().map(|process| {
+            let mut held = rows(disks, &process.volume);
+            held.extend(&process.log.as_ref().map(|log| rows(disks, log)).unwrap_or_default());
+            held
+        });
+        self.ledger.acknowledged.held_by_fewer_than(self.members / 2 + 1, &held.collect::<Vec<_>>())
     }
+}
+
+impl Process {
+    /// When it syncs or flushes next.
+    fn due_ms(&self) -> u64 {
+        let synced = self.synced_ms + SYNC_MS;
+        if self.log.is_some() { synced.min(self.flushed_ms + FLUSH_MS) } else { synced }
+    }
+
+    /// Takes rows, into the memory of its machine.
+    fn take(&mut self, first: u64, last: u64, disks: &mut MemoryDisks) {
+        self.rows.insert(first, last);
+        if let Some(log) = &self.log {
+            self.logged.insert(first, last);
+            disks.write(log, ROWS, self.logged.encode());
+        } else {
+            disks.write(&self.volume, ROWS, self.rows.encode());
+        }
+    }
+
+    /// Everything to the data volume, and the log begins anew.
+    fn flush(&mut self, disks: &mut MemoryDisks) {
+        if let Some(log) = &self.log {
+            disks.write(&self.volume, ROWS, self.rows.encode());
+            disks.sync(&self.volume);
+            self.logged = Rows::default();
+            disks.write(log, ROWS, Vec::new());
+            disks.sync(log);
+        }
+        disks.sync(&self.volume);
+    }
+}
+
+fn rows(disks: &MemoryDisks, volume: &VolumeId) -> Rows {
+    disks.read(volume, ROWS).map(|bytes| Rows::decode(&bytes)).unwrap_or_default()
 }
 
 fn peers(disks: &MemoryDisks, volume: &VolumeId) -> BTreeMap<String, String> {

@@ -110,11 +110,11 @@ impl Machines for Nodes<'_> {
     }
 
     fn start(&mut self, now: u64, pod: &str, ip: &str, env: &BTreeMap<String, String>, volumes: &[String]) {
-        let Some(volume) = volumes.first() else { return };
+        let volumes: Vec<VolumeId> = volumes.iter().map(|handle| VolumeId::from(handle.as_str())).collect();
         let open = env.get("REFDB_CLIENTS").is_none_or(|clients| clients != "closed");
-        let started = self.ec2.with_at(now, |inner, _| {
-            self.database.start(now, &mut inner.disks, pod, Side::Pods, &VolumeId::from(volume.as_str()), ip, open)
-        });
+        let started = self
+            .ec2
+            .with_at(now, |inner, _| self.database.start(now, &mut inner.disks, pod, Side::Pods, &volumes, ip, open));
         if started.is_ok() {
             self.ready.insert(pod.to_owned(), now + LISTENS_MS);
         }

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use clap::Parser;
 use rehome_sim::seeds::{Count, Entry, Options, Planted, RunResult, Scenario, Story, run_all, story, tell};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs whole migrations in the simulated world, each under the troubles that its seed draws, and checks the invariants.
 #[derive(Parser)]
 struct Args {

@@ -164,6 +164,9 @@ impl SimPorts {
             return Ran::NoAgent;
         }
         let limit = Duration::from_secs(u64::from(script.limit_s));
+        if mutates(&script.task) && self.world.with(|state, now| state.disk_is_full(instance, now)) {
+            return Ran::Ended(Err(Some("write error: No space left on device".to_owned())));
+        }
         if mutates(&script.task) {
             // One script at a time: they wait for each other's lock, until their limit ends them.
             let until = tokio::time::Instant::now() + limit;
@@ -233,6 +236,7 @@ pub(crate) fn host_task(
                 view.map(|view| HostAnswer::View(Box::new(view))).ok_or(Some("the member is not up".to_owned()))
             }
             HostTask::Flush => {
+                database.flush(disks, id.as_str());
                 for volume in &volumes {
                     disks.sync(volume);
                 }
@@ -432,10 +436,9 @@ impl SimPorts {
             Err(Mishap::Status(status, reason)) => return refusal(status, reason),
             Err(mishap) => return Err(std::io::Error::other(format!("{mishap:?}"))),
         };
-        // Sent: it takes effect whatever becomes of its sender.
         let world = self.world.clone();
         let sent_to = path.clone();
-        let landed = tokio::spawn(async move {
+        let landing = async move {
             tokio::time::sleep(Duration::from_millis(KUBE_MS)).await;
             let content = parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
             let query = parts.uri.query().unwrap_or_default();
@@ -443,22 +446,28 @@ impl SimPorts {
                 let away = state.apiserver_is_away(now);
                 (!away).then(|| state.cluster.handle(now, parts.method.as_str(), &sent_to, query, content, &body))
             })
-        });
-        let answered = landed.await.map_err(std::io::Error::other)?;
+        };
+        let answered = if name == "kube get" {
+            landing.await
+        } else {
+            // Sent: it takes effect whatever becomes of its sender.
+            tokio::spawn(landing).await.map_err(std::io::Error::other)?
+        };
         let (status, reply) = answered.ok_or_else(|| std::io::Error::other("connection refused"))?;
         self.after(ticket, &call).await.map_err(|mishap| std::io::Error::other(format!("{mishap:?}")))?;
-        respond(status, &reply)
+        respond(status, reply)
     }
 }
 
-fn respond(status: u16, body: &serde_json::Value) -> Result<http::Response<Body>, std::io::Error> {
+fn respond(status: u16, body: Vec<u8>) -> Result<http::Response<Body>, std::io::Error> {
     http::Response::builder()
         .status(status)
         .header("content-type", "application/json")
-        .body(Body::from(body.to_string().into_bytes()))
+        .body(Body::from(body))
         .map_err(std::io::Error::other)
 }
 
 fn refusal(status: u16, reason: &'static str) -> Result<http::Response<Body>, std::io::Error> {
-    respond(status, &Failure { code: status, reason, message: format!("{reason}: try again") }.body())
+    let failure = Failure { code: status, reason, message: format!("{reason}: try again") };
+    respond(status, serde_json::to_vec(&failure.body()).unwrap_or_default())
 }

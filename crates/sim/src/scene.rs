@@ -26,7 +26,7 @@ const DATA_GIB: u32 = 100;
 /// Size of a commit log volume.
 const LOG_GIB: u32 = 20;
 /// Where a commit log is mounted.
-const LOG_PATH: &str = "/var/lib/refdb-log";
+pub(crate) const LOG_PATH: &str = "/var/lib/refdb-log";
 /// Volumes that a node takes; the simulated attacher has 26 device names.
 const NODE_VOLUMES: u32 = 20;
 /// Between two writes of the client.
@@ -45,6 +45,8 @@ pub struct Scene {
     pub auto_scaling: bool,
     /// Give each member a second volume, for its commit log.
     pub commitlog: bool,
+    /// Have two nodes in each zone, so that one can be lost.
+    pub spare_nodes: bool,
     /// Between two writes of the client, in ms. A large cluster takes fewer: every member keeps every row.
     pub write_every_ms: u64,
     /// The members' data volumes.
@@ -99,6 +101,7 @@ impl Scene {
             ec2,
             auto_scaling: false,
             commitlog: false,
+            spare_nodes: false,
             write_every_ms: WRITE_MS.max(u64::from(members) * 10),
             volume: data_volume(),
             fs_type: "xfs".to_owned(),
@@ -117,7 +120,7 @@ impl Scene {
     fn nodes(&self) -> u32 {
         let zones = u32::try_from(self.ec2.zones.len()).unwrap_or(u32::MAX).max(1);
         let volumes = self.members * if self.commitlog { 2 } else { 1 };
-        volumes.div_ceil(zones).div_ceil(NODE_VOLUMES).max(1) * zones
+        volumes.div_ceil(zones).div_ceil(NODE_VOLUMES).max(if self.spare_nodes { 2 } else { 1 }) * zones
     }
 
     /// A member's files.
@@ -168,8 +171,11 @@ impl Scene {
                 let mut legacy = host(index, volume, self.host.clone());
                 if self.commitlog {
                     let spec = VolumeSpec { size_gib: LOG_GIB, ..self.volume.clone() };
-                    let content = Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &BTreeMap::new()));
+                    let mut content =
+                        Content::with_files(&self.fs_type, self.files(index, zone.as_str(), &BTreeMap::new()));
+                    content.uuid = Some(format!("{index:08x}-0000-4000-8000-00000000000c"));
                     let log = inner.core.add_volume(&mut inner.disks, now, &id, "/dev/xvdg", spec, content, true);
+                    legacy.originals.push(log.clone());
                     legacy.file_systems.push((LOG_PATH.to_owned(), log, "/dev/nvme2n1".to_owned()));
                 }
                 hosts.insert(id.clone(), legacy);
@@ -217,6 +223,8 @@ impl Scene {
             late: Vec::new(),
             agents_gone: Vec::new(),
             exec_ms: 0,
+            disks_full: Vec::new(),
+            reboots: Vec::new(),
             apiserver_away: Vec::new(),
         };
         World::new(ec2, state)

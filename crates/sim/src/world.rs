@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::disks::MemoryDisks;
 use rehome_ec2_emulator::face::{Emulator, Inner};
 use rehome_model::cloud::InstanceState;
@@ -112,6 +113,10 @@ pub(crate) struct State {
     pub agents_gone: Vec<(InstanceId, u64, u64)>,
     /// How long a script in a pod takes at least, in ms.
     pub exec_ms: u64,
+    /// When the root disk of which host is full: from, until.
+    pub disks_full: Vec<(InstanceId, u64, u64)>,
+    /// When which host reboots: from, until.
+    pub reboots: Vec<(InstanceId, u64, u64)>,
     /// When the apiserver does not answer: from, until.
     pub apiserver_away: Vec<(u64, u64)>,
 }
@@ -147,12 +152,20 @@ impl State {
     }
 
     pub(crate) fn agent_is_gone(&self, instance: &InstanceId, now: u64) -> bool {
-        self.agents_gone.iter().any(|(gone, from, until)| gone == instance && (*from..*until).contains(&now))
+        is_within(&self.agents_gone, instance, now)
+    }
+
+    pub(crate) fn disk_is_full(&self, instance: &InstanceId, now: u64) -> bool {
+        is_within(&self.disks_full, instance, now)
     }
 
     pub(crate) fn apiserver_is_away(&self, now: u64) -> bool {
         self.apiserver_away.iter().any(|(from, until)| (*from..*until).contains(&now))
     }
+}
+
+fn is_within(windows: &[(InstanceId, u64, u64)], instance: &InstanceId, now: u64) -> bool {
+    windows.iter().any(|(of, from, until)| of == instance && (*from..*until).contains(&now))
 }
 
 /// A simulated world. Clones are the same world.
@@ -222,6 +235,28 @@ impl World {
         self.with(|state, _| state.cluster.denied.insert(what.to_owned()));
     }
 
+    /// A node of the cluster is gone from one moment to the next, with all that ran on it. What its machine had
+    /// acknowledged is on its volumes: the reference database syncs before it acknowledges, as far as a crash can tell.
+    pub fn lose_node(&self, node: &str) {
+        self.with(|state, now| {
+            let Some(instance) = state.nodes.get(node).cloned() else { return };
+            for pod in state.cluster.lose_node(node) {
+                state.ready.remove(&pod);
+                state.database.processes.remove(&pod);
+            }
+            self.ec2.with_at(now, |inner, now| {
+                let record = inner.core.instances.get(&instance);
+                let devices = record.map(|record| record.block_devices.clone()).unwrap_or_default();
+                for device in devices {
+                    inner.disks.sync(&device.volume);
+                    inner.disks.crash(&device.volume, instance.as_str());
+                }
+                // It cannot be refused: nothing protects a node.
+                let _ = inner.call(now, &Action::TerminateInstances(vec![instance.clone()]));
+            });
+        });
+    }
+
     /// Makes the cluster another version.
     pub fn set_version(&self, version: &str) {
         self.with(|state, _| version.clone_into(&mut state.cluster.version_name));
@@ -264,7 +299,10 @@ impl World {
 
     /// Calls to the cluster so far, by verb and kind.
     pub fn cluster_calls(&self) -> BTreeMap<String, u64> {
-        self.with(|state, _| state.cluster.calls.clone())
+        self.with(|state, _| {
+            let calls = state.cluster.calls.iter();
+            calls.map(|((verb, plural), count)| (format!("{verb} {plural}"), *count)).collect()
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -308,7 +346,9 @@ impl World {
     fn next_due(&self, state: &State) -> u64 {
         let ec2 = self.ec2.with_at(state.at, |inner, _| inner.core.next_change()).unwrap_or(u64::MAX);
         let late = state.late.iter().map(|(at, _, _)| *at).min().unwrap_or(u64::MAX);
-        ec2.min(late).min(state.cluster.next_due()).min(state.database.next_due())
+        let reboots = state.reboots.iter().flat_map(|(_, from, until)| [*from, *until]);
+        let reboot = reboots.filter(|at| *at > state.at).min().unwrap_or(u64::MAX);
+        ec2.min(late).min(reboot).min(state.cluster.next_due()).min(state.database.next_due())
     }
 
     /// Scripts that went on after their callers gave up.
@@ -328,11 +368,11 @@ impl World {
     /// Hosts follow their instances: a stop shuts the service down cleanly, a start mounts what fstab says and starts
     /// the service unless it is masked.
     fn run_hosts(&self, state: &mut State, now: u64) {
-        let State { hosts, database, .. } = state;
+        let State { hosts, database, reboots, .. } = state;
         self.ec2.with_at(now, |inner, _| {
             for (id, host) in hosts {
                 let instance = inner.core.instances.get(id).map(|record| record.state);
-                let up = instance == Some(InstanceState::Running);
+                let up = instance == Some(InstanceState::Running) && !is_within(reboots, id, now);
                 if host.up && !up {
                     database.stop(&mut inner.disks, id.as_str());
                     for (_, volume, _) in &host.file_systems {
@@ -389,14 +429,20 @@ impl Host {
         if database.processes.contains_key(id.as_str()) {
             return Ok(());
         }
-        let Some((point, volume, _)) = self.file_systems.first() else { return Ok(()) };
-        if !disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|mount| mount.instance == id.as_str())) {
-            return Err(format!("{point} is not mounted"));
-        }
         let own = format!("{0}:{0}", self.shape.uid);
-        if disks.read(volume, OWNER).is_some_and(|owner| owner != own.as_bytes()) {
-            return Err(format!("{point}: permission denied"));
+        for (point, volume, _) in &self.file_systems {
+            let mounted = disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str()));
+            if !mounted {
+                return Err(format!("{point} is not mounted"));
+            }
+            if disks.read(volume, OWNER).is_some_and(|owner| owner != own.as_bytes()) {
+                return Err(format!("{point}: permission denied"));
+            }
         }
-        database.start(now, disks, id.as_str(), Side::Legacy, volume, &self.address, true)
+        let volumes: Vec<VolumeId> = self.file_systems.iter().map(|(_, volume, _)| volume.clone()).collect();
+        if volumes.is_empty() {
+            return Ok(());
+        }
+        database.start(now, disks, id.as_str(), Side::Legacy, &volumes, &self.address, true)
     }
 }

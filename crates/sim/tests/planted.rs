@@ -22,6 +22,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::MakesVolumesDelete, "I6", Scenario::Calm, 0),
     (Planted::OwnsTheClaims, "I6", Scenario::Calm, 0),
     (Planted::ForgetsATag, "I7", Scenario::Calm, 0),
+    (Planted::DeletesWithoutLookingWhose, "I7", Scenario::Calm, 0),
     (Planted::RetriesSnapshotsBlind, "I8", Scenario::Cloud, 6),
     (Planted::NewTokenForEveryTry, "I8", Scenario::Cloud, 54),
     (Planted::ServesTheOldOriginals, "I2", Scenario::Keep, 0),

@@ -14,6 +14,7 @@ fn story(course: Course, troubles: Vec<Trouble>) -> Story {
         pull_ms: 500,
         failed_volumes_vanish: false,
         auto_scaling: false,
+        commitlogs: false,
     };
     Story { seed: 7, scenario: Scenario::Storm, members: 3, weather, course, troubles }
 }

@@ -36,7 +36,8 @@ impl Gate for Calls {
         let name = match call.port {
             Port::Cluster => {
                 let kind = kind(call.subject);
-                let name = if call.name == "kube get" && call.subject.ends_with(kind) { "kube list" } else { call.name };
+                let name =
+                    if call.name == "kube get" && call.subject.ends_with(kind) { "kube list" } else { call.name };
                 format!("{name} {kind}")
             }
             _ => call.name.to_owned(),

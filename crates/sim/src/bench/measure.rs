@@ -132,7 +132,8 @@ impl Stage {
             let mut spans: BTreeMap<String, Span> = BTreeMap::new();
             let mut throttled = 0;
             while let Some(event) = received.recv().await {
-                if matches!(&event.kind, EventKind::StepRetried { error, .. } if error.contains("RequestLimitExceeded")) {
+                if matches!(&event.kind, EventKind::StepRetried { error, .. } if error.contains("RequestLimitExceeded"))
+                {
                     throttled += 1;
                 }
                 let at_ms = event.at_ms.saturating_sub(began_ms);

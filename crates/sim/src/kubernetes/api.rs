@@ -1,10 +1,14 @@
 //! The API: verbs on JSON objects.
 
 use rehome_model::quantity;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use super::objects::{Failure, Key, RESOURCES, Resource, text, time};
+
+/// HTTP's methods, as far as Kubernetes uses them.
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 /// What a path means.
 struct Target {
@@ -12,6 +16,37 @@ struct Target {
     namespace: String,
     name: Option<String>,
     subresource: Option<String>,
+}
+
+/// What is answered, once it is written out.
+enum Reply {
+    /// The object, as it now is.
+    Stored(Key),
+    /// Something that is kept nowhere.
+    Made(Value),
+    /// Bytes already.
+    Written(Vec<u8>),
+}
+
+/// A list, written out without a copy of what is in it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct List<'a> {
+    kind: String,
+    api_version: &'a str,
+    metadata: ListMetadata,
+    items: Vec<&'a Value>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListMetadata {
+    resource_version: String,
+}
+
+/// Nothing that is kept here fails to be written: all keys are strings.
+pub(crate) fn written(object: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(object).unwrap_or_default()
 }
 
 impl Cluster {
@@ -24,10 +59,15 @@ impl Cluster {
         query: &str,
         content: &str,
         body: &[u8],
-    ) -> (u16, Value) {
-        match self.route(now, verb, path, query, content, body) {
-            Ok(object) => (if verb == "POST" { 201 } else { 200 }, object),
-            Err(failure) => (failure.code, failure.body()),
+    ) -> (u16, Vec<u8>) {
+        let reply = self.route(now, verb, path, query, content, body).and_then(|reply| match reply {
+            Reply::Stored(key) => self.get(&key).map(written).ok_or_else(|| Failure::not_found(&key)),
+            Reply::Made(object) => Ok(written(&object)),
+            Reply::Written(bytes) => Ok(bytes),
+        });
+        match reply {
+            Ok(bytes) => (if verb == "POST" { 201 } else { 200 }, bytes),
+            Err(failure) => (failure.code, written(&failure.body())),
         }
     }
 
@@ -39,9 +79,9 @@ impl Cluster {
         query: &str,
         content: &str,
         body: &[u8],
-    ) -> Result<Value, Failure> {
+    ) -> Result<Reply, Failure> {
         if path == "/version" {
-            return Ok(json!({"gitVersion": self.version_name}));
+            return Ok(Reply::Made(json!({"gitVersion": self.version_name})));
         }
         let sent: Value = if body.is_empty() {
             Value::Null
@@ -49,15 +89,16 @@ impl Cluster {
             serde_json::from_slice(body).map_err(|error| Failure::new(400, "BadRequest", error.to_string()))?
         };
         if path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews" {
-            return Ok(self.review(sent));
+            return Ok(Reply::Made(self.review(sent)));
         }
         let target = parse(path)?;
-        let (verb, call) = (verb, format!("{verb} {}", target.resource.plural));
-        *self.calls.entry(call).or_default() += 1;
+        let method = METHODS.into_iter().find(|method| *method == verb).unwrap_or("OTHER");
+        *self.calls.entry((method, target.resource.plural)).or_default() += 1;
         self.authorize(verb, &target)?;
         let key = Key::new(target.resource.plural, &target.namespace, target.name.as_deref().unwrap_or_default());
-        let holder = text(&sent, "/spec/holderIdentity").to_owned();
-        let written = key.plural == "leases" && matches!(verb, "POST" | "PUT") && !holder.is_empty();
+        let written = key.plural == "leases" && matches!(verb, "POST" | "PUT");
+        let holder = if written { text(&sent, "/spec/holderIdentity").to_owned() } else { String::new() };
+        let written = written && !holder.is_empty();
         let reply = self.answer(now, verb, &target, &key, query, content, sent);
         if written && reply.is_ok() {
             self.lease_writes.insert(holder, now);
@@ -75,9 +116,9 @@ impl Cluster {
         query: &str,
         content: &str,
         sent: Value,
-    ) -> Result<Value, Failure> {
+    ) -> Result<Reply, Failure> {
         match (verb, target.name.is_some(), target.subresource.as_deref()) {
-            ("GET", true, None) => self.get(key).cloned().ok_or_else(|| Failure::not_found(key)),
+            ("GET", true, None) => Ok(Reply::Stored(key.clone())),
             ("GET", false, None) => Ok(self.list(target, query)),
             ("GET", true, Some("scale")) => self.scale(key),
             ("POST", false, None) => self.create(now, target, sent),
@@ -90,6 +131,9 @@ impl Cluster {
     }
 
     fn authorize(&self, verb: &str, target: &Target) -> Result<(), Failure> {
+        if self.denied.is_empty() {
+            return Ok(());
+        }
         let kubernetes_verb = match (verb, target.name.is_some()) {
             ("GET", true) => "get",
             ("GET", false) => "list",
@@ -117,7 +161,7 @@ impl Cluster {
         sent
     }
 
-    fn list(&self, target: &Target, query: &str) -> Value {
+    fn list(&self, target: &Target, query: &str) -> Reply {
         let selectors: Vec<(String, String)> = query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("labelSelector="))
@@ -144,13 +188,15 @@ impl Cluster {
             })
             .map(|(_, object)| object)
             .collect();
-        json!({
-            "kind": format!("{}List", target.resource.kind), "apiVersion": target.resource.prefix.trim_start_matches("api/").trim_start_matches("apis/"),
-            "metadata": {"resourceVersion": self.version.to_string()}, "items": items,
-        })
+        Reply::Written(written(&List {
+            kind: format!("{}List", target.resource.kind),
+            api_version: target.resource.prefix.trim_start_matches("api/").trim_start_matches("apis/"),
+            metadata: ListMetadata { resource_version: self.version.to_string() },
+            items,
+        }))
     }
 
-    fn create(&mut self, now: u64, target: &Target, mut object: Value) -> Result<Value, Failure> {
+    fn create(&mut self, now: u64, target: &Target, mut object: Value) -> Result<Reply, Failure> {
         let key = Key::new(target.resource.plural, &target.namespace, text(&object, "/metadata/name"));
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if key.name.is_empty() || key.name.len() > 253 || !key.name.chars().all(valid) {
@@ -164,7 +210,8 @@ impl Cluster {
             "persistentvolumes" => check_volume(&key, &object)?,
             _ => {}
         }
-        self.put_new(now, &key, object)
+        self.put_new(now, &key, object)?;
+        Ok(Reply::Stored(key))
     }
 
     /// What admission and validation do with a new claim: the default class is put in if none is named.
@@ -183,33 +230,35 @@ impl Cluster {
         Ok(())
     }
 
-    fn replace(&mut self, key: &Key, mut object: Value) -> Result<Value, Failure> {
-        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
-        check_version(key, &found, &object)?;
-        check_immutable(key, &found, &object)?;
+    fn replace(&mut self, key: &Key, mut object: Value) -> Result<Reply, Failure> {
+        let found = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
+        check_version(key, found, &object)?;
+        check_immutable(key, found, &object)?;
         for field in ["uid", "creationTimestamp", "deletionTimestamp", "finalizers"] {
-            if !found["metadata"][field].is_null() {
-                object["metadata"][field] = found["metadata"][field].clone();
+            if let Some(kept) = found["metadata"].get_mut(field).map(Value::take).filter(|kept| !kept.is_null()) {
+                object["metadata"][field] = kept;
             }
         }
-        if !found["status"].is_null() {
-            object["status"] = found["status"].clone();
+        if let Some(status) = found.get_mut("status").map(Value::take).filter(|status| !status.is_null()) {
+            object["status"] = status;
         }
-        self.objects.insert(key.clone(), object);
-        self.changed(key)
+        *found = object;
+        self.changed(key)?;
+        Ok(Reply::Stored(key.clone()))
     }
 
-    fn patch(&mut self, key: &Key, patch: &Value) -> Result<Value, Failure> {
-        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
+    fn patch(&mut self, key: &Key, patch: &Value) -> Result<Reply, Failure> {
+        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?;
         let mut object = found.clone();
         merge(&mut object, patch);
-        check_version(key, &found, &object)?;
-        check_immutable(key, &found, &object)?;
+        check_version(key, found, &object)?;
+        check_immutable(key, found, &object)?;
         self.objects.insert(key.clone(), object);
-        self.changed(key)
+        self.changed(key)?;
+        Ok(Reply::Stored(key.clone()))
     }
 
-    fn delete(&mut self, now: u64, key: &Key, options: &Value) -> Result<Value, Failure> {
+    fn delete(&mut self, now: u64, key: &Key, options: &Value) -> Result<Reply, Failure> {
         let found = self.get(key).ok_or_else(|| Failure::not_found(key))?;
         let wanted = text(options, "/preconditions/uid");
         if !wanted.is_empty() && wanted != text(found, "/metadata/uid") {
@@ -220,20 +269,20 @@ impl Cluster {
             let gone = found.clone();
             self.objects.remove(key);
             self.version += 1;
-            return Ok(gone);
+            return Ok(Reply::Made(gone));
         }
         if !super::objects::is_going(found)
             && let Some(object) = self.objects.get_mut(key)
         {
             object["metadata"]["deletionTimestamp"] = json!(time(now));
-            return self.changed(key);
+            self.changed(key)?;
         }
-        self.get(key).cloned().ok_or_else(|| Failure::not_found(key))
+        Ok(Reply::Stored(key.clone()))
     }
 
-    fn scale(&self, key: &Key) -> Result<Value, Failure> {
+    fn scale(&self, key: &Key) -> Result<Reply, Failure> {
         let set = self.get(key).ok_or_else(|| Failure::not_found(key))?;
-        Ok(json!({
+        Ok(Reply::Made(json!({
             "kind": "Scale", "apiVersion": "autoscaling/v1",
             "metadata": {
                 "name": key.name, "namespace": key.namespace,
@@ -241,15 +290,13 @@ impl Cluster {
             },
             "spec": {"replicas": set["spec"]["replicas"]},
             "status": {"replicas": set["status"]["replicas"].as_u64().unwrap_or(0)},
-        }))
+        })))
     }
 
-    fn set_scale(&mut self, key: &Key, sent: &Value) -> Result<Value, Failure> {
-        let found = self.get(key).ok_or_else(|| Failure::not_found(key))?.clone();
-        check_version(key, &found, sent)?;
-        if let Some(object) = self.objects.get_mut(key) {
-            object["spec"]["replicas"] = sent["spec"]["replicas"].clone();
-        }
+    fn set_scale(&mut self, key: &Key, sent: &Value) -> Result<Reply, Failure> {
+        let found = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
+        check_version(key, found, sent)?;
+        found["spec"]["replicas"] = sent["spec"]["replicas"].clone();
         self.changed(key)?;
         self.scale(key)
     }

@@ -10,8 +10,11 @@ impl Cluster {
     pub(crate) fn bind(&mut self, now: u64, machines: &mut dyn Machines) {
         self.show_volumes();
         let resync = now % self.timing.binder_resync_ms < self.timing.tick_ms;
-        for key in self.keys("persistentvolumeclaims") {
-            let woken = self.woken.remove(&(key.namespace.clone(), key.name.clone()));
+        let unnamed = |claim: &Value| text(claim, "/spec/volumeName").is_empty();
+        let looked_at = |(key, claim): &(&Key, &Value)| resync || unnamed(claim) || self.is_woken(key);
+        let keys: Vec<Key> = self.of("persistentvolumeclaims").filter(looked_at).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let woken = !self.woken.is_empty() && self.woken.remove(&(key.namespace.clone(), key.name.clone()));
             if resync || woken {
                 self.bind_claim(&key);
             }
@@ -19,28 +22,33 @@ impl Cluster {
         }
     }
 
+    fn is_woken(&self, key: &Key) -> bool {
+        self.woken.iter().any(|(namespace, name)| *namespace == key.namespace && *name == key.name)
+    }
+
     /// A new volume becomes Available a moment after its creation; one whose claim is gone, or another, Released.
     fn show_volumes(&mut self) {
-        for key in self.keys("persistentvolumes") {
-            let Some(volume) = self.get(&key) else { continue };
-            let phase = text(volume, "/status/phase").to_owned();
+        let next = |volume: &Value| {
+            let reserved_for = text(volume, "/spec/claimRef/uid");
+            if reserved_for.is_empty() {
+                return Some("Available");
+            }
             let claim = Key::new(
                 "persistentvolumeclaims",
                 text(volume, "/spec/claimRef/namespace"),
                 text(volume, "/spec/claimRef/name"),
             );
-            let reserved_for = text(volume, "/spec/claimRef/uid").to_owned();
-            let claim_uid = self.get(&claim).map(|claim| text(claim, "/metadata/uid").to_owned());
-            let next = if reserved_for.is_empty() {
-                "Available"
-            } else if claim_uid.as_deref() == Some(&reserved_for) {
-                continue;
-            } else {
-                "Released"
-            };
-            if phase != next {
-                self.set_status(&key, json!({"phase": next}));
-            }
+            let bound = self.get(&claim).is_some_and(|claim| text(claim, "/metadata/uid") == reserved_for);
+            if bound { None } else { Some("Released") }
+        };
+        let changes: Vec<(Key, &'static str)> = self
+            .of("persistentvolumes")
+            .filter_map(|(key, volume)| Some((key, volume, next(volume)?)))
+            .filter(|(_, volume, next)| text(volume, "/status/phase") != *next)
+            .map(|(key, _, next)| (key.clone(), next))
+            .collect();
+        for (key, next) in changes {
+            self.set_status(&key, json!({"phase": next}));
         }
     }
 

@@ -79,7 +79,7 @@ pub struct Cluster {
     /// Driver -> when it last wrote its Lease (invariant I10).
     pub lease_writes: BTreeMap<String, u64>,
     /// API calls by verb and plural.
-    pub calls: BTreeMap<String, u64>,
+    pub(crate) calls: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 impl Cluster {
@@ -176,7 +176,7 @@ impl Cluster {
     }
 
     /// Puts an object there, as the apiserver stores it: with uid, version, time, finalizers and a first status.
-    pub fn put_new(&mut self, now: u64, key: &Key, mut object: Value) -> Result<Value, Failure> {
+    pub fn put_new(&mut self, now: u64, key: &Key, mut object: Value) -> Result<(), Failure> {
         if self.objects.contains_key(key) {
             return Err(Failure::exists(key));
         }
@@ -200,7 +200,7 @@ impl Cluster {
     }
 
     /// Gives an object a new version after a change, and wakes whom it concerns.
-    pub(crate) fn changed(&mut self, key: &Key) -> Result<Value, Failure> {
+    pub(crate) fn changed(&mut self, key: &Key) -> Result<(), Failure> {
         // No controller watches these: those who have seen all have seen them too.
         let unwatched = matches!(key.plural, "configmaps" | "leases") && self.seen_version == self.version;
         self.version += 1;
@@ -213,24 +213,22 @@ impl Cluster {
         let version = self.version;
         let object = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
-        Ok(object.clone())
+        Ok(())
     }
 
     /// Removes what is being deleted and nothing protects any more.
     fn collect(&mut self) {
-        let going: Vec<Key> = self
-            .objects
-            .iter()
+        // Nothing else is ever held by a finalizer.
+        let going: Vec<Key> = ["persistentvolumeclaims", "persistentvolumes"]
+            .into_iter()
+            .flat_map(|plural| self.of(plural))
             .filter(|(_, object)| super::objects::is_going(object))
             .map(|(key, _)| key.clone())
             .collect();
         for key in going {
             let protected = match key.plural {
                 "persistentvolumeclaims" => self.claim_in_use(&key),
-                "persistentvolumes" => self.volume_in_use(&key),
-                // A pod goes when its kubelet has ended it.
-                "pods" => true,
-                _ => false,
+                _ => self.volume_in_use(&key),
             };
             if !protected {
                 self.objects.remove(&key);

@@ -129,6 +129,20 @@ impl Cluster {
         self.runs.insert(key.name.clone(), run);
     }
 
+    /// A node and all that ran on it is gone: its objects too, at once. Answers the pods.
+    pub(crate) fn lose_node(&mut self, node: &str) -> Vec<String> {
+        let on_it = self.of("pods").filter(|(_, pod)| text(pod, "/spec/nodeName") == node);
+        let pods: Vec<Key> = on_it.map(|(key, _)| key.clone()).collect();
+        for key in &pods {
+            self.objects.remove(key);
+            self.runs.remove(&key.name);
+        }
+        self.objects.remove(&Key::new("nodes", "", node));
+        self.objects.remove(&Key::new("csinodes", "", node));
+        self.version += 1;
+        pods.into_iter().map(|key| key.name).collect()
+    }
+
     fn attach_and_mount(
         &mut self,
         now: u64,

@@ -4,130 +4,19 @@ use std::collections::BTreeMap;
 
 use rehome_model::answer::MemberIdentity;
 use rehome_model::cloud::{InstanceState, Tags, VolumeState};
-use rehome_model::ids::{SnapshotId, VolumeId};
+use rehome_model::ids::VolumeId;
 use rehome_model::{labels, names};
-use serde_json::json;
 
+use super::bystanders::Bystanders;
 use super::meddle::STRANGERS_TAG;
 use super::person::Over;
 use super::stage::{NAME, Stage};
 use super::story::Story;
+use super::wider;
 use crate::checks;
 use crate::database::{IDENTITY, Side};
 use crate::kubernetes::Key;
 use crate::world::World;
-
-/// Things of others that look much like a run's, and must be as they were at the end (invariants I7 and I9).
-pub struct Bystanders {
-    volume: VolumeId,
-    snapshot: SnapshotId,
-    before: Vec<String>,
-}
-
-/// Another migration's claims, volumes and record in the same account and namespace.
-const BYSTANDERS: [(&str, &str); 3] = [
-    ("persistentvolumeclaims", "data-other-0"),
-    ("persistentvolumes", "rehome-data-other-0"),
-    ("configmaps", "rehome-run-other"),
-];
-
-impl Bystanders {
-    /// Puts them into a world.
-    pub fn enter(world: &World) -> Self {
-        let pairs = [
-            (labels::MIGRATION, "other"),
-            (labels::RUN, "other-00000000"),
-            (labels::STEP, "final-snapshot:refdb-0"),
-            (labels::MEMBER, "refdb-0"),
-            (labels::ROLE, "data"),
-            STRANGERS_TAG,
-        ];
-        let tags: Tags = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let (volume, snapshot) = (VolumeId::from("vol-bystander"), SnapshotId::from("snap-bystander"));
-        world.with(|state, now| {
-            for (plural, name) in BYSTANDERS {
-                let namespace = if plural == "persistentvolumes" { "" } else { NAME };
-                let labels = json!({labels::MIGRATION: "other", labels::RUN: "other-00000000"});
-                let object = json!({
-                    "metadata": {"labels": labels},
-                    "spec": {
-                        "volumeName": "rehome-data-other-0", "storageClassName": "",
-                        "persistentVolumeReclaimPolicy": "Retain", "capacity": {"storage": "1Gi"},
-                        "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-bystander"},
-                        "claimRef": {"namespace": NAME, "name": "data-other-1"},
-                    },
-                });
-                // The world is new: none of these names is taken.
-                let _ = state.cluster.put_new(now, &Key::new(plural, namespace, name), object);
-            }
-            world.ec2.with_at(now, |inner, _| {
-                // Copies of records that EC2 itself made: of the first member's volume.
-                let like = inner.core.volumes.values().next().cloned();
-                if let Some(like) = like {
-                    let record = rehome_ec2_emulator::core::VolumeRecord {
-                        state: VolumeState::Available,
-                        attachments: Vec::new(),
-                        tags: tags.clone(),
-                        ..like
-                    };
-                    inner.core.volumes.insert(volume.clone(), record);
-                }
-                let record = rehome_ec2_emulator::core::SnapshotRecord {
-                    volume: volume.clone(),
-                    state: rehome_model::cloud::SnapshotState::Completed,
-                    state_message: None,
-                    started_at: now,
-                    completes_at: now,
-                    fails: false,
-                    volume_size_gib: 1,
-                    description: String::new(),
-                    encrypted: false,
-                    kms_key_id: None,
-                    full_bytes: 0,
-                    tags,
-                };
-                inner.core.snapshots.insert(snapshot.clone(), record);
-            });
-        });
-        let mut bystanders = Self { volume, snapshot, before: Vec::new() };
-        bystanders.before = bystanders.look(world);
-        bystanders
-    }
-
-    fn look(&self, world: &World) -> Vec<String> {
-        world.with(|state, _| {
-            let object = |(plural, name): (&'static str, &str)| {
-                let namespace = if plural == "persistentvolumes" { "" } else { NAME };
-                let found = state.cluster.get(&Key::new(plural, namespace, name));
-                found.map_or_else(String::new, |found| {
-                    let metadata = &found["metadata"];
-                    let spec = if plural == "persistentvolumes" { &found["spec"]["csi"] } else { &found["spec"] };
-                    format!("{}{}{}{spec}", metadata["uid"], metadata["labels"], metadata["deletionTimestamp"])
-                })
-            };
-            let mut seen: Vec<String> = BYSTANDERS.into_iter().map(object).collect();
-            world.ec2.with(|inner, _| {
-                seen.push(format!("{:?}", inner.core.volumes.get(&self.volume)));
-                seen.push(format!("{:?}", inner.core.snapshots.get(&self.snapshot)));
-            });
-            seen
-        })
-    }
-
-    fn violations(&self, stage: &Stage) -> Vec<String> {
-        let now = self.look(&stage.world);
-        let names = ["claim", "PersistentVolume", "ConfigMap", "volume", "snapshot"];
-        let changed = names.iter().zip(self.before.iter().zip(&now)).filter(|(_, (before, now))| before != now);
-        let mut found: Vec<String> =
-            changed.map(|(what, _)| format!("I7: another migration's {what} was changed or deleted")).collect();
-        for id in stage.tally.strangers_snapshots() {
-            if stage.world.ec2.with(|inner, _| !inner.core.snapshots.contains_key(&id)) {
-                found.push(format!("I7: {id} is somebody else's and was deleted"));
-            }
-        }
-        found
-    }
-}
 
 /// Everything that is broken at the end of a run.
 pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystanders) -> Vec<String> {
@@ -136,11 +25,12 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
     found.extend(checks::violations(world));
     found.extend(bystanders.violations(stage));
     found.extend(wrong_member(world, story));
+    found.extend(torn(world));
     found.extend(checks::originals_changed(world));
     match over {
         Over::Completed => {
             found.extend(lost(stage));
-            found.extend(left(stage, story, 2, 1));
+            found.extend(left(stage, story, 2 * roles(story).len(), roles(story).len()));
             if checks::pods_running(world) != story.members as usize {
                 found.push(format!("I8: {} of {} pods run", checks::pods_running(world), story.members));
             }
@@ -159,7 +49,7 @@ pub fn at_the_end(stage: &Stage, story: &Story, over: &Over, bystanders: &Bystan
             }
         }
         Over::Returned => {
-            found.extend(left(stage, story, 2, 1));
+            found.extend(left(stage, story, 2 * roles(story).len(), roles(story).len()));
             found.extend(not_returned(world));
             found.extend(lost(stage));
             if checks::legacy_serving(world) != story.members as usize {
@@ -216,6 +106,29 @@ fn not_returned(world: &World) -> Vec<String> {
     found
 }
 
+/// The roles of the members' volumes.
+fn roles(story: &Story) -> &'static [&'static str] {
+    if story.weather.commitlogs { &wider::ROLES } else { &wider::ROLES[..1] }
+}
+
+/// I2: the volumes of one instance were captured at one instant, or a commit log lacks what the data has not got yet.
+fn torn(world: &World) -> Vec<String> {
+    world.ec2.with(|inner, _| {
+        let mut at: BTreeMap<(&str, &str), Vec<u64>> = BTreeMap::new();
+        for record in inner.core.volumes.values().filter(|record| record.state == VolumeState::InUse) {
+            let snapshot = record.snapshot.as_ref().and_then(|id| inner.core.snapshots.get(id));
+            if let (Some(snapshot), Some(run), Some(member)) =
+                (snapshot, record.tags.get(labels::RUN), record.tags.get(labels::MEMBER))
+            {
+                at.entry((run, member)).or_default().push(snapshot.started_at);
+            }
+        }
+        let torn = at.into_iter().filter(|(_, instants)| instants.iter().any(|at| *at != instants[0]));
+        torn.map(|((_, member), _)| format!("I2: the volumes of {member} were captured at different instants"))
+            .collect()
+    })
+}
+
 /// I4, by the scene and not by what rehome wrote down: pod n holds member n.
 fn wrong_member(world: &World, story: &Story) -> Vec<String> {
     let mut found = Vec::new();
@@ -234,17 +147,19 @@ fn wrong_member(world: &World, story: &Story) -> Vec<String> {
             {
                 found.push(format!("I4: pod {pod} holds member {}, not {wanted}", process.identity.id));
             }
-            let claim = state.cluster.get(&Key::new("persistentvolumeclaims", NAME, &names::claim("data", NAME, n)));
-            let volume = claim.and_then(|claim| claim["spec"]["volumeName"].as_str());
-            let volume = volume.and_then(|name| state.cluster.get(&Key::new("persistentvolumes", "", name)));
-            let handle = volume.and_then(|volume| volume["spec"]["csi"]["volumeHandle"].as_str());
-            let bytes =
-                handle.and_then(|id| world.ec2.with(|inner, _| inner.disks.read(&VolumeId::from(id), IDENTITY)));
-            let on_disk = bytes.and_then(|bytes| serde_json::from_slice::<MemberIdentity>(&bytes).ok());
-            if let Some(on_disk) = on_disk
-                && on_disk.id != wanted
-            {
-                found.push(format!("I4: claim {n} is bound to the volume of member {}, not {wanted}", on_disk.id));
+            for role in roles(story) {
+                let key = Key::new("persistentvolumeclaims", NAME, &names::claim(role, NAME, n));
+                let volume = state.cluster.get(&key).and_then(|claim| claim["spec"]["volumeName"].as_str());
+                let volume = volume.and_then(|name| state.cluster.get(&Key::new("persistentvolumes", "", name)));
+                let handle = volume.and_then(|volume| volume["spec"]["csi"]["volumeHandle"].as_str());
+                let bytes =
+                    handle.and_then(|id| world.ec2.with(|inner, _| inner.disks.read(&VolumeId::from(id), IDENTITY)));
+                let on_disk = bytes.and_then(|bytes| serde_json::from_slice::<MemberIdentity>(&bytes).ok());
+                if let Some(on_disk) = on_disk
+                    && on_disk.id != wanted
+                {
+                    found.push(format!("I4: {} has the volume of member {}, not {wanted}", key.name, on_disk.id));
+                }
             }
         }
     });
@@ -255,7 +170,7 @@ fn wrong_member(world: &World, story: &Story) -> Vec<String> {
 fn lost(stage: &Stage) -> Vec<String> {
     let given_up = stage.tally.given_up();
     let lost = stage.world.with(|state, _| stage.world.ec2.with(|inner, _| state.database.lost(&inner.disks)));
-    let lost: Vec<u64> = lost.into_iter().filter(|row| !given_up.contains(row)).collect();
+    let lost: Vec<u64> = lost.into_iter().filter(|row| !given_up.contains(*row)).collect();
     let Some(first) = lost.first() else { return Vec::new() };
     vec![format!("I2: {} acknowledged rows are lost, the first is {first}", lost.len())]
 }
@@ -272,7 +187,11 @@ fn left(stage: &Stage, story: &Story, snapshots: usize, volumes: usize) -> Vec<S
     let late = |name: &str| late.iter().filter(|call| **call == name).count();
     let mut found = Vec::new();
     let mut count: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    let theirs = stage.tally.strangers_snapshots();
     let mut look = |kind: &'static str, id: &str, tags: &Tags| {
+        if theirs.iter().any(|snapshot| snapshot.as_str() == id) {
+            return;
+        }
         if tags.get(STRANGERS_TAG.0).is_some_and(|owner| owner == STRANGERS_TAG.1) || tags.contains_key("cluster") {
             return;
         }

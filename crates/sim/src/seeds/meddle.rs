@@ -35,7 +35,16 @@ pub async fn strangers(stage: &Stage, troubles: &[Trouble], members: u32) {
         tokio::time::sleep(Duration::from_secs(at_s)).await;
         act(stage, what, members).await;
     });
-    futures::future::join_all(all).await;
+    let nodes = troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::NodeLost { node, at_s } => Some((*node, *at_s)),
+        _ => None,
+    });
+    let lost = nodes.map(|(node, at_s)| async move {
+        tokio::time::sleep(Duration::from_secs(at_s)).await;
+        stage.tally.note(|| format!("node {node} is lost"));
+        stage.world.lose_node(&format!("node-{node}"));
+    });
+    futures::join!(futures::future::join_all(all), futures::future::join_all(lost));
 }
 
 /// One act.
@@ -78,6 +87,7 @@ pub async fn act(stage: &Stage, what: Stranger, members: u32) {
                 }
             }
         }
+        Stranger::BacksUpVolume(n) => back_up(stage, n),
         Stranger::GrowsVolume(n) => {
             if let Some(volume) = legacy_volume(world, n) {
                 let size = world.ec2.with(|inner, _| inner.core.volumes.get(&volume).map(|v| v.spec.size_gib));
@@ -127,7 +137,8 @@ fn legacy_volume(world: &World, n: u32) -> Option<VolumeId> {
 }
 
 fn of_member(tags: &Tags, n: u32) -> bool {
-    tags.get(labels::MEMBER) == Some(&format!("{NAME}-{n}"))
+    let theirs = tags.get(STRANGERS_TAG.0).is_some_and(|owner| owner == STRANGERS_TAG.1);
+    !theirs && tags.get(labels::MEMBER) == Some(&format!("{NAME}-{n}"))
 }
 
 fn new_volume(world: &World, n: u32) -> Option<VolumeId> {
@@ -143,7 +154,8 @@ fn new_volume(world: &World, n: u32) -> Option<VolumeId> {
 fn newest_snapshot(world: &World, n: u32) -> Option<SnapshotId> {
     world.with(|_, _| {
         world.ec2.with(|inner, _| {
-            let of_member = inner.core.snapshots.iter().filter(|(_, s)| of_member(&s.tags, n));
+            let by_snapshot = |tags: &Tags| tags.get(labels::STEP).is_some_and(|step| step.contains("snapshot"));
+            let of_member = inner.core.snapshots.iter().filter(|(_, s)| of_member(&s.tags, n) && by_snapshot(&s.tags));
             of_member.max_by_key(|(_, snapshot)| snapshot.started_at).map(|(id, _)| id.clone())
         })
     })
@@ -164,6 +176,18 @@ fn start_service(world: &World, n: u32) {
             let _ = crate::ports::host_task(world, state, now, &id, &task);
         }
     });
+}
+
+/// A backup tool that copies tags: its snapshot says of itself what rehome wrote on the volume.
+fn back_up(stage: &Stage, n: u32) {
+    let world = &stage.world;
+    let Some(volume) = new_volume(world, n) else { return };
+    let tags = world.ec2.with(|inner, _| inner.core.volumes.get(&volume).map(|volume| volume.tags.clone()));
+    let tag_specifications = vec![TagSpecification::new("snapshot", tags.unwrap_or_default())];
+    let request = CreateSnapshot { tag_specifications, ..CreateSnapshot::of(volume) };
+    if let Some(Reply::Snapshot(made)) = call(world, &Action::CreateSnapshot(request)) {
+        stage.tally.strangers_snapshot(made.id);
+    }
 }
 
 async fn borrow(world: &World, n: u32) {

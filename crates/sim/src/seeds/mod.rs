@@ -3,6 +3,7 @@
 //! In: seeds. Out: what came of each. The engine, the survey, the checks and the planner are the product's own; a seed
 //! decides the weather, the persons, and what goes wrong; the same seed tells the same story again, to the millisecond.
 
+mod bystanders;
 mod check;
 mod cloud;
 mod dice;
@@ -17,6 +18,7 @@ mod seat;
 mod stage;
 mod story;
 mod trouble;
+mod wider;
 
 pub use dice::Dice;
 pub use ledger::{Entry, Result as RunResult, entries, past_failures};

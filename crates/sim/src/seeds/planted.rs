@@ -35,6 +35,8 @@ pub enum Planted {
     OwnsTheClaims,
     /// New volumes do not say which step made them.
     ForgetsATag,
+    /// Deletes what looks like a run's without a look at whose run it is.
+    DeletesWithoutLookingWhose,
     /// CreateSnapshots is sent again without a look for what the first call made.
     RetriesSnapshotsBlind,
     /// CreateVolume is sent again with a new token, though the old attempt may live.
@@ -63,7 +65,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, each with the invariant whose checker must see it.
-    pub const ALL: [(Self, &'static str); 25] = [
+    pub const ALL: [(Self, &'static str); 26] = [
         (Self::NeverStops, "I1"),
         (Self::ReleasesBeforeTheFence, "I1"),
         (Self::TrustsOneStaleDescribe, "I1"),
@@ -77,6 +79,7 @@ impl Planted {
         (Self::MakesVolumesDelete, "I6"),
         (Self::OwnsTheClaims, "I6"),
         (Self::ForgetsATag, "I7"),
+        (Self::DeletesWithoutLookingWhose, "I7"),
         (Self::RetriesSnapshotsBlind, "I8"),
         (Self::NewTokenForEveryTry, "I8"),
         (Self::ServesTheOldOriginals, "I2"),

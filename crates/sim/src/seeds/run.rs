@@ -8,7 +8,8 @@ use rehome_model::migration::Migration;
 use rehome_model::plan::{Action, Plan, Step};
 use rehome_model::record::{Phase, RunRecord};
 
-use super::check::{self, Bystanders};
+use super::bystanders::Bystanders;
+use super::check;
 use super::meddle;
 use super::person::{Efforts, Over, Person};
 use super::planted::Planted;
@@ -16,6 +17,7 @@ use super::seat::Tally;
 use super::stage::{Stage, Wish};
 use super::story::{Course, Story};
 use super::trouble::{Stranger, Trouble};
+use super::wider;
 use crate::kubernetes::Key;
 use crate::scene::Scene;
 use crate::world::World;
@@ -75,8 +77,10 @@ fn nothing(story: &Story, why: String) -> Told {
 }
 
 fn world(story: &Story) -> World {
-    let mut scene = Scene::new(story.members, story.seed);
     let weather = &story.weather;
+    let scene = if weather.commitlogs { Scene::with_commitlogs } else { Scene::new };
+    let mut scene = scene(story.members, story.seed);
+    scene.spare_nodes = story.troubles.iter().any(|trouble| matches!(trouble, Trouble::NodeLost { .. }));
     scene.ec2.consistency.lag_ms = weather.lag_ms;
     scene.ec2.timing.snapshot_ms = weather.snapshot_ms;
     scene.ec2.limits.failed_volumes_vanish = weather.failed_volumes_vanish;
@@ -93,7 +97,8 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
     let world = world(story);
     let bystanders = Bystanders::enter(&world);
     let tally = Tally::new(&world, log);
-    let Some(stage) = Stage::new(world, tally, migration, planted) else {
+    let wider = story.weather.commitlogs.then(|| Arc::new(wider::with_commitlogs(migration)));
+    let Some(stage) = Stage::new(world, tally, wider.as_ref().unwrap_or(migration), planted) else {
         return nothing(story, "the migration names no known profile".to_owned());
     };
     let Ok(plan) = stage.first_plan().await else {
@@ -160,6 +165,18 @@ fn weather_ahead(stage: &Stage, story: &Story, began_ms: u64) {
                 let (from, until) = window(*at_s, *for_s);
                 if let Some(id) = meddle::instance(&stage.world, *member) {
                     stage.world.with(|state, _| state.agents_gone.push((id, from, until)));
+                }
+            }
+            Trouble::DiskFull { member, at_s, for_s } => {
+                let (from, until) = window(*at_s, *for_s);
+                if let Some(id) = meddle::instance(&stage.world, *member) {
+                    stage.world.with(|state, _| state.disks_full.push((id, from, until)));
+                }
+            }
+            Trouble::Reboots { member, at_s, for_s } => {
+                let (from, until) = window(*at_s, *for_s);
+                if let Some(id) = meddle::instance(&stage.world, *member) {
+                    stage.world.with(|state, _| state.reboots.push((id, from, until)));
                 }
             }
             Trouble::ApiserverAway { at_s, for_s } => {
@@ -302,8 +319,8 @@ fn rolled_back(story: &Story, over: Over) -> Over {
 async fn phase(stage: &Stage) -> Option<Phase> {
     const LOOKS: u32 = 200;
     for _ in 0..LOOKS {
-        match stage.recorded().await {
-            Ok(recorded) => return recorded.map(|(record, _)| record.header.phase),
+        match stage.phase().await {
+            Ok(phase) => return phase,
             // The apiserver is away for a while yet.
             Err(_) => tokio::time::sleep(THINKING).await,
         }

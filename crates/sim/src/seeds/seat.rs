@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::trouble::{How, Trouble};
 use crate::gate::{Call, Gate, Mishap, Port, Ruling};
+use crate::rows::Rows;
 use crate::world::World;
 
 /// What all drivers of a run share: the count of their calls, and what has come of it.
@@ -38,7 +39,7 @@ struct Counts {
     late: Vec<&'static str>,
     violations: Vec<String>,
     strangers_snapshots: Vec<SnapshotId>,
-    given_up: BTreeSet<u64>,
+    given_up: Rows,
     returned: BTreeSet<RunId>,
     log: Option<Vec<(u64, String)>>,
 }
@@ -122,11 +123,11 @@ impl Tally {
     /// The user has rolled back: what pods acknowledged until now is given up.
     pub fn give_up_new_writes(&self) {
         let rows = self.world.ledger().by_pods;
-        self.lock().given_up.extend(rows);
+        self.lock().given_up.extend(&rows);
     }
 
     /// Rows that the user gave up by rolling back.
-    pub fn given_up(&self) -> BTreeSet<u64> {
+    pub fn given_up(&self) -> Rows {
         self.lock().given_up.clone()
     }
 

@@ -232,6 +232,14 @@ impl Stage {
         header["metadata"]["labels"][rehome_model::labels::RUN].as_str().map(str::to_owned)
     }
 
+    /// The phase of the recorded run, by the same.
+    pub async fn phase(&self) -> Result<Option<Phase>, StoreError> {
+        let seat = Seat::new(&self.calm, "observer".to_owned());
+        let kube = rehome_engine::Kube::new(SimPorts::behind(&self.world, seat).kube());
+        let header = rehome_engine::RecordStore::new(kube, NAME, NAME).load_header().await?;
+        Ok(header.map(|header| header.phase))
+    }
+
     fn tell(&self, who: &str, event: &Event) {
         let text = match &event.kind {
             EventKind::RunStarted { run, resumed, .. } => {

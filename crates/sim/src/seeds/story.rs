@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::dice::Dice;
 use super::trouble::{How, Stranger, Trouble};
+use super::wider;
 use crate::gate::Port;
 
 /// What a run is about; `--scenario` takes these names.
@@ -113,6 +114,8 @@ pub struct Weather {
     pub failed_volumes_vanish: bool,
     /// Whether an Auto Scaling group holds the members.
     pub auto_scaling: bool,
+    /// Whether members have a commit log on a volume of its own.
+    pub commitlogs: bool,
 }
 
 /// Everything a seed decides.
@@ -133,7 +136,7 @@ pub struct Story {
 }
 
 /// Until when after the beginning things may go wrong: a run in fair weather takes about two minutes.
-const LAST_S: u64 = 160;
+pub(super) const LAST_S: u64 = 160;
 /// The least limit of a script: where it is over, the ports end the script where it runs (crates/ports/src/hosts.rs).
 const SCRIPT_LIMIT_S: u64 = 600;
 /// Changing calls of a run of three members, and some.
@@ -191,6 +194,8 @@ impl Story {
                 troubles.push(trouble);
             }
         }
+        troubles.extend(wider::troubles(seed, scenario));
+        let weather = Weather { commitlogs: wider::has_commitlogs(seed), ..weather };
         Self { seed, scenario, members: 3, weather, course, troubles }
     }
 
@@ -208,6 +213,7 @@ fn weather(dice: &mut Dice) -> Weather {
         pull_ms: dice.pick(&[500, 3_000, 30_000]),
         failed_volumes_vanish: dice.one_in(2),
         auto_scaling: dice.one_in(6),
+        commitlogs: false,
     }
 }
 

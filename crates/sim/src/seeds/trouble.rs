@@ -52,6 +52,8 @@ pub enum Stranger {
     BorrowsVolume(u32),
     /// Takes a snapshot of a member's legacy volume.
     TakesSnapshot(u32),
+    /// Takes a snapshot of a new volume of a member, with a copy of all its tags, as backup tools do.
+    BacksUpVolume(u32),
     /// Makes a member's legacy volume larger.
     GrowsVolume(u32),
 }
@@ -70,6 +72,12 @@ pub enum Trouble {
     Slow { action: &'static str, nth: u64, by_s: u64 },
     /// A host's agent does not answer.
     AgentGone { member: u32, at_s: u64, for_s: u64 },
+    /// A host's root disk is full: no script that changes something succeeds.
+    DiskFull { member: u32, at_s: u64, for_s: u64 },
+    /// A host reboots: its service goes down cleanly and comes up again unless it is masked.
+    Reboots { member: u32, at_s: u64, for_s: u64 },
+    /// A node of the cluster is gone; another is in its zone.
+    NodeLost { node: u32, at_s: u64 },
     /// The apiserver does not answer.
     ApiserverAway { at_s: u64, for_s: u64 },
     /// A driver is killed; what it had sent lands.
@@ -159,6 +167,7 @@ impl fmt::Display for Stranger {
             Self::DeletesSnapshot(n) => write!(f, "deletes the newest snapshot of member {n}"),
             Self::BorrowsVolume(n) => write!(f, "attaches the new volume of member {n} to its own instance for 60 s"),
             Self::TakesSnapshot(n) => write!(f, "takes a snapshot of member {n}"),
+            Self::BacksUpVolume(n) => write!(f, "takes a snapshot of the new volume of member {n}, with all its tags"),
             Self::GrowsVolume(n) => write!(f, "makes the legacy volume of member {n} larger"),
         }
     }
@@ -178,6 +187,11 @@ impl fmt::Display for Trouble {
             Self::AgentGone { member, at_s, for_s } => {
                 write!(f, "the agent of member {member} is gone from {at_s} s for {for_s} s")
             }
+            Self::DiskFull { member, at_s, for_s } => {
+                write!(f, "the root disk of member {member} is full from {at_s} s for {for_s} s")
+            }
+            Self::Reboots { member, at_s, for_s } => write!(f, "member {member} reboots at {at_s} s, for {for_s} s"),
+            Self::NodeLost { node, at_s } => write!(f, "node {node} is lost at {at_s} s"),
             Self::ApiserverAway { at_s, for_s } => write!(f, "the apiserver is away from {at_s} s for {for_s} s"),
             Self::Killed { at_s } => write!(f, "the driver is killed at {at_s} s"),
             Self::SecondApply { at_s } => write!(f, "a second person applies at {at_s} s"),

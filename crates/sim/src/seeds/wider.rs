@@ -1,0 +1,53 @@
+//! What a share of the seeds has beyond its scenario: troubles of machines, and members with a commit log.
+//!
+//! Each is drawn with dice of its own, so that the rest of a seed's story stays what it was without.
+
+use rehome_model::ids::RoleName;
+use rehome_model::migration::{Migration, SourceVolume};
+
+use super::dice::Dice;
+use super::story::{LAST_S, Scenario};
+use super::trouble::{Stranger, Trouble};
+use crate::scene::LOG_PATH;
+
+/// Roles of members with a commit log.
+pub const ROLES: [&str; 2] = ["data", "commitlog"];
+
+/// Whether the seed's members have a commit log on a volume of its own.
+pub(super) fn has_commitlogs(seed: u64) -> bool {
+    Dice::new(seed, 5).one_in(4)
+}
+
+/// The troubles that the seed has besides those of its scenario.
+pub(super) fn troubles(seed: u64, scenario: Scenario) -> Option<Trouble> {
+    let mut dice = Dice::new(seed, 6);
+    let share = match scenario {
+        Scenario::Calm => return None,
+        Scenario::Hosts | Scenario::Cluster | Scenario::Strangers => 3,
+        _ => 6,
+    };
+    if !dice.one_in(share) {
+        return None;
+    }
+    let (member, at_s) = (dice.below(3) as u32, dice.below(LAST_S));
+    let kind = match scenario {
+        Scenario::Hosts => dice.below(2),
+        Scenario::Cluster => 2,
+        Scenario::Strangers => 3,
+        _ => dice.below(4),
+    };
+    Some(match kind {
+        0 => Trouble::DiskFull { member, at_s, for_s: dice.pick(&[20, 120, 700]) },
+        1 => Trouble::Reboots { member, at_s, for_s: dice.between(20, 90) },
+        2 => Trouble::NodeLost { node: member, at_s: at_s + dice.below(LAST_S) },
+        _ => Trouble::Stranger { at_s, what: Stranger::BacksUpVolume(member) },
+    })
+}
+
+/// The migration, of members with a commit log.
+pub(super) fn with_commitlogs(migration: &Migration) -> Migration {
+    let mut wider = migration.clone();
+    let log = SourceVolume { role: RoleName::from("commitlog"), mount_path: LOG_PATH.to_owned() };
+    wider.spec.source.volumes.push(log);
+    wider
+}
