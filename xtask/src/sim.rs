@@ -4,10 +4,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// Builds the runner in release mode, and runs it with these arguments.
+/// Builds the runner with the profile `sim`, and runs it with these arguments.
 pub fn sim(arguments: &[String]) -> Result<bool> {
     let status = Command::new("cargo")
-        .args(["run", "--quiet", "--release", "--package", "rehome-sim", "--bin", "rehome-sim", "--"])
+        .args(["run", "--quiet", "--profile", "sim", "--package", "rehome-sim", "--bin", "rehome-sim", "--"])
         .args(arguments)
         .status()
         .context("cargo run")?;

@@ -1,5 +1,6 @@
 //! The run record in the target cluster: a header, a ConfigMap per member, the plan beside them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,8 +68,12 @@ pub struct RecordStore {
     /// The versions that this driver's own writes gave its documents: as long as nobody else writes, a write needs no
     /// look before it.
     versions: Arc<Mutex<BTreeMap<String, Value>>>,
-    /// The plan that was read last, and what it was packed as: a driver looks before and after it takes the lease.
-    unpacked: Arc<Mutex<Option<(String, Plan)>>>,
+}
+
+thread_local! {
+    /// The plan that was read last, and what it was packed as. It is read three times before a driver begins: by `apply`,
+    /// and before and after the lease is taken.
+    static UNPACKED: RefCell<Option<(String, Plan)>> = const { RefCell::new(None) };
 }
 
 /// What is looked at of a document before all else.
@@ -80,13 +85,7 @@ struct Versioned {
 impl RecordStore {
     /// The record of a migration in a namespace.
     pub fn new(kube: Kube, namespace: &str, migration: &str) -> Self {
-        Self {
-            kube,
-            namespace: namespace.to_owned(),
-            migration: migration.to_owned(),
-            versions: Arc::default(),
-            unpacked: Arc::default(),
-        }
+        Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned(), versions: Arc::default() }
     }
 
     /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
@@ -151,8 +150,11 @@ impl RecordStore {
         let Some(object) = self.read(&name).await? else { return Ok(None) };
         let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
         let text = object.pointer("/binaryData/plan.json.gz").and_then(Value::as_str).unwrap_or_default();
-        if let Some((_, plan)) = self.unpacked().as_ref().filter(|(packed, _)| packed == text) {
-            return Ok(Some((run, plan.clone())));
+        let known = |last: &Option<(String, Plan)>| {
+            last.as_ref().filter(|(packed, _)| packed == text).map(|(_, plan)| plan.clone())
+        };
+        if let Some(plan) = UNPACKED.with_borrow(known) {
+            return Ok(Some((run, plan)));
         }
         let bytes = STANDARD.decode(text).map_err(|error| damaged(error.to_string()))?;
         let mut plain = Vec::new();
@@ -164,13 +166,8 @@ impl RecordStore {
             serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         version.check(format::PLAN)?;
         let plan: Plan = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
-        *self.unpacked() = Some((text.to_owned(), plan.clone()));
+        UNPACKED.set(Some((text.to_owned(), plan.clone())));
         Ok(Some((run, plan)))
-    }
-
-    fn unpacked(&self) -> MutexGuard<'_, Option<(String, Plan)>> {
-        // Replaced as a whole only: what a panic leaves is still good.
-        self.unpacked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes the steps of one member, or of the cluster.

@@ -111,7 +111,12 @@ fn record(args: &Args, count: &Count, commit: String) -> Result<(), String> {
             command: format!("cargo xtask sim --seeds {} --from {}{scenario}", args.seeds, args.from),
             from: args.from,
             seeds: count.runs,
-            result: RunResult { violations: 0, stuck: count.stuck, runs_per_second: count.rate().round() },
+            result: RunResult {
+                violations: 0,
+                stuck: count.stuck,
+                runs_per_second: count.rate().round(),
+                runs_per_cpu_second: count.cpu_rate().map(f64::round),
+            },
         };
         return append("sim.jsonl", &serde_json::to_string(&entry).map_err(|error| error.to_string())?);
     }

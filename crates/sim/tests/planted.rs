@@ -14,6 +14,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::TrustsOneStaleDescribe, "I1", Scenario::Cloud, 0),
     (Planted::UnmasksTheLegacyService, "I1", Scenario::Calm, 0),
     (Planted::CapturesBeforeTheStop, "I2", Scenario::Calm, 0),
+    (Planted::CapturesVolumesOneByOne, "I2", Scenario::Calm, 3),
     (Planted::UndoesAfterTheOpening, "I2", Scenario::Hosts, 162),
     (Planted::ResumesAfterTheCapture, "I3", Scenario::Calm, 1),
     (Planted::ReusesAHandle, "I4", Scenario::Calm, 0),

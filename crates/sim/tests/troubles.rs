@@ -73,3 +73,37 @@ fn a_stop_that_outlives_its_driver_does_not_overtake_the_start_that_takes_it_bac
         assert!(matches!(told.over, Over::RolledBack { .. }), "script {nth}: {:?}", told.over);
     }
 }
+
+#[test]
+fn a_backup_that_copies_the_tags_of_a_new_volume_stays() {
+    // By its tags it is a snapshot of this run: but the step that it names makes volumes.
+    for at_s in (50..110).step_by(6) {
+        let backup = Trouble::Stranger { at_s, what: Stranger::BacksUpVolume(1) };
+        assert_eq!(told(Course::Apply, vec![backup]).over, Over::Completed, "at {at_s} s");
+        told(Course::ApplyThenRollBack, vec![backup]);
+    }
+}
+
+#[test]
+fn a_node_that_is_lost_takes_no_acknowledged_write_along() {
+    for at_s in (60..240).step_by(20) {
+        let told = told(Course::Apply, vec![Trouble::NodeLost { node: 0, at_s }]);
+        assert_eq!(told.over, Over::Completed, "at {at_s} s");
+    }
+}
+
+#[test]
+fn a_host_that_reboots_at_any_moment_is_moved_or_serves_again() {
+    for at_s in (1..90).step_by(4) {
+        let told = told(Course::Apply, vec![Trouble::Reboots { member: 1, at_s, for_s: 45 }]);
+        assert_eq!(told.efforts.stuck, 0, "at {at_s} s: {:?}", told.efforts.stuck_because);
+    }
+}
+
+#[test]
+fn a_full_disk_ends_with_the_member_moved_or_in_service() {
+    for at_s in (1..90).step_by(8) {
+        let told = told(Course::Apply, vec![Trouble::DiskFull { member: 2, at_s, for_s: 120 }]);
+        assert_eq!(told.over, Over::Completed, "at {at_s} s");
+    }
+}

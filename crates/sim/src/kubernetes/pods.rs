@@ -38,12 +38,13 @@ impl Cluster {
             if settled && !is_going(pod) {
                 continue;
             }
-            let pod = pod.clone();
-            if is_going(&pod) {
+            if is_going(pod) {
                 self.end_pod(now, machines, &key);
-            } else if text(&pod, "/spec/nodeName").is_empty() {
-                self.schedule(&key, &pod);
+            } else if text(pod, "/spec/nodeName").is_empty() {
+                let placed = self.place(&key, pod);
+                self.schedule(&key, placed);
             } else {
+                let pod = pod.clone();
                 self.run_pod(now, machines, &key, &pod);
             }
         }
@@ -70,8 +71,9 @@ impl Cluster {
         Ok(volumes)
     }
 
-    fn schedule(&mut self, key: &Key, pod: &Value) {
-        let placed = self.volumes_of(key, pod).and_then(|volumes| {
+    /// The node for a pod, or the scheduler's words if there is none.
+    fn place(&self, key: &Key, pod: &Value) -> Result<String, String> {
+        self.volumes_of(key, pod).and_then(|volumes| {
             let fits = |node: &Value| {
                 node["spec"]["unschedulable"] != true && volumes.iter().all(|(_, in_zone, _)| zone(node) == *in_zone)
             };
@@ -82,7 +84,10 @@ impl Cluster {
             best.map(|(key, _)| key.name.clone()).ok_or_else(|| {
                 "0 nodes are available: node(s) didn't match PersistentVolume's node affinity".to_owned()
             })
-        });
+        })
+    }
+
+    fn schedule(&mut self, key: &Key, placed: Result<String, String>) {
         let Some(object) = self.objects.get_mut(key) else { return };
         match placed {
             Ok(node) => {

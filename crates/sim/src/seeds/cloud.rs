@@ -102,6 +102,35 @@ fn by_step(tags: &Tags) -> bool {
     tags.contains_key(labels::STEP)
 }
 
+/// Captures each volume of an instance by a call of its own, and takes them for captured together.
+async fn one_by_one(inner: &dyn Cloud, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
+    let found = inner.describe_instances(&InstanceFilter::Ids(vec![request.instance.clone()])).await?;
+    let devices = found.iter().flat_map(|instance| &instance.block_devices);
+    let volumes: Vec<&VolumeId> = devices.map(|device| &device.volume).collect();
+    let mut made = Vec::new();
+    for volume in volumes.iter().filter(|volume| !request.exclude.contains(volume)) {
+        let others = volumes.iter().filter(|other| *other != volume).map(|other| (*other).clone());
+        let alone = CreateSnapshots { exclude: others.collect(), ..request.clone() };
+        // One call has nothing left to capture: that of the root volume.
+        made.extend(inner.create_snapshots(&alone).await.unwrap_or_default());
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    }
+    as_of_one_instant(&mut made);
+    Ok(made)
+}
+
+fn as_of_one_instant(found: &mut [Snapshot]) {
+    let of = |snapshot: &Snapshot| (snapshot.tags.get(labels::STEP).cloned(), snapshot.tags.get(labels::RUN).cloned());
+    let mut first: BTreeMap<_, u64> = BTreeMap::new();
+    for snapshot in found.iter() {
+        let at = first.entry(of(snapshot)).or_insert(snapshot.started_at_ms);
+        *at = (*at).min(snapshot.started_at_ms);
+    }
+    for snapshot in found {
+        snapshot.started_at_ms = first.get(&of(snapshot)).copied().unwrap_or(snapshot.started_at_ms);
+    }
+}
+
 /// The same tags without the run's.
 fn of_any_run(tags: &Tags) -> Tags {
     tags.iter().filter(|(key, _)| *key != labels::RUN).map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -156,13 +185,22 @@ impl Cloud for SentCloud {
                 found.iter_mut().for_each(|snapshot| snapshot.tags.extend(tags.clone()));
                 Ok(found)
             }
-            filter => self.inner.describe_snapshots(filter).await,
+            filter => {
+                let mut found = self.inner.describe_snapshots(filter).await?;
+                if self.planted == Some(Planted::CapturesVolumesOneByOne) {
+                    as_of_one_instant(&mut found);
+                }
+                Ok(found)
+            }
         }
     }
 
     async fn create_snapshots(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
         let inner = Arc::clone(&self.inner);
         let request = request.clone();
+        if self.planted == Some(Planted::CapturesVolumesOneByOne) {
+            return sent(async move { one_by_one(inner.as_ref(), &request).await }).await;
+        }
         sent(async move { inner.create_snapshots(&request).await }).await
     }
 

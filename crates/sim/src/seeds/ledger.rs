@@ -32,6 +32,9 @@ pub struct Result {
     pub stuck: u64,
     /// Runs a second.
     pub runs_per_second: f64,
+    /// Runs a second of processor time: what one core does that has nothing else to do. Linux only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runs_per_cpu_second: Option<f64>,
 }
 
 /// The entries of a ledger, oldest first. `Err` says which line is no entry, or speaks of a violation.

@@ -19,6 +19,8 @@ pub enum Planted {
     UnmasksTheLegacyService,
     /// The final snapshot is taken while the members serve.
     CapturesBeforeTheStop,
+    /// The volumes of an instance are captured one after the other.
+    CapturesVolumesOneByOne,
     /// A failure after the opening undoes the run.
     UndoesAfterTheOpening,
     /// The service runs again between its capture and the fence.
@@ -65,12 +67,13 @@ pub enum Planted {
 
 impl Planted {
     /// All of them, each with the invariant whose checker must see it.
-    pub const ALL: [(Self, &'static str); 26] = [
+    pub const ALL: [(Self, &'static str); 27] = [
         (Self::NeverStops, "I1"),
         (Self::ReleasesBeforeTheFence, "I1"),
         (Self::TrustsOneStaleDescribe, "I1"),
         (Self::UnmasksTheLegacyService, "I1"),
         (Self::CapturesBeforeTheStop, "I2"),
+        (Self::CapturesVolumesOneByOne, "I2"),
         (Self::UndoesAfterTheOpening, "I2"),
         (Self::ResumesAfterTheCapture, "I3"),
         (Self::ReusesAHandle, "I4"),

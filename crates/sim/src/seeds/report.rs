@@ -47,6 +47,8 @@ pub struct Count {
     pub failed: Vec<Told>,
     /// How long it took.
     pub took: Duration,
+    /// How much processor time it took, if the system tells.
+    pub took_cpu: Option<Duration>,
 }
 
 impl Count {
@@ -78,6 +80,11 @@ impl Count {
         self.runs as f64 / self.took.as_secs_f64().max(0.001)
     }
 
+    /// Runs a second of processor time.
+    pub fn cpu_rate(&self) -> Option<f64> {
+        self.took_cpu.map(|took| self.runs as f64 / took.as_secs_f64().max(0.001))
+    }
+
     /// The summary: how runs ended, how rare stuck is, and the line that counts.
     pub fn summary(&self) -> String {
         let ends: Vec<String> = self.ends.iter().map(|(end, count)| format!("{count} {end}")).collect();
@@ -86,6 +93,9 @@ impl Count {
         text += &format!("stuck: {} runs at some time ({share:.3} %)", self.stuck);
         for (step, count) in &self.stuck_at {
             text += &format!("\n       {count} at {step}");
+        }
+        if let Some(rate) = self.cpu_rate() {
+            text += &format!("\ncpu:   {rate:.0} runs a second of processor time");
         }
         let (runs, failed) = (self.runs, self.failed.len());
         text + &format!("\nsim: {runs} runs, {failed} violations, {:.0} runs/s\n", self.rate())
@@ -146,7 +156,7 @@ pub fn story(told: &Told, options: &Options) -> String {
 
 /// Runs all seeds.
 pub fn run_all(options: &Options, migration: &Arc<Migration>) -> Count {
-    let started = Instant::now();
+    let (started, started_cpu) = (Instant::now(), processor_time());
     let count = Mutex::new(Count::default());
     let next = AtomicU64::new(options.from);
     let end = options.from.saturating_add(options.seeds);
@@ -173,5 +183,18 @@ pub fn run_all(options: &Options, migration: &Arc<Migration>) -> Count {
     });
     let mut count = count.into_inner().unwrap_or_else(PoisonError::into_inner);
     count.took = started.elapsed();
+    count.took_cpu = processor_time().zip(started_cpu).map(|(now, then)| now.saturating_sub(then));
     count
+}
+
+/// Processor time of all threads of this process, as Linux tells it (proc(5): utime and stime of /proc/self/stat).
+fn processor_time() -> Option<Duration> {
+    /// USER_HZ: the same on every Linux that this is built for.
+    const TICK_MS: u64 = 10;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name may hold anything but ends with the last parenthesis; `state` follows it.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+    let (user, system) = (times.next()?.ok()?, times.next()?.ok()?);
+    Some(Duration::from_millis((user + system) * TICK_MS))
 }

@@ -124,7 +124,7 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
         () = tokio::time::sleep(LONGEST) => (Over::Endless(format!("not over after {LONGEST:?}")), Efforts::default()),
         () = meddling => unreachable!("it never ends"),
     };
-    let over = settle(&stage, story, over).await;
+    let over = settle(&stage, story, over, began_ms).await;
     if let (Over::Returned, Ok(Some((record, _)))) = (&over, stage.recorded().await) {
         // Whoever brought it there may not have lived to tell.
         stage.tally.returned(record.header.run);
@@ -280,8 +280,15 @@ fn refused_for_nothing(stage: &Stage, story: &Story, over: Over) -> Over {
 }
 
 /// Lets the dust settle, and has somebody bring to an end what the others left.
-async fn settle(stage: &Stage, story: &Story, over: Over) -> Over {
+async fn settle(stage: &Stage, story: &Story, over: Over, began_ms: u64) -> Over {
     stage.tally.calm();
+    // Until the last machine is back.
+    let back_s = story.troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::Reboots { at_s, for_s, .. } => Some(at_s + for_s),
+        _ => None,
+    });
+    let back_ms = began_ms + back_s.max().unwrap_or(0) * 1_000;
+    tokio::time::sleep(Duration::from_millis(back_ms.saturating_sub(stage.world.ec2().now()))).await;
     tokio::time::sleep(AFTERMATH).await;
     let phase = phase(stage).await;
     let over = match (phase, over) {
