@@ -162,7 +162,9 @@ impl Cloud for SentCloud {
             VolumeFilter::Tags(tags) if blind && by_step(tags) => Ok(Vec::new()),
             VolumeFilter::Tags(tags) if self.planted == Some(Planted::DeletesWithoutLookingWhose) => {
                 let mut found = self.inner.describe_volumes(&VolumeFilter::Tags(of_any_run(tags))).await?;
-                found.iter_mut().for_each(|volume| volume.tags.extend(tags.clone()));
+                for volume in &mut found {
+                    volume.tags.extend(tags.clone());
+                }
                 Ok(found)
             }
             filter => {
@@ -182,7 +184,9 @@ impl Cloud for SentCloud {
             }
             SnapshotFilter::Tags(tags) if self.planted == Some(Planted::DeletesWithoutLookingWhose) => {
                 let mut found = self.inner.describe_snapshots(&SnapshotFilter::Tags(of_any_run(tags))).await?;
-                found.iter_mut().for_each(|snapshot| snapshot.tags.extend(tags.clone()));
+                for snapshot in &mut found {
+                    snapshot.tags.extend(tags.clone());
+                }
                 Ok(found)
             }
             filter => {
