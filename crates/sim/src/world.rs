@@ -431,7 +431,8 @@ impl Host {
         }
         let own = format!("{0}:{0}", self.shape.uid);
         for (point, volume, _) in &self.file_systems {
-            let mounted = disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str()));
+            let mounted =
+                disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str()));
             if !mounted {
                 return Err(format!("{point} is not mounted"));
             }

@@ -233,7 +233,7 @@ impl Stage {
     }
 
     /// The phase of the recorded run, by the same.
-    pub async fn phase(&self) -> Result<Option<Phase>, StoreError> {
+    pub async fn phase(&self) -> Result<Option<rehome_model::record::Phase>, StoreError> {
         let seat = Seat::new(&self.calm, "observer".to_owned());
         let kube = rehome_engine::Kube::new(SimPorts::behind(&self.world, seat).kube());
         let header = rehome_engine::RecordStore::new(kube, NAME, NAME).load_header().await?;
