@@ -218,9 +218,10 @@ fn left(stage: &Stage, story: &Story, snapshots: usize, volumes: usize) -> Vec<S
             look("volume", id.as_str(), &record.tags);
         }
     });
+    // One call captures all volumes of an instance.
+    let late_snapshots = late("CreateSnapshots") * roles(story).len();
     for n in 0..story.members {
-        for (kind, wanted, late) in
-            [("snapshot", snapshots, late("CreateSnapshots")), ("volume", volumes, late("CreateVolume"))]
+        for (kind, wanted, late) in [("snapshot", snapshots, late_snapshots), ("volume", volumes, late("CreateVolume"))]
         {
             let there = count.get(&(kind, format!("{NAME}-{n}"))).copied().unwrap_or(0);
             let too_few = there < wanted && !story.is_damaged();
