@@ -105,14 +105,16 @@ fn by_step(tags: &Tags) -> bool {
 /// Captures each volume of an instance by a call of its own, and takes them for captured together.
 async fn one_by_one(inner: &dyn Cloud, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
     let found = inner.describe_instances(&InstanceFilter::Ids(vec![request.instance.clone()])).await?;
-    let devices = found.iter().flat_map(|instance| &instance.block_devices);
-    let volumes: Vec<&VolumeId> = devices.map(|device| &device.volume).collect();
+    let volumes: Vec<&VolumeId> = found
+        .iter()
+        .flat_map(|instance| instance.block_devices.iter().filter(|d| Some(&d.device) != instance.root_device.as_ref()))
+        .map(|device| &device.volume)
+        .collect();
     let mut made = Vec::new();
     for volume in volumes.iter().filter(|volume| !request.exclude.contains(volume)) {
         let others = volumes.iter().filter(|other| *other != volume).map(|other| (*other).clone());
         let alone = CreateSnapshots { exclude: others.collect(), ..request.clone() };
-        // One call has nothing left to capture: that of the root volume.
-        made.extend(inner.create_snapshots(&alone).await.unwrap_or_default());
+        made.extend(inner.create_snapshots(&alone).await?);
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
     as_of_one_instant(&mut made);
