@@ -47,16 +47,17 @@ impl AwsCloud {
         })
     }
 
-    async fn create_tags(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError> {
+    async fn create_tags(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
         if tags.is_empty() {
             return Ok(());
         }
-        let id = match resource {
-            ResourceId::Instance(id) => id.as_str(),
-            ResourceId::Volume(id) => id.as_str(),
-            ResourceId::Snapshot(id) => id.as_str(),
+        let id = |resource: &ResourceId| match resource {
+            ResourceId::Instance(id) => id.to_string(),
+            ResourceId::Volume(id) => id.to_string(),
+            ResourceId::Snapshot(id) => id.to_string(),
         };
-        let sent = self.ec2.create_tags().resources(id).set_tags(Some(to_tags(tags))).send().await;
+        let ids: Vec<String> = resources.iter().map(id).collect();
+        let sent = self.ec2.create_tags().set_resources(Some(ids)).set_tags(Some(to_tags(tags))).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("CreateTags", &error))
     }
 }
@@ -77,6 +78,12 @@ impl Cloud for AwsCloud {
 
     async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
         self.instances(filter).await
+    }
+
+    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        let mut found = self.by_ids(ids).await?;
+        found.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(found)
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
@@ -117,8 +124,9 @@ impl Cloud for AwsCloud {
         self.detach(volume, instance).await
     }
 
-    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
-        let sent = self.ec2.stop_instances().instance_ids(instance.as_str()).send().await;
+    async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError> {
+        let ids: Vec<String> = instances.iter().map(ToString::to_string).collect();
+        let sent = self.ec2.stop_instances().set_instance_ids(Some(ids)).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("StopInstances", &error))
     }
 
@@ -152,8 +160,8 @@ impl Cloud for AwsCloud {
         self.standby(group, instance, standby).await
     }
 
-    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError> {
-        self.create_tags(resource, tags).await
+    async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
+        self.create_tags(resources, tags).await
     }
 
     async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {

@@ -51,7 +51,7 @@ impl AwsCloud {
     }
 
     /// EC2 names every unknown id of a call, and takes no page size together with ids.
-    async fn by_ids(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+    pub(crate) async fn by_ids(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
         let mut found = Vec::new();
         for ids in ids.chunks(IDS_PER_CALL) {
             let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();

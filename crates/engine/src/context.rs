@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rehome_model::event::EventKind;
@@ -10,14 +11,15 @@ use rehome_model::plan::{Input, Plan, PodTarget, Step};
 use rehome_model::record::{StepRecord, StepState};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 use rehome_planner::manifests::Maker;
-use rehome_ports::{Cloud, HostScript, PodScript, ScriptOutput};
+use rehome_ports::{HostScript, PodScript, ScriptOutput};
 use rehome_profiles::{Profile, ScriptContext};
 use tokio::time::Instant;
 
+use crate::cloud::{Calls, Pace};
 use crate::driver::Shared;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
-use crate::limits::{EAGER_LOOKS, POLL, POLL_MAX, SCRIPT_S, SETTLE, VIEW_SCRIPT_S};
+use crate::limits::{SCRIPT_S, SETTLE, VIEW_SCRIPT_S};
 
 /// Outputs of a step.
 pub type Outputs = BTreeMap<String, String>;
@@ -27,12 +29,37 @@ pub struct StepContext {
     pub(crate) shared: Arc<Shared>,
     pub(crate) step: Step,
     pub(crate) undo: bool,
-    pub(crate) deadline: Instant,
+    /// How long the way from here to the end is, by the plan: of two that wait for their turn, the longer goes first.
+    pub(crate) rank: u64,
+    /// Whether no driver has begun this step before, by the record: then nothing of it is to be looked for.
+    pub(crate) fresh: std::sync::atomic::AtomicBool,
+    started: Instant,
+    /// Time spent in line behind other steps, in ms. It is not the step's own.
+    in_line_ms: AtomicU64,
 }
 
 impl StepContext {
-    pub(crate) fn cloud(&self) -> &dyn Cloud {
-        self.shared.ports.cloud.as_ref()
+    pub(crate) fn new(shared: Arc<Shared>, step: Step, undo: bool, rank: u64) -> Self {
+        let (started, in_line_ms) = (Instant::now(), AtomicU64::new(0));
+        Self { shared, step, undo, rank, fresh: false.into(), started, in_line_ms }
+    }
+
+    pub(crate) fn cloud(&self) -> Calls<'_> {
+        Calls(self)
+    }
+
+    /// Waits for its turn: the step's deadline moves away by as much.
+    pub(crate) async fn off_the_clock<T>(&self, turn: impl Future<Output = T>) -> T {
+        let from = Instant::now();
+        let answer = turn.await;
+        let waited = u64::try_from(from.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.in_line_ms.fetch_add(waited, Ordering::Relaxed);
+        answer
+    }
+
+    fn deadline(&self) -> Instant {
+        let own = Duration::from_secs(u64::from(self.step.deadline_s));
+        self.started + own + Duration::from_millis(self.in_line_ms.load(Ordering::Relaxed))
     }
 
     pub(crate) fn kube(&self) -> &Kube {
@@ -108,29 +135,40 @@ impl StepContext {
 
     /// Looks again and again, with growing pauses, until `look` answers something or the step's deadline passes.
     /// `look` answers `Err` with the reason for waiting.
-    pub(crate) async fn wait<T, F>(&self, mut look: F) -> Result<T, StepError>
+    pub(crate) async fn wait<T, F>(&self, look: F) -> Result<T, StepError>
     where
         F: AsyncFnMut() -> Result<Result<T, String>, StepError>,
     {
-        let mut pause = POLL;
-        let mut looks = 0;
+        self.wait_at(Pace::QUICK, look).await
+    }
+
+    /// The same, at another pace.
+    pub(crate) async fn wait_at<T, F>(&self, pace: Pace, mut look: F) -> Result<T, StepError>
+    where
+        F: AsyncFnMut() -> Result<Result<T, String>, StepError>,
+    {
+        let began = Instant::now();
+        let mut waited = false;
         loop {
-            looks += 1;
             let reason = match look().await? {
-                Ok(found) => return Ok(found),
+                Ok(found) => {
+                    // What was over at the first look says nothing of how long it takes.
+                    if waited {
+                        self.shared.desk.waits.ended(pace.kind, began.elapsed());
+                    }
+                    return Ok(found);
+                }
                 Err(reason) => reason,
             };
+            waited = true;
             self.shared.event(EventKind::StepWaiting { step: self.step.id.clone(), reason: reason.clone() });
-            self.pause(pause, &reason).await?;
-            if looks >= EAGER_LOOKS {
-                pause = (pause * 2).min(POLL_MAX);
-            }
+            self.pause(self.shared.desk.waits.pause(pace, began.elapsed()), &reason).await?;
         }
     }
 
     /// Sleeps, unless the driver is to stop or the deadline passes.
     pub(crate) async fn pause(&self, pause: Duration, reason: &str) -> Result<(), StepError> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline().saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(StepError::failed(
                 "DeadlineExceeded",
@@ -149,6 +187,8 @@ impl StepContext {
     /// Runs a task on a host. A script that fails is tried again until the deadline: what it waits for may come.
     pub(crate) async fn host(&self, instance: &InstanceId, task: &HostTask) -> Result<HostAnswer, StepError> {
         let profile = self.profile();
+        // The semaphore is never closed.
+        let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
         let mount_paths: Vec<String> = self
             .plan()
             .members
@@ -174,6 +214,7 @@ impl StepContext {
 
     /// Runs a task in a pod.
     pub(crate) async fn pod(&self, target: &PodTarget, task: PodTask) -> Result<ScriptOutput, StepError> {
+        let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
         let limit_s = if task == PodTask::View { VIEW_SCRIPT_S } else { SCRIPT_S };
         let script = PodScript { text: self.profile().pod_script(&task), task, limit_s };
         let namespace = &self.plan().namespace;

@@ -15,9 +15,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::cloud::Desk;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
 use crate::lease::{Lease, LeaseError};
+use crate::limits::{API_SHARE_PERCENT, KUBE_AT_ONCE, SCRIPTS_AT_ONCE};
 use crate::schedule::{self, Ending};
 use crate::store::{RecordStore, StoreError};
 use crate::{finalize, keep_writes, undo};
@@ -163,13 +165,30 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) lease: Lease,
     pub(crate) stop: watch::Receiver<bool>,
+    /// What the steps share towards the cloud.
+    pub(crate) desk: Desk,
+    /// Scripts that may run at the same time.
+    pub(crate) scripts: tokio::sync::Semaphore,
     store: RecordStore,
     header: Mutex<RunHeader>,
-    steps: Mutex<BTreeMap<StepId, StepRecord>>,
-    /// One writer at a time for each document of the record.
-    writers: BTreeMap<Option<MemberName>, tokio::sync::Mutex<()>>,
+    steps: Mutex<Lines>,
+    documents: BTreeMap<Option<MemberName>, Document>,
     header_writer: tokio::sync::Mutex<()>,
     events: mpsc::UnboundedSender<Event>,
+}
+
+/// The lines of the record, as this driver knows them.
+struct Lines {
+    of: BTreeMap<StepId, StepRecord>,
+    /// Counts the changes.
+    changes: u64,
+}
+
+/// One document of the record.
+struct Document {
+    steps: Vec<StepId>,
+    /// One writer at a time; up to which change the cluster has it.
+    written: tokio::sync::Mutex<u64>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -184,15 +203,15 @@ impl Shared {
     }
 
     pub(crate) fn output(&self, step: &StepId, output: &str) -> Option<String> {
-        locked(&self.steps).get(step).and_then(|record| record.outputs.get(output).cloned())
+        locked(&self.steps).of.get(step).and_then(|record| record.outputs.get(output).cloned())
     }
 
     pub(crate) fn step_record(&self, step: &StepId) -> Option<StepRecord> {
-        locked(&self.steps).get(step).cloned()
+        locked(&self.steps).of.get(step).cloned()
     }
 
     pub(crate) fn steps(&self) -> BTreeMap<StepId, StepRecord> {
-        locked(&self.steps).clone()
+        locked(&self.steps).of.clone()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -201,18 +220,42 @@ impl Shared {
 
     /// Writes a step's line, and with it the newest lines of all steps in the same document.
     pub(crate) async fn save_step(&self, step: &Step, record: StepRecord) -> Result<(), StepError> {
-        locked(&self.steps).insert(step.id.clone(), record);
-        let Some(writer) = self.writers.get(&step.member) else {
+        let (change, before) = {
+            let mut steps = locked(&self.steps);
+            steps.changes += 1;
+            (steps.changes, steps.of.insert(step.id.clone(), record))
+        };
+        let saved = self.save_document(step, change).await;
+        if saved.is_err() {
+            // What is not written did not happen: else a retry would take the intent for written, and act.
+            let mut steps = locked(&self.steps);
+            match before {
+                Some(before) => steps.of.insert(step.id.clone(), before),
+                None => steps.of.remove(&step.id),
+            };
+        }
+        saved
+    }
+
+    /// Sees the document of a step written up to a change.
+    async fn save_document(&self, step: &Step, change: u64) -> Result<(), StepError> {
+        let Some(document) = self.documents.get(&step.member) else {
             return Err(StepError::failed("Plan", format!("step {} belongs to no member of the plan", step.id)));
         };
-        let _turn = writer.lock().await;
-        let of_member: BTreeMap<StepId, StepRecord> = {
+        let mut written = document.written.lock().await;
+        if *written >= change {
+            // Who wrote while this one waited has written this line too.
+            return Ok(());
+        }
+        let (upto, lines) = {
             let steps = locked(&self.steps);
-            let belongs = |id: &StepId| self.plan.step(id).is_some_and(|other| other.member == step.member);
-            steps.iter().filter(|(id, _)| belongs(id)).map(|(id, record)| (id.clone(), record.clone())).collect()
+            let line = |id: &StepId| Some((id.clone(), steps.of.get(id)?.clone()));
+            (steps.changes, document.steps.iter().filter_map(line).collect::<BTreeMap<_, _>>())
         };
         let guard = || self.lease.check();
-        Ok(self.store.save_steps(self.run.as_str(), step.member.as_ref(), &of_member, &guard).await?)
+        self.store.save_steps(self.run.as_str(), step.member.as_ref(), &lines, &guard).await?;
+        *written = upto;
+        Ok(())
     }
 
     /// Changes the header and writes it.
@@ -384,11 +427,21 @@ impl Driver {
         profile: &'static dyn Profile,
         begun: Begun,
     ) -> Arc<Shared> {
-        let mut writers = BTreeMap::from([(None, tokio::sync::Mutex::new(()))]);
-        writers.extend(begun.plan.members.iter().map(|m| (Some(m.name.clone()), tokio::sync::Mutex::new(()))));
+        let plan = begun.plan;
+        let mut of_document: BTreeMap<Option<MemberName>, Vec<StepId>> = BTreeMap::from([(None, Vec::new())]);
+        of_document.extend(plan.members.iter().map(|member| (Some(member.name.clone()), Vec::new())));
+        for step in &plan.steps {
+            if let Some(steps) = of_document.get_mut(&step.member) {
+                steps.push(step.id.clone());
+            }
+        }
+        let document = |steps| Document { steps, written: tokio::sync::Mutex::new(0) };
+        let documents = of_document.into_iter().map(|(member, steps)| (member, document(steps))).collect();
         let shared = Shared {
             ports: self.ports.clone(),
-            kube,
+            kube: kube.limited(KUBE_AT_ONCE),
+            desk: Desk::new(plan.members.len(), plan.api_share_percent.unwrap_or(API_SHARE_PERCENT)),
+            scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
             profile,
             run: begun.record.header.run.clone(),
             clock: self.clock,
@@ -396,11 +449,11 @@ impl Driver {
             stop: self.stop.clone(),
             store,
             header: Mutex::new(begun.record.header),
-            steps: Mutex::new(begun.record.steps),
-            writers,
+            steps: Mutex::new(Lines { of: begun.record.steps, changes: 0 }),
+            documents,
             header_writer: tokio::sync::Mutex::new(()),
             events: self.events.clone(),
-            plan: Arc::new(begun.plan),
+            plan: Arc::new(plan),
         };
         shared.event(EventKind::RunStarted {
             run: shared.run.clone(),

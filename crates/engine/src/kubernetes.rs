@@ -1,9 +1,12 @@
 //! Kubernetes as rehome uses it: JSON in and out, so that fields this build does not know are never lost.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 
 /// An error of the cluster.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -67,12 +70,19 @@ impl KubeError {
 #[derive(Clone)]
 pub struct Kube {
     client: kube::Client,
+    /// Requests that may be under way at the same time; all that there are, for the driver's own Lease.
+    slots: Option<Arc<Semaphore>>,
 }
 
 impl Kube {
     /// Wraps a client.
     pub fn new(client: kube::Client) -> Self {
-        Self { client }
+        Self { client, slots: None }
+    }
+
+    /// The same, with at most so many requests under way at a time.
+    pub(crate) fn limited(self, at_once: usize) -> Self {
+        Self { slots: Some(Arc::new(Semaphore::new(at_once))), ..self }
     }
 
     async fn send<T: DeserializeOwned>(
@@ -83,6 +93,11 @@ impl Kube {
         body: Option<&Value>,
     ) -> Result<T, KubeError> {
         let transport = |message: String| KubeError::Transport { verb, path: path.to_owned(), message };
+        // The semaphore is never closed.
+        let _slot = match &self.slots {
+            Some(slots) => slots.acquire().await.ok(),
+            None => None,
+        };
         // A `Value` has no keys but strings: it is always written.
         let bytes = body.map_or_else(Vec::new, |body| serde_json::to_vec(body).unwrap_or_default());
         let request = http::Request::builder()

@@ -6,6 +6,7 @@
 
 mod actions;
 mod clock;
+mod cloud;
 mod context;
 mod driver;
 mod error;
@@ -15,6 +16,7 @@ mod keep_writes;
 mod kubernetes;
 mod lease;
 mod limits;
+mod order;
 mod schedule;
 mod store;
 mod undo;

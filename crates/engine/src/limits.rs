@@ -4,9 +4,7 @@ use std::time::Duration;
 
 /// Between two looks at something that changes by itself.
 pub const POLL: Duration = Duration::from_millis(500);
-/// Looks before the pause begins to grow: most of what is waited for in a downtime is over in two seconds.
-pub const EAGER_LOOKS: u32 = 4;
-/// The longest pause between two looks; the pause doubles from [`POLL`] up to it.
+/// The longest pause between two looks at what is over in seconds or minutes; it grows from [`POLL`] up to it.
 pub const POLL_MAX: Duration = Duration::from_secs(5);
 /// First pause after an error that is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
@@ -28,8 +26,25 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const LEASE_RENEW: Duration = Duration::from_secs(4);
 /// A driver starts no act when its lease has less than this left by its own monotonic clock (invariant I10).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
-/// Steps that run at the same time.
-pub const STEPS_AT_ONCE: usize = 32;
+/// Scripts that run on hosts and in pods at the same time.
+pub const SCRIPTS_AT_ONCE: usize = 128;
+/// Requests to the apiserver at the same time.
+pub const KUBE_AT_ONCE: usize = 32;
+/// How long a look that other steps may share waits for them, by members of the run, and at most.
+pub const BATCH_LINGER_PER_MEMBER: Duration = Duration::from_millis(2);
+/// See [`BATCH_LINGER_PER_MEMBER`].
+pub const BATCH_LINGER_MAX: Duration = Duration::from_millis(250);
+/// The least time between two looks at one kind of resource, by members of the run, and at most.
+pub const BATCH_GAP_PER_MEMBER: Duration = Duration::from_millis(10);
+/// See [`BATCH_GAP_PER_MEMBER`].
+pub const BATCH_GAP_MAX: Duration = Duration::from_secs(5);
+/// Between two looks at a snapshot: the shortest pause, and the longest one. It may take hours.
+pub const SNAPSHOT_POLL: Duration = Duration::from_secs(2);
+/// See [`SNAPSHOT_POLL`].
+pub const SNAPSHOT_POLL_MAX: Duration = Duration::from_mins(1);
+/// The share of the account's rates of calls that a run keeps to if the user says nothing, in percent. The rest is for
+/// everybody else in the account, the cluster's CSI driver among them.
+pub const API_SHARE_PERCENT: u8 = 80;
 /// How long one script of a view in a pod or on a host may take, in seconds.
 pub const VIEW_SCRIPT_S: u32 = 60;
 /// How long other scripts may take in one attempt, in seconds.

@@ -1,8 +1,8 @@
-//! Which step runs when: all whose predecessors are done, at once, under a limit.
+//! Which step runs when: all whose predecessors are done, at once. What limits them are the calls they share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use futures::future::LocalBoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -11,12 +11,12 @@ use rehome_model::ids::StepId;
 use rehome_model::plan::{Action, Purpose, Step};
 use rehome_model::record::{Phase, StepRecord, StepState};
 use rehome_planner::is_keep_writes_step;
-use tokio::time::Instant;
 
 use crate::context::{Outputs, StepContext};
 use crate::driver::Shared;
 use crate::error::{StepError, StepErrorKind};
-use crate::limits::{RETRY, RETRY_MAX, STEPS_AT_ONCE};
+use crate::limits::{RETRY, RETRY_MAX};
+use crate::order::Order;
 use crate::{actions, finalize};
 
 /// How a set of steps ended.
@@ -80,13 +80,9 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
     ending
 }
 
-/// Runs `work` in the order of its `after`, as many at once as the limit allows. After a failure nothing new starts.
-pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, mut done: BTreeSet<StepId>) -> Ending {
-    let mut waiting: BTreeMap<StepId, Work> = BTreeMap::new();
-    let order: Vec<StepId> = work.iter().map(|work| work.step.id.clone()).collect();
-    for item in work {
-        waiting.insert(item.step.id.clone(), item);
-    }
+/// Runs `work` in the order of its `after`. After a failure nothing new starts.
+pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSet<StepId>) -> Ending {
+    let mut order = Order::new(&shared.plan, work, &done);
     // One task for all of them: dropping the driver's future ends every step at its current await, as a kill would.
     let mut running: FuturesUnordered<LocalBoxFuture<'_, (StepId, Result<(), StepError>)>> = FuturesUnordered::new();
     let mut ending: Option<Ending> = None;
@@ -95,22 +91,14 @@ pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, mut done: BTr
             ending = Some(Ending::Interrupted("stopped on request".to_owned()));
         }
         if ending.is_none() {
-            for id in &order {
-                if running.len() >= STEPS_AT_ONCE {
-                    break;
-                }
-                let ready = waiting.get(id).is_some_and(|work| work.after.iter().all(|step| done.contains(step)));
-                if ready && let Some(work) = waiting.remove(id) {
-                    let shared = Arc::clone(shared);
-                    running.push(Box::pin(async move { (work.step.id.clone(), run_one(shared, work).await) }));
-                }
+            while let Some((work, rank)) = order.next() {
+                let shared = Arc::clone(shared);
+                running.push(Box::pin(async move { (work.step.id.clone(), run_one(shared, work, rank).await) }));
             }
         }
         let Some((id, result)) = running.next().await else { break };
         match result {
-            Ok(()) => {
-                done.insert(id);
-            }
+            Ok(()) => order.done(&id),
             Err(error) if error.kind == StepErrorKind::Interrupted => {
                 ending.get_or_insert(Ending::Interrupted(error.message));
             }
@@ -123,20 +111,21 @@ pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, mut done: BTr
     }
     match ending {
         Some(ending) => ending,
-        None if waiting.is_empty() => Ending::Done,
-        None => {
-            let left: Vec<&str> = waiting.keys().map(StepId::as_str).collect();
-            let error = StepError::failed("Plan", format!("these steps wait for each other: {}", left.join(", ")));
-            Ending::Failed { step: waiting.into_keys().next().unwrap_or(StepId::from("plan")), error }
-        }
+        None => match order.left().as_slice() {
+            [] => Ending::Done,
+            left @ [first, ..] => {
+                let names: Vec<&str> = left.iter().map(StepId::as_str).collect();
+                let error = StepError::failed("Plan", format!("these steps wait for each other: {}", names.join(", ")));
+                Ending::Failed { step: first.clone(), error }
+            }
+        },
     }
 }
 
-async fn run_one(shared: Arc<Shared>, work: Work) -> Result<(), StepError> {
-    let deadline = Instant::now() + Duration::from_secs(u64::from(work.step.deadline_s));
+async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Result<(), StepError> {
     let started = shared.clock.now_ms();
     let title = if work.undo { format!("undo: {}", work.step.title) } else { work.step.title.clone() };
-    let context = StepContext { shared: Arc::clone(&shared), step: work.step, undo: work.undo, deadline };
+    let context = StepContext::new(Arc::clone(&shared), work.step, work.undo, rank);
     let step = context.step.id.clone();
     shared.event(EventKind::StepStarted { step: step.clone(), title: title.clone(), undo: work.undo });
     let mut actions = vec![work.action.clone()];
@@ -227,7 +216,10 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
             record.at_ms = shared.clock.now_ms();
         }
         record.state = intended;
+        context.fresh.store(!context.undo && context.record().is_none(), Ordering::Relaxed);
         shared.save_step(&context.step, record).await?;
+    } else {
+        context.fresh.store(false, Ordering::Relaxed);
     }
     let outputs = match action {
         Some(action) => actions::perform(context, action).await?,

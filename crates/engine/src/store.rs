@@ -12,7 +12,7 @@ use rehome_model::ids::{MemberName, StepId};
 use rehome_model::plan::Plan;
 use rehome_model::record::{RunHeader, RunRecord, StepRecord};
 use rehome_model::{labels, names};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -21,7 +21,16 @@ use crate::kubernetes::{Kube, KubeError, label, paths};
 use crate::limits::{RETRY, RETRY_MAX};
 
 /// The largest plan that is read back, uncompressed.
-const PLAN_MAX_BYTES: u64 = 64 << 20;
+const PLAN_MAX_BYTES: u64 = 256 << 20;
+/// Compressed bytes of the plan in one ConfigMap: in base64, with what is around it, well under the 1 MiB that an
+/// apiserver takes (kubernetes `pkg/apis/core/validation`, MaxSecretSize; etcd's limit for a request is 1.5 MiB).
+const PLAN_PART_BYTES: usize = 512 << 10;
+/// Parts of a plan that are read back at most.
+const PLAN_MAX_PARTS: usize = 64;
+/// Key of the plan's bytes, or of a part of them.
+const PLAN_KEY: &str = "plan.json.gz";
+/// Key of how many parts there are, and of the digest of all bytes, if there is more than one.
+const PARTS_KEY: &str = "parts.json";
 /// Tries to write one document, against changes by another hand and a cluster that does not answer. The lease bounds
 /// them too: a driver that cannot renew it writes nothing more.
 const WRITE_TRIES: u32 = 6;
@@ -56,6 +65,20 @@ pub enum StoreError {
     },
 }
 
+/// How a plan is split.
+#[derive(Serialize, Deserialize)]
+struct Parts {
+    /// Objects that hold it.
+    parts: usize,
+    /// Of all their bytes.
+    digest: String,
+}
+
+fn plan_bytes(object: &Value) -> Result<Vec<u8>, String> {
+    let text = object["binaryData"][PLAN_KEY].as_str().unwrap_or_default();
+    STANDARD.decode(text).map_err(|error| error.to_string())
+}
+
 /// Answers why its driver may not write any more, if it may not.
 pub(crate) type Guard<'a> = &'a (dyn Fn() -> Result<(), StepError> + Sync);
 
@@ -73,7 +96,7 @@ pub struct RecordStore {
 thread_local! {
     /// The plan that was read last, and what it was packed as. It is read three times before a driver begins: by `apply`,
     /// and before and after the lease is taken.
-    static UNPACKED: RefCell<Option<(String, Plan)>> = const { RefCell::new(None) };
+    static UNPACKED: RefCell<Option<(Vec<u8>, Plan)>> = const { RefCell::new(None) };
 }
 
 /// What is looked at of a document before all else.
@@ -128,10 +151,11 @@ impl RecordStore {
     /// Writes the header, creating it if it is the first.
     pub(crate) async fn save_header(&self, header: &RunHeader, guard: Guard<'_>) -> Result<(), StoreError> {
         let data = json!({"run.json": serde_json::to_string_pretty(header).unwrap_or_default()});
-        self.write(&names::record(&self.migration), header.run.as_str(), ("data", data), guard).await
+        self.write(&names::record(&self.migration), header.run.as_str(), json!({"data": data}), guard).await
     }
 
-    /// Writes the plan of a run, compressed.
+    /// Writes the plan of a run, compressed; in several objects if it is too large for one. The first, without which no
+    /// plan is there, is written last.
     pub(crate) async fn save_plan(&self, run: &str, plan: &Plan, guard: Guard<'_>) -> Result<(), StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
@@ -140,7 +164,20 @@ impl RecordStore {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(&plain).map_err(|error| damaged(error.to_string()))?;
         let bytes = encoder.finish().map_err(|error| damaged(error.to_string()))?;
-        self.write(&name, run, ("binaryData", json!({"plan.json.gz": STANDARD.encode(bytes)})), guard).await
+        let parts: Vec<&[u8]> = bytes.chunks(PLAN_PART_BYTES).collect();
+        let (first, others) = parts.split_first().ok_or_else(|| damaged("it is empty".to_owned()))?;
+        let digest = blake3::hash(&bytes).to_hex().to_string();
+        for (number, part) in others.iter().enumerate() {
+            // Named after what they hold, so that those of an earlier plan are whole until the first part changes.
+            let content = json!({"immutable": true, "binaryData": {PLAN_KEY: STANDARD.encode(part)}});
+            self.write(&names::plan_part(&self.migration, &digest, number + 1), run, content, guard).await?;
+        }
+        let mut content = json!({"binaryData": {PLAN_KEY: STANDARD.encode(first)}});
+        if !others.is_empty() {
+            let parts = Parts { parts: parts.len(), digest };
+            content["data"] = json!({PARTS_KEY: serde_json::to_string(&parts).unwrap_or_default()});
+        }
+        self.write(&name, run, content, guard).await
     }
 
     /// The recorded plan, and the run it is of.
@@ -149,14 +186,24 @@ impl RecordStore {
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         let Some(object) = self.read(&name).await? else { return Ok(None) };
         let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
-        let text = object.pointer("/binaryData/plan.json.gz").and_then(Value::as_str).unwrap_or_default();
-        let known = |last: &Option<(String, Plan)>| {
-            last.as_ref().filter(|(packed, _)| packed == text).map(|(_, plan)| plan.clone())
+        let mut bytes = plan_bytes(&object).map_err(&damaged)?;
+        if object["data"][PARTS_KEY].is_string() {
+            let parts: Parts = Self::decode(&name, &object, PARTS_KEY)?;
+            for number in 1..parts.parts.min(PLAN_MAX_PARTS) {
+                let part = names::plan_part(&self.migration, &parts.digest, number);
+                let object = self.read(&part).await?.ok_or_else(|| damaged(format!("ConfigMap {part} is missing")))?;
+                bytes.extend(plan_bytes(&object).map_err(&damaged)?);
+            }
+            if blake3::hash(&bytes).to_hex().as_str() != parts.digest {
+                return Err(damaged("its parts are not of one plan".to_owned()));
+            }
+        }
+        let known = |last: &Option<(Vec<u8>, Plan)>| {
+            last.as_ref().filter(|(packed, _)| *packed == bytes).map(|(_, plan)| plan.clone())
         };
         if let Some(plan) = UNPACKED.with_borrow(known) {
             return Ok(Some((run, plan)));
         }
-        let bytes = STANDARD.decode(text).map_err(|error| damaged(error.to_string()))?;
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(bytes.as_slice())
             .take(PLAN_MAX_BYTES)
@@ -166,7 +213,7 @@ impl RecordStore {
             serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         version.check(format::PLAN)?;
         let plan: Plan = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
-        UNPACKED.set(Some((text.to_owned(), plan.clone())));
+        UNPACKED.set(Some((bytes, plan.clone())));
         Ok(Some((run, plan)))
     }
 
@@ -179,7 +226,7 @@ impl RecordStore {
         guard: Guard<'_>,
     ) -> Result<(), StoreError> {
         let data = json!({"steps.json": serde_json::to_string(steps).unwrap_or_default()});
-        self.write(&self.step_document(member), run, ("data", data), guard).await
+        self.write(&self.step_document(member), run, json!({"data": data}), guard).await
     }
 
     fn step_document(&self, member: Option<&MemberName>) -> String {
@@ -224,7 +271,7 @@ impl RecordStore {
         &self,
         name: &str,
         run: &str,
-        (field, data): (&str, Value),
+        content: Value,
         guard: Guard<'_>,
     ) -> Result<(), StoreError> {
         let path = paths::config_map(&self.namespace, name);
@@ -251,7 +298,9 @@ impl RecordStore {
                     "labels": {labels::MIGRATION: self.migration, labels::RUN: run},
                 },
             });
-            object[field] = data.clone();
+            for (field, value) in content.as_object().into_iter().flatten() {
+                object[field] = value.clone();
+            }
             guard().map_err(|error| StoreError::NotOurs(error.message))?;
             let written = if let Some(version) = version {
                 object["metadata"]["resourceVersion"] = version;

@@ -1,6 +1,7 @@
 //! What a member says of itself when asked, on a host or in a pod: the same for every application.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,8 +57,8 @@ pub struct MemberView {
     pub address: String,
     /// Whether it accepts clients.
     pub clients_open: bool,
-    /// All members it knows, itself among them.
-    pub members: Vec<PeerView>,
+    /// All members it knows, itself among them. Those of a healthy cluster all say the same: a survey keeps it once.
+    pub members: Arc<[PeerView]>,
     /// Distinct schema versions it sees among live members; more than one means disagreement.
     pub schema_versions: Vec<String>,
     /// Facts of the running configuration, by the profile's names (Cassandra: `snitch`, `hint_window_ms`, ...).

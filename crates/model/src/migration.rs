@@ -220,7 +220,7 @@ pub enum Cutover {
     Stop,
 }
 
-/// Limits of time, in seconds.
+/// Limits of time, in seconds, and of what is asked of EC2.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
@@ -236,4 +236,27 @@ pub struct Limits {
     /// For a member to be up and seen by all others. Default: 15 min.
     #[serde(default)]
     pub member_up_seconds: Option<u32>,
+    /// The share of the account's rates of EC2 calls that a run may use, in percent. The rest is left to everybody else
+    /// in the account and region, the cluster's own volume driver among them. Default: 80.
+    #[serde(default)]
+    pub api_share_percent: Option<Percent>,
+}
+
+/// A share of something, from 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct Percent(#[schemars(range(min = 1, max = 100))] u8);
+
+impl TryFrom<u8> for Percent {
+    type Error = String;
+
+    fn try_from(percent: u8) -> Result<Self, String> {
+        if (1..=100).contains(&percent) { Ok(Self(percent)) } else { Err(format!("{percent} is not from 1 to 100")) }
+    }
+}
+
+impl From<Percent> for u8 {
+    fn from(percent: Percent) -> Self {
+        percent.0
+    }
 }

@@ -50,6 +50,12 @@ pub fn plan_record(migration: &str) -> String {
     format!("rehome-plan-{migration}")
 }
 
+/// A further part, counted from 1, of a plan that is too large for one object. `digest` is of the whole.
+pub fn plan_part(migration: &str, digest: &str, number: usize) -> String {
+    let digest: String = digest.chars().take(10).collect();
+    format!("{}.{digest}-{number}", plan_record(migration))
+}
+
 /// The n-th run of a plan. When it began is part of it: if the record of a run is lost and its plan is applied again, that
 /// is another run. Under the same name it would adopt the first one's final snapshots, though production has written since
 /// (invariant I2).

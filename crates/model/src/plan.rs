@@ -38,6 +38,9 @@ pub struct Plan {
     pub region: String,
     /// Target namespace.
     pub namespace: String,
+    /// The share of the account's rates of EC2 calls that the run keeps to, in percent, if the user said one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_share_percent: Option<u8>,
     /// Which member lands where, in slot order.
     pub members: Vec<MemberPlan>,
     /// What is done, in an order that respects `after`.

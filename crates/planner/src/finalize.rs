@@ -30,6 +30,7 @@ pub fn finalize(plan: &Plan, record: &RunRecord, choice: &FinalizeChoice) -> Pla
     let verified = builder.verify();
     let kept: Vec<StepId> =
         plan.members.iter().map(|member| builder.keep_final(member, &verified, choice.keep_until_ms)).collect();
+    let kept = builder.all_kept(kept);
     for member in &plan.members {
         builder.drop_base(member, &kept);
     }
@@ -114,6 +115,14 @@ impl Builder<'_> {
         let why = "the legacy data as it was captured; `rehome gc` lets them go after that";
         let action = Action::KeepSnapshots { snapshots, until };
         self.add(&format!("keep-final-snapshots:{}", member.name), Some(member), (title, why), after, (action, CALL_S))
+    }
+
+    /// One step between those of all members and what follows: a thousand members would else make a million names.
+    fn all_kept(&mut self, kept: Vec<StepId>) -> Vec<StepId> {
+        let title = "every final snapshot says until when it is kept".to_owned();
+        let why = "nothing is let go before that";
+        let action = Action::AwaitSnapshots { snapshots: BTreeMap::new() };
+        vec![self.add("final-snapshots-kept", None, (title, why), &kept, (action, CALL_S))]
     }
 
     fn drop_base(&mut self, member: &MemberPlan, after: &[StepId]) {

@@ -48,6 +48,7 @@ pub fn plan(
         account: survey.caller.account.clone(),
         region: survey.caller.region.clone(),
         namespace: target.namespace.clone(),
+        api_share_percent: migration.spec.limits.api_share_percent.map(u8::from),
         facts: facts::facts(&members, &target.namespace, survey),
         estimate: estimate::estimate(&members, profile.limits()),
         members,

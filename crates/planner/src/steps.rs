@@ -16,6 +16,8 @@ use crate::planner::roles;
 
 /// The group of everything between the first quiesced member and the opening.
 pub(crate) const CUTOVER: &str = "cutover";
+/// The step between all base snapshots and what follows them.
+const BASES_DONE: &str = "base-snapshots-completed";
 
 /// Default limits in seconds, where the migration gives none.
 mod default {
@@ -118,6 +120,10 @@ pub(crate) fn steps(
     builder.close_sets();
     for member in members {
         builder.prepare(member);
+    }
+    builder.bases_done();
+    for member in members {
+        builder.flush(member);
     }
     builder.begin_cutover();
     for member in members {
@@ -280,8 +286,7 @@ impl Builder<'_> {
     fn prepare(&mut self, member: &MemberPlan) {
         let name = &member.name;
         let limits = &self.migration.spec.limits;
-        let (base_s, flush_s) =
-            (limits.base_snapshot_seconds.unwrap_or(default::BASE_SNAPSHOT_S), self.profile.limits().flush_s);
+        let base_s = limits.base_snapshot_seconds.unwrap_or(default::BASE_SNAPSHOT_S);
         let found = self.survey.members.iter().find(|m| m.instance.id == member.instance);
         let delete_on_termination: BTreeMap<String, bool> = found
             .map(|m| m.instance.block_devices.iter())
@@ -306,7 +311,7 @@ impl Builder<'_> {
                 id: ids::protect(name),
                 title: format!("protect {} from termination, keep its volumes", member.instance),
                 why: "a stopped instance, or one that its group replaces, must not take the originals with it",
-                after: self.of_all_volumes(ids::park),
+                after: self.closed(),
                 action: protect(false),
                 undo: undo(protect(true)),
                 deadline_s: default::CALL_S,
@@ -315,7 +320,7 @@ impl Builder<'_> {
                 id: ids::base(name),
                 title: format!("base snapshot of {}", member.instance),
                 why: "taken while serving, so that the final one is small",
-                after: self.of_all_volumes(ids::park),
+                after: self.closed(),
                 action: self.snapshot(member, SnapshotPhase::Base),
                 undo: undo(Action::DeleteSnapshots { made_by: ids::base(name) }),
                 deadline_s: default::CALL_S,
@@ -329,25 +334,48 @@ impl Builder<'_> {
                 undo: nothing("only looked"),
                 deadline_s: base_s,
             },
-            Draft {
-                id: ids::flush(name),
-                title: format!("flush {name}"),
-                why: "little is left to write when it stops",
-                after: self.members.iter().map(|m| ids::base_done(&m.name)).collect(),
-                action: Action::Host { instance: member.instance.clone(), host_task: HostTask::Flush },
-                undo: nothing("a flush changes no data"),
-                deadline_s: flush_s,
-            },
         ];
         for draft in drafts {
             self.add(Some(name), None, draft);
         }
     }
 
+    /// One step that stands between all base snapshots and all flushes: without it each flush would name each snapshot,
+    /// which a thousand members make a million names. It has no snapshots of its own to wait for.
+    fn bases_done(&mut self) {
+        let draft = Draft {
+            id: StepId::from(BASES_DONE),
+            title: "all base snapshots are completed".to_owned(),
+            why: "members leave service together, once nothing slow is left to be done before",
+            after: self.of_all(ids::base_done),
+            action: Action::AwaitSnapshots { snapshots: BTreeMap::new() },
+            undo: nothing("only looked"),
+            deadline_s: default::CALL_S,
+        };
+        self.add(None, None, draft);
+    }
+
+    fn flush(&mut self, member: &MemberPlan) {
+        let draft = Draft {
+            id: ids::flush(&member.name),
+            title: format!("flush {}", member.name),
+            why: "little is left to write when it stops",
+            after: vec![StepId::from(BASES_DONE)],
+            action: Action::Host { instance: member.instance.clone(), host_task: HostTask::Flush },
+            undo: nothing("a flush changes no data"),
+            deadline_s: self.profile.limits().flush_s,
+        };
+        self.add(Some(&member.name), None, draft);
+    }
+
+    /// The steps after which every claim is parked and every set closed.
+    fn closed(&self) -> Vec<StepId> {
+        self.sets().into_iter().map(|set| StepId(format!("close-set:{set}"))).collect()
+    }
+
     fn begin_cutover(&mut self) {
         let mut after = self.of_all(ids::flush);
         after.extend(self.of_all(ids::protect));
-        after.extend(self.sets().into_iter().map(|set| StepId(format!("close-set:{set}"))));
         let draft = Draft {
             id: StepId::from("legacy-whole"),
             title: "the legacy cluster is whole".to_owned(),

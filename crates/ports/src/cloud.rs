@@ -99,6 +99,12 @@ pub trait Cloud: Send + Sync {
     /// Instances, with their volumes and their Auto Scaling membership, in the order of ids.
     async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError>;
 
+    /// Instances by id as `describe_instances` shows them, but for their Auto Scaling membership, which may be left out:
+    /// it costs a call for every fifty instances.
+    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        self.describe_instances(&InstanceFilter::Ids(ids.to_vec())).await
+    }
+
     /// What instance types allow; unknown ones are left out.
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError>;
 
@@ -128,8 +134,14 @@ pub trait Cloud: Send + Sync {
     /// Begins to detach a volume. Detached already is `Ok`. Never forced.
     async fn detach_volume(&self, volume: &VolumeId, instance: &InstanceId) -> Result<(), CloudError>;
 
-    /// Begins to stop an instance, by a clean shutdown. Stopped or stopping already is `Ok`.
-    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError>;
+    /// Begins to stop instances, by a clean shutdown. Stopped or stopping already is `Ok`. If one is refused, none is
+    /// stopped.
+    async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError>;
+
+    /// `stop_instances` of one.
+    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
+        self.stop_instances(std::slice::from_ref(instance)).await
+    }
 
     /// Begins to start an instance. Running or pending already is `Ok`; `IncorrectInstanceState` while it is stopping.
     async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError>;
@@ -156,8 +168,13 @@ pub trait Cloud: Send + Sync {
     /// (ExitStandby). Already so is `Ok`. The change takes time: see the instance's lifecycle state.
     async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), CloudError>;
 
-    /// Adds or overwrites tags. Idempotent.
-    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError>;
+    /// Adds or overwrites the same tags on up to 1,000 resources. Idempotent. If one is refused, none is tagged.
+    async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError>;
+
+    /// `tag_all` of one.
+    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError> {
+        self.tag_all(std::slice::from_ref(resource), tags).await
+    }
 
     /// Of the actions this crate performs, those the caller is denied by a dry run on the given resources
     /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success.

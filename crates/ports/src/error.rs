@@ -39,6 +39,19 @@ impl CloudError {
     pub fn class(&self) -> ErrorClass {
         classify(&self.code)
     }
+
+    /// Whether the account's rate of calls was met: others of the same family will be refused too.
+    pub fn is_throttling(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "RequestLimitExceeded"
+                | "Throttling"
+                | "ThrottlingException"
+                | "ThrottledException"
+                | "TooManyRequestsException"
+                | "EC2ThrottledException"
+        )
+    }
 }
 
 /// The class of an EC2 error code. Unknown codes stop: a driver that retries what it does not understand does harm.

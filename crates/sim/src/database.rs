@@ -21,7 +21,7 @@ pub const OWNER: &str = ".owner";
 /// Path of the rows.
 const ROWS: &str = "rows";
 /// From start to up.
-const BOOT_MS: u64 = 20_000;
+pub(crate) const BOOT_MS: u64 = 20_000;
 /// Between two periodic syncs of what is in memory (Cassandra: commitlog_sync_period 10 s).
 const SYNC_MS: u64 = 10_000;
 /// Between two flushes of a member that has a commit log: what is on the data volume no longer needs to be in the log.

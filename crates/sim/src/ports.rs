@@ -23,11 +23,11 @@ use crate::kubernetes::Failure;
 use crate::world::{State, UUID, World};
 
 /// Time a script takes to reach a host or pod and come back.
-const SCRIPT_MS: u64 = 400;
+pub(crate) const SCRIPT_MS: u64 = 400;
 /// Time a call to the apiserver takes.
 const KUBE_MS: u64 = 5;
 /// Time a drain and stop takes.
-const STOP_MS: u64 = 12_000;
+pub(crate) const STOP_MS: u64 = 12_000;
 
 /// The ports of a world, with a gate standing at each.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ use crate::world::{Host, HostShape, State, World};
 /// The world's first moment: 2026-01-01T00:00:00Z, in ms since 1970.
 pub const EPOCH_MS: u64 = 1_767_225_600_000;
 /// Latency of an EC2 call.
-const EC2_LATENCY: Duration = Duration::from_millis(60);
+pub(crate) const EC2_LATENCY_MS: u64 = 60;
 /// Size of a data volume.
 const DATA_GIB: u32 = 100;
 
@@ -148,7 +148,7 @@ impl Scene {
 
     /// Begins the world.
     pub fn begin(self) -> World {
-        let ec2 = Emulator::new(self.ec2.clone(), EPOCH_MS, EC2_LATENCY);
+        let ec2 = Emulator::new(self.ec2.clone(), EPOCH_MS, Duration::from_millis(EC2_LATENCY_MS));
         let mut hosts = BTreeMap::new();
         let mut database = ReferenceDatabase::new(self.members as usize, self.write_every_ms);
         let mut nodes = BTreeMap::new();

@@ -1,7 +1,9 @@
 //! Putting the survey together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use rehome_model::answer::PeerView;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, MemberName, VolumeId};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
@@ -138,6 +140,8 @@ async fn members(
     let text = profile.host_script(&HostTask::Survey, &context);
     let script = HostScript { task: HostTask::Survey, text, limit_s: HOST_SURVEY_S };
     let script = &script;
+    // A thousand members that each list a thousand: what one of them says, most say.
+    let mut said: Option<Arc<[PeerView]>> = None;
     stream::iter(named.into_values())
         .map(|(name, instance)| async move {
             let looked = look(hosts, profile, &instance.id, script).await;
@@ -148,6 +152,15 @@ async fn members(
             MemberSurvey { name, instance, host, host_error }
         })
         .buffered(HOSTS_AT_ONCE)
+        .map(|mut member: MemberSurvey| {
+            if let Some(view) = member.host.as_mut().and_then(|host| host.view.as_mut()) {
+                match &said {
+                    Some(said) if *said == view.members => view.members = Arc::clone(said),
+                    _ => said = Some(Arc::clone(&view.members)),
+                }
+            }
+            member
+        })
         .collect()
         .await
 }

@@ -24,11 +24,26 @@ impl Emulator {
         self.call(&action, false).await.map(|_| ())
     }
 
-    async fn instances(&self, by: DescribeById) -> Result<Vec<Instance>, CloudError> {
-        let found = match self.call(&Action::DescribeInstances(by), false).await? {
-            Reply::Instances(page) => page.items,
-            other => return Err(unexpected("DescribeInstances", &other)),
-        };
+    /// Instances by id, as many calls as the port on the AWS SDK needs.
+    async fn by_ids(&self, ids: &[InstanceId]) -> Result<Vec<crate::api::Instance>, CloudError> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(IDS_PER_CALL) {
+            match self.call(&Action::DescribeInstances(DescribeById::ids(ids)), false).await? {
+                Reply::Instances(page) => found.extend(page.items),
+                other => return Err(unexpected("DescribeInstances", &other)),
+            }
+        }
+        Ok(found)
+    }
+
+    async fn by_filters(&self, filters: Vec<Filter>) -> Result<Vec<crate::api::Instance>, CloudError> {
+        match self.call(&Action::DescribeInstances(DescribeById { filters, ..DescribeById::default() }), false).await? {
+            Reply::Instances(page) => Ok(page.items),
+            other => Err(unexpected("DescribeInstances", &other)),
+        }
+    }
+
+    async fn with_groups(&self, found: Vec<crate::api::Instance>) -> Result<Vec<Instance>, CloudError> {
         if found.is_empty() {
             return Ok(Vec::new());
         }
@@ -49,15 +64,18 @@ impl Emulator {
         &self,
         ids: impl Iterator<Item = &'a InstanceId>,
     ) -> Result<BTreeMap<InstanceId, AutoScalingInstance>, CloudError> {
-        let names = ids.map(ToString::to_string).collect();
-        let action =
-            Action::DescribeAutoScalingInstances(DescribeAutoScaling { names, ..DescribeAutoScaling::default() });
-        match self.call(&action, false).await? {
-            Reply::AutoScalingInstances(page) => {
-                Ok(page.items.into_iter().map(|member| (member.instance.clone(), member)).collect())
+        let all: Vec<String> = ids.map(ToString::to_string).collect();
+        let mut members = BTreeMap::new();
+        for names in all.chunks(MEMBERS_PER_CALL) {
+            let by = DescribeAutoScaling { names: names.to_vec(), ..DescribeAutoScaling::default() };
+            match self.call(&Action::DescribeAutoScalingInstances(by), false).await? {
+                Reply::AutoScalingInstances(page) => {
+                    members.extend(page.items.into_iter().map(|member| (member.instance.clone(), member)));
+                }
+                other => return Err(unexpected("DescribeAutoScalingInstances", &other)),
             }
-            other => Err(unexpected("DescribeAutoScalingInstances", &other)),
         }
+        Ok(members)
     }
 }
 
@@ -73,6 +91,19 @@ fn tag_filters(tags: &Tags) -> Vec<Filter> {
 fn literal(text: &str) -> String {
     let escape = |character: char| matches!(character, '*' | '?' | '\\').then_some('\\');
     text.chars().flat_map(|character| escape(character).into_iter().chain([character])).collect()
+}
+
+/// Values that one filter takes, and ids that go well into one call (EC2 API reference, "Filter").
+const IDS_PER_CALL: usize = 200;
+/// Ids that one DescribeAutoScalingInstances takes (Auto Scaling API reference).
+const MEMBERS_PER_CALL: usize = 50;
+
+/// Filters for as many calls as these ids need; none at all is one call that finds nothing.
+fn id_filters<T: ToString>(name: &str, ids: &[T]) -> Vec<Vec<Filter>> {
+    if ids.is_empty() {
+        return vec![id_filter(name, ids)];
+    }
+    ids.chunks(IDS_PER_CALL).map(|ids| id_filter(name, ids)).collect()
 }
 
 /// A filter, not ids: what EC2 does not show is left out instead of an error.
@@ -102,10 +133,8 @@ impl Cloud for Emulator {
     async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
         match filter {
             InstanceFilter::Ids(ids) if ids.is_empty() => Ok(Vec::new()),
-            InstanceFilter::Ids(ids) => self.instances(DescribeById::ids(ids)).await,
-            InstanceFilter::Tags(tags) => {
-                self.instances(DescribeById { filters: tag_filters(tags), ..DescribeById::default() }).await
-            }
+            InstanceFilter::Ids(ids) => self.with_groups(self.by_ids(ids).await?).await,
+            InstanceFilter::Tags(tags) => self.with_groups(self.by_filters(tag_filters(tags)).await?).await,
             InstanceFilter::AutoScalingGroup(group) => {
                 let names = vec![group.clone()];
                 let by = DescribeAutoScaling { names, ..DescribeAutoScaling::default() };
@@ -118,9 +147,13 @@ impl Cloud for Emulator {
                 if members.is_empty() {
                     return Ok(Vec::new());
                 }
-                self.instances(DescribeById::ids(&members)).await
+                self.with_groups(self.by_ids(&members).await?).await
             }
         }
+    }
+
+    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        Ok(self.by_ids(ids).await?.into_iter().map(|instance| convert::instance(instance, None)).collect())
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
@@ -136,27 +169,37 @@ impl Cloud for Emulator {
 
     async fn describe_volumes(&self, filter: &VolumeFilter) -> Result<Vec<Volume>, CloudError> {
         let filters = match filter {
-            VolumeFilter::Ids(ids) => id_filter("volume-id", ids),
-            VolumeFilter::Tags(tags) => tag_filters(tags),
+            VolumeFilter::Ids(ids) => id_filters("volume-id", ids),
+            VolumeFilter::Tags(tags) => vec![tag_filters(tags)],
         };
-        let action = Action::DescribeVolumes(DescribeById { filters, ..DescribeById::default() });
-        match self.call(&action, false).await? {
-            Reply::Volumes(page) => Ok(page.items.into_iter().map(convert::volume).collect()),
-            other => Err(unexpected("DescribeVolumes", &other)),
+        let mut found = Vec::new();
+        for filters in filters {
+            let action = Action::DescribeVolumes(DescribeById { filters, ..DescribeById::default() });
+            match self.call(&action, false).await? {
+                Reply::Volumes(page) => found.extend(page.items.into_iter().map(convert::volume)),
+                other => return Err(unexpected("DescribeVolumes", &other)),
+            }
         }
+        found.sort_by(|one: &Volume, other| one.id.cmp(&other.id));
+        Ok(found)
     }
 
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError> {
         let filters = match filter {
-            SnapshotFilter::Ids(ids) => id_filter("snapshot-id", ids),
-            SnapshotFilter::Tags(tags) => tag_filters(tags),
+            SnapshotFilter::Ids(ids) => id_filters("snapshot-id", ids),
+            SnapshotFilter::Tags(tags) => vec![tag_filters(tags)],
         };
-        let owners = vec!["self".to_owned()];
-        let action = Action::DescribeSnapshots(DescribeSnapshots { owners, filters, ..DescribeSnapshots::default() });
-        match self.call(&action, false).await? {
-            Reply::Snapshots(page) => Ok(page.items.into_iter().map(convert::snapshot).collect()),
-            other => Err(unexpected("DescribeSnapshots", &other)),
+        let mut found = Vec::new();
+        for filters in filters {
+            let owners = vec!["self".to_owned()];
+            let by = DescribeSnapshots { owners, filters, ..DescribeSnapshots::default() };
+            match self.call(&Action::DescribeSnapshots(by), false).await? {
+                Reply::Snapshots(page) => found.extend(page.items.into_iter().map(convert::snapshot)),
+                other => return Err(unexpected("DescribeSnapshots", &other)),
+            }
         }
+        found.sort_by(|one: &Snapshot, other| one.id.cmp(&other.id));
+        Ok(found)
     }
 
     async fn create_snapshots(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
@@ -200,8 +243,8 @@ impl Cloud for Emulator {
         already(result, &["IncorrectState", "InvalidAttachment.NotFound", "InvalidVolume.NotFound"])
     }
 
-    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
-        let request = StopInstances { instance_ids: vec![instance.clone()], ..StopInstances::default() };
+    async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError> {
+        let request = StopInstances { instance_ids: instances.to_vec(), ..StopInstances::default() };
         self.done(Action::StopInstances(request)).await
     }
 
@@ -269,14 +312,15 @@ impl Cloud for Emulator {
         if there { Ok(()) } else { Err(error) }
     }
 
-    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError> {
-        let resource = match resource {
+    async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
+        let id = |resource: &ResourceId| match resource {
             ResourceId::Instance(id) => id.to_string(),
             ResourceId::Volume(id) => id.to_string(),
             ResourceId::Snapshot(id) => id.to_string(),
         };
+        let resources = resources.iter().map(id).collect();
         let tags = tags.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect();
-        self.done(Action::CreateTags(TagsRequest { resources: vec![resource], tags })).await
+        self.done(Action::CreateTags(TagsRequest { resources, tags })).await
     }
 
     async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {

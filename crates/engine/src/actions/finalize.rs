@@ -6,7 +6,7 @@ use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::ids::{InstanceId, RoleName, SnapshotId};
 use rehome_model::labels;
 use rehome_model::plan::Input;
-use rehome_ports::{ErrorClass, InstanceFilter, ResourceId, SnapshotFilter};
+use rehome_ports::{ErrorClass, ResourceId};
 use serde_json::{Value, json};
 
 use super::{config, instances};
@@ -64,9 +64,8 @@ pub(super) async fn keep_snapshots(
     let tags = Tags::from([(labels::KEEP_UNTIL.to_owned(), until.to_owned())]);
     for input in snapshots.values() {
         let id = context.input(input)?;
-        let filter = SnapshotFilter::Ids(vec![id.clone()]);
         let look = async || -> Result<Option<bool>, StepError> {
-            let found = context.cloud().describe_snapshots(&filter).await?;
+            let found = context.cloud().snapshots(std::slice::from_ref(&id)).await?;
             let marked = |tags: &Tags| tags.get(labels::KEEP_UNTIL).is_some_and(|value| value == until);
             Ok(found.first().map(|snapshot| marked(&snapshot.tags)))
         };
@@ -97,7 +96,7 @@ pub(super) async fn release_instance(
     delete_on_termination: &BTreeMap<String, bool>,
     protected: bool,
 ) -> Result<Outputs, StepError> {
-    let found = match context.cloud().describe_instances(&InstanceFilter::Ids(vec![instance.clone()])).await {
+    let found = match context.cloud().instances(std::slice::from_ref(instance)).await {
         Ok(found) => found.into_iter().next(),
         Err(error) if error.class() == ErrorClass::NotFound => None,
         Err(error) => return Err(error.into()),

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::TERMINATION_PROTECTION_WAS;
-use rehome_ports::{CloudError, InstanceFilter, InstanceProtection, VolumeFilter};
+use rehome_ports::{CloudError, InstanceProtection};
 
+use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 
@@ -14,13 +15,14 @@ use crate::error::StepError;
 const STANDBY: &str = "Standby";
 const IN_SERVICE: &str = "InService";
 
+/// An instance, without its Auto Scaling membership.
 pub(super) async fn describe(context: &StepContext, instance: &InstanceId) -> Result<Instance, StepError> {
-    let found = context.cloud().describe_instances(&InstanceFilter::Ids(vec![instance.clone()])).await?;
-    found.into_iter().find(|found| found.id == *instance).ok_or_else(|| {
-        let missing =
-            CloudError::new("DescribeInstances", "InvalidInstanceID.NotFound", format!("{instance} is not shown"));
-        missing.into()
-    })
+    let found = context.cloud().instances(std::slice::from_ref(instance)).await?;
+    found.into_iter().next().ok_or_else(|| not_shown(instance))
+}
+
+fn not_shown(instance: &InstanceId) -> StepError {
+    CloudError::new("DescribeInstances", "InvalidInstanceID.NotFound", format!("{instance} is not shown")).into()
 }
 
 /// Nothing but the user takes this instance or its volumes away.
@@ -30,6 +32,7 @@ pub(super) async fn protect(
     delete_on_termination: &BTreeMap<String, bool>,
     group: Option<&str>,
 ) -> Result<Outputs, StepError> {
+    let off: BTreeMap<String, bool> = delete_on_termination.keys().map(|device| (device.clone(), false)).collect();
     let protected = context.cloud().is_protected(instance, InstanceProtection::Termination).await?;
     if protection_was(context).is_none() {
         // Before the act: afterwards nobody can tell whether it was the user's own protection.
@@ -39,7 +42,6 @@ pub(super) async fn protect(
         context.may_act()?;
         context.cloud().protect_instance(instance, InstanceProtection::Termination, true).await?;
     }
-    let off: BTreeMap<String, bool> = delete_on_termination.keys().map(|device| (device.clone(), false)).collect();
     set_delete_on_termination(context, instance, &off).await?;
     set_standby(context, instance, group, true).await?;
     Ok(Outputs::new())
@@ -126,14 +128,17 @@ async fn set_standby(
 ) -> Result<(), StepError> {
     let Some(group) = group else { return Ok(()) };
     let wanted = if standby { STANDBY } else { IN_SERVICE };
-    let state = |found: &Instance| found.auto_scaling.as_ref().map(|member| member.lifecycle_state.clone());
-    if state(&describe(context, instance).await?).as_deref() != Some(wanted) {
+    let look = async || -> Result<Option<String>, StepError> {
+        let found = context.cloud().instance_in_group(instance).await?.ok_or_else(|| not_shown(instance))?;
+        Ok(found.auto_scaling.map(|member| member.lifecycle_state))
+    };
+    if look().await?.as_deref() != Some(wanted) {
         context.may_act()?;
         context.cloud().set_standby(group, instance, standby).await?;
     }
     context
         .wait(async || {
-            let now = state(&describe(context, instance).await?).unwrap_or_default();
+            let now = look().await?.unwrap_or_default();
             Ok(if now == wanted { Ok(()) } else { Err(format!("{instance} is {now} in Auto Scaling group {group}")) })
         })
         .await
@@ -147,15 +152,15 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
             return Err(StepError::failed("Terminated", format!("{instance} is terminated")));
         }
         InstanceState::Pending | InstanceState::Running => {
-            if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
-                context.may_act()?;
-                context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
-            }
-            context.may_act()?;
-            if let Err(error) = context.cloud().stop_instance(instance).await {
-                // Protected again in this very moment, by a rollback's driver that stood still: lifted once more.
-                let protected = error.code == "OperationNotPermitted";
-                return Err(if protected { StepError::again(&error.code, error.message) } else { error.into() });
+            match context.cloud().stop_instance(instance).await {
+                // Protected, maybe in this very moment by a rollback's driver that stood still: lifted, and once more.
+                Err(error) if error.code == "OperationNotPermitted" => {
+                    if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
+                        context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
+                    }
+                    return Err(StepError::again(&error.code, error.message));
+                }
+                stopped => stopped?,
             }
         }
     }
@@ -186,8 +191,9 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
 }
 
 async fn reach(context: &StepContext, instance: &InstanceId, wanted: InstanceState) -> Result<Outputs, StepError> {
+    let kind = if wanted == InstanceState::Stopped { "stop-instance" } else { "start-instance" };
     context
-        .wait(async || {
+        .wait_at(Pace { kind: Some(kind), ..Pace::QUICK }, async || {
             let state = describe(context, instance).await?.state;
             Ok(if state == wanted { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
         })
@@ -203,7 +209,7 @@ pub(super) async fn fenced(
     let ids: Vec<InstanceId> = instances.keys().cloned().collect();
     context
         .wait(async || {
-            let found = context.cloud().describe_instances(&InstanceFilter::Ids(ids.clone())).await?;
+            let found = context.cloud().instances(&ids).await?;
             let running: Vec<String> = instances
                 .keys()
                 .filter(|id| !found.iter().any(|i| i.id == **id && i.state == InstanceState::Stopped))
@@ -213,7 +219,7 @@ pub(super) async fn fenced(
         })
         .await?;
     let volumes: Vec<VolumeId> = instances.values().flatten().cloned().collect();
-    for volume in context.cloud().describe_volumes(&VolumeFilter::Ids(volumes)).await? {
+    for volume in context.cloud().volumes(&volumes).await? {
         for attachment in &volume.attachments {
             let owner = instances.get(&attachment.instance);
             if !owner.is_some_and(|volumes| volumes.contains(&volume.id)) {

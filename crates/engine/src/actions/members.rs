@@ -138,7 +138,7 @@ fn not_whole(
     if seen != *ids {
         return Some(format!("{who} sees {} of {} members", seen.intersection(ids).count(), ids.len()));
     }
-    for member in &view.members {
+    for member in view.members.iter() {
         if !member.up {
             return Some(format!("{who} sees {} as {}", member.address, member.state));
         }

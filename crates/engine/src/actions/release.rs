@@ -5,7 +5,6 @@ use rehome_model::ids::{MemberName, RoleName, SnapshotId, VolumeId, Zone};
 use rehome_model::labels;
 use rehome_model::plan::{Action, ClaimSpec};
 use rehome_planner::manifests;
-use rehome_ports::{SnapshotFilter, VolumeFilter};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -75,7 +74,12 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
 async fn check_lineage(context: &StepContext, release: &Release<'_>) -> Result<(), StepError> {
     let id = &release.volume;
     let wrong = |what: String| StepError::failed("WrongVolume", format!("{id} for {}: {what}", release.claim.name));
-    let volumes = context.cloud().describe_volumes(&VolumeFilter::Ids(vec![id.clone()])).await?;
+    let cloud = context.cloud();
+    let (volumes, snapshots) = futures::join!(
+        cloud.volumes(std::slice::from_ref(id)),
+        cloud.snapshots(std::slice::from_ref(&release.snapshot))
+    );
+    let (volumes, snapshots) = (volumes?, snapshots?);
     let volume: &Volume =
         volumes.first().ok_or_else(|| StepError::again("InvalidVolume.NotFound", format!("{id} is not shown")))?;
     if volume.state != VolumeState::Available || !volume.attachments.is_empty() {
@@ -90,7 +94,6 @@ async fn check_lineage(context: &StepContext, release: &Release<'_>) -> Result<(
     if volume.snapshot.as_ref() != Some(&release.snapshot) {
         return Err(wrong(format!("it was not made from {}", release.snapshot)));
     }
-    let snapshots = context.cloud().describe_snapshots(&SnapshotFilter::Ids(vec![release.snapshot.clone()])).await?;
     let captured = snapshots.first().map(|snapshot| &snapshot.volume);
     if captured != Some(release.legacy_volume) {
         return Err(wrong(format!("{} captured {captured:?}, not {}", release.snapshot, release.legacy_volume)));

@@ -3,7 +3,7 @@
 use rehome_model::cloud::{AttachmentState, InstanceState, Tags, Volume, VolumeState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::labels;
-use rehome_ports::{ErrorClass, ResourceId, VolumeFilter};
+use rehome_ports::{ErrorClass, ResourceId};
 use tokio::time::Instant;
 
 use super::instances;
@@ -12,7 +12,7 @@ use crate::error::StepError;
 use crate::limits::NOT_FOUND_GRACE;
 
 async fn look(context: &StepContext, volume: &VolumeId) -> Result<Option<Volume>, StepError> {
-    let found = context.cloud().describe_volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
+    let found = context.cloud().volumes(std::slice::from_ref(volume)).await?;
     Ok(found.into_iter().find(|found| !matches!(found.state, VolumeState::Deleted | VolumeState::Deleting)))
 }
 
@@ -20,10 +20,9 @@ async fn look(context: &StepContext, volume: &VolumeId) -> Result<Option<Volume>
 /// after they have unmounted them: a detach from here could come in between.
 pub(super) async fn detached(context: &StepContext, volumes: &[VolumeId]) -> Result<Outputs, StepError> {
     let started = Instant::now();
-    let filter = VolumeFilter::Ids(volumes.to_vec());
     context
         .wait(async || {
-            let found = context.cloud().describe_volumes(&filter).await?;
+            let found = context.cloud().volumes(volumes).await?;
             for id in volumes {
                 let Some(volume) = found.iter().find(|volume| volume.id == *id) else {
                     if started.elapsed() > NOT_FOUND_GRACE {
@@ -110,7 +109,7 @@ pub(super) async fn attach(
             match found.attachments.as_slice() {
                 [] => {
                     context.may_act()?;
-                    match context.cloud().attach_volume(volume, instance, device).await {
+                    match context.cloud().attach_volume(volume, instance, device).await? {
                         Ok(()) => Ok(Err(format!("{volume} is being attached to {instance}"))),
                         Err(error) if error.class() == ErrorClass::Wait => Ok(Err(error.message)),
                         // EC2 gives a device name free some time after it shows the detach.

@@ -7,12 +7,13 @@ use rehome_model::ids::{RoleName, SnapshotId, StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input};
 use rehome_model::record::StepState;
-use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId, SnapshotFilter};
+use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId};
 use tokio::time::Instant;
 
+use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
-use crate::limits::{NOT_FOUND_GRACE, SETTLE};
+use crate::limits::{NOT_FOUND_GRACE, SETTLE, SNAPSHOT_POLL, SNAPSHOT_POLL_MAX};
 
 /// The tags by which a step's work is found again.
 pub(super) fn made_by(context: &StepContext, step: &StepId) -> Tags {
@@ -29,7 +30,9 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
         return Err(StepError::failed("Plan", "not a snapshot"));
     };
     let by_step = made_by(context, &context.step.id);
-    let found = look(context, &by_step, volumes).await?;
+    // An attempt is recorded before it is sent: where none is, nobody has made a snapshot for this step.
+    let never_sent = context.record().is_some_and(|record| record.state == StepState::Intended && record.attempt <= 1);
+    let found = if never_sent { None } else { look(context, &by_step, volumes).await? };
     let set = if let Some(set) = found {
         set
     } else {
@@ -54,15 +57,22 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
             StepError::failed("IncompleteSnapshot", format!("CreateSnapshots of {instance} left volumes out"))
         })?
     };
+    let mut tagging = Vec::new();
     for (role, snapshot) in &set {
-        if let Some(wanted) = tags.get(role)
-            && wanted.iter().any(|(key, value)| snapshot.tags.get(key) != Some(value))
-        {
-            context.may_act()?;
-            context.cloud().tag(&ResourceId::Snapshot(snapshot.id.clone()), wanted).await?;
+        // Only what is missing: that is the same for many snapshots, and one call tags them all.
+        let missing = |(key, value): &(&String, &String)| snapshot.tags.get(*key) != Some(*value);
+        let wanted: Tags = tags.get(role).into_iter().flatten().filter(missing).map(owned).collect();
+        if !wanted.is_empty() {
+            tagging.push((ResourceId::Snapshot(snapshot.id.clone()), wanted));
         }
     }
+    let cloud = context.cloud();
+    futures::future::try_join_all(tagging.iter().map(|(snapshot, tags)| cloud.tag(snapshot, tags))).await?;
     Ok(set.into_iter().map(|(role, snapshot)| (format!("snapshot/{role}"), snapshot.id.to_string())).collect())
+}
+
+fn owned((key, value): (&String, &String)) -> (String, String) {
+    (key.clone(), value.clone())
 }
 
 /// The tags that every role has.
@@ -86,7 +96,7 @@ async fn look(
     let until = Instant::now() + if uncertain { SETTLE } else { std::time::Duration::ZERO };
     context
         .wait(async || {
-            let found = context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags.clone())).await?;
+            let found = context.cloud().tagged_snapshots(tags).await?;
             let mut by_instant: BTreeMap<u64, Vec<Snapshot>> = BTreeMap::new();
             for snapshot in found.into_iter().filter(|snapshot| snapshot.state != SnapshotState::Error) {
                 by_instant.entry(snapshot.started_at_ms).or_default().push(snapshot);
@@ -117,10 +127,13 @@ pub(super) async fn completed(
 ) -> Result<Outputs, StepError> {
     let ids: BTreeSet<SnapshotId> = snapshots.values().map(|input| context.input(input)).collect::<Result<_, _>>()?;
     let started = Instant::now();
+    let wanted: Vec<SnapshotId> = ids.iter().cloned().collect();
+    // Base and final snapshots take very different times: a kind is what its steps are called.
+    let kind = if context.step.group.is_some() { "final-snapshot" } else { "base-snapshot" };
+    let pace = Pace { kind: Some(kind), first: SNAPSHOT_POLL, longest: SNAPSHOT_POLL_MAX, part: 10 };
     context
-        .wait(async || {
-            let filter = SnapshotFilter::Ids(ids.iter().cloned().collect());
-            let found = context.cloud().describe_snapshots(&filter).await?;
+        .wait_at(pace, async || {
+            let found = context.cloud().snapshots(&wanted).await?;
             let mut progress = Vec::new();
             for id in &ids {
                 let Some(snapshot) = found.iter().find(|snapshot| snapshot.id == *id) else {
@@ -149,13 +162,12 @@ pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outpu
     let tags = made_by(context, step);
     context
         .wait(async || {
-            let found = context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags.clone())).await?;
+            let found = context.cloud().tagged_snapshots(&tags).await?;
             if found.is_empty() {
                 return Ok(Ok(()));
             }
             for snapshot in &found {
-                context.may_act()?;
-                match context.cloud().delete_snapshot(&snapshot.id).await {
+                match context.cloud().delete_snapshot(&snapshot.id).await? {
                     // A volume is still being made from it: its deletion comes first and takes a moment.
                     Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
                     other => other?,

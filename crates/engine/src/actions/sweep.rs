@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use rehome_model::cloud::{Tags, VolumeState};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input};
-use rehome_ports::{SnapshotFilter, VolumeFilter};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -16,24 +15,22 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
         (labels::MIGRATION.to_owned(), context.plan().migration.clone()),
         (labels::RUN.to_owned(), context.run().to_string()),
     ]);
-    for volume in context.cloud().describe_volumes(&VolumeFilter::Tags(tags.clone())).await? {
+    for volume in context.cloud().tagged_volumes(&tags).await? {
         let going = matches!(volume.state, VolumeState::Deleting | VolumeState::Deleted);
         let ours = made_here(context, &volume.tags, |action| matches!(action, Action::CreateVolume { .. }));
         if keep.contains(volume.id.as_str()) || going || !ours {
             continue;
         }
         context.note(format!("{} was made twice and is deleted", volume.id));
-        context.may_act()?;
-        context.cloud().delete_volume(&volume.id).await?;
+        context.cloud().delete_volume(&volume.id).await??;
     }
-    for snapshot in context.cloud().describe_snapshots(&SnapshotFilter::Tags(tags)).await? {
+    for snapshot in context.cloud().tagged_snapshots(&tags).await? {
         let ours = made_here(context, &snapshot.tags, |action| matches!(action, Action::SnapshotInstance { .. }));
         if keep.contains(snapshot.id.as_str()) || !ours {
             continue;
         }
         context.note(format!("{} was made twice and is deleted", snapshot.id));
-        context.may_act()?;
-        context.cloud().delete_snapshot(&snapshot.id).await?;
+        context.cloud().delete_snapshot(&snapshot.id).await??;
     }
     Ok(Outputs::new())
 }

@@ -1,12 +1,15 @@
 //! The new volumes.
 
+use std::sync::atomic::Ordering;
+
 use rehome_model::cloud::{Volume, VolumeState};
 use rehome_model::ids::{StepId, VolumeId};
 use rehome_model::plan::Action;
-use rehome_ports::{CreateVolume, ErrorClass, VolumeFilter};
+use rehome_ports::{CreateVolume, ErrorClass};
 use tokio::time::Instant;
 
 use super::snapshots::made_by;
+use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::limits::{NOT_FOUND_GRACE, VOLUME_ATTEMPTS};
@@ -23,7 +26,10 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
     all_tags.extend(tags.clone());
     loop {
         let attempt = context.record().map_or(1, |record| record.attempt.max(1));
-        let volume = if let Some(volume) = existing(context, &context.step.id).await? {
+        // Of a step that nobody has begun before nothing can be there.
+        let fresh = context.fresh.swap(false, Ordering::Relaxed);
+        let found = if fresh { None } else { existing(context, &context.step.id).await? };
+        let volume = if let Some(volume) = found {
             volume
         } else {
             let request = CreateVolume {
@@ -33,8 +39,7 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
                 tags: all_tags.clone(),
                 token: rehome_model::names::client_token(context.run(), &context.step.id, role, attempt),
             };
-            context.may_act()?;
-            match context.cloud().create_volume(&request).await {
+            match context.cloud().create_volume(&request).await? {
                 Ok(volume) => volume,
                 Err(error) if error.code == "IdempotentParameterMismatch" => {
                     next_attempt(context, attempt, &error.to_string()).await?;
@@ -60,7 +65,7 @@ async fn next_attempt(context: &StepContext, attempt: u32, why: &str) -> Result<
 
 /// The oldest live volume that a step of this run made.
 async fn existing(context: &StepContext, step: &StepId) -> Result<Option<Volume>, StepError> {
-    let found = context.cloud().describe_volumes(&VolumeFilter::Tags(made_by(context, step))).await?;
+    let found = context.cloud().tagged_volumes(&made_by(context, step)).await?;
     let alive = found
         .into_iter()
         .filter(|volume| matches!(volume.state, VolumeState::Creating | VolumeState::Available | VolumeState::InUse));
@@ -72,8 +77,8 @@ async fn available(context: &StepContext, id: &VolumeId) -> Result<Result<(), St
     let started = Instant::now();
     let mut seen = false;
     context
-        .wait(async || {
-            let found = context.cloud().describe_volumes(&VolumeFilter::Ids(vec![id.clone()])).await?;
+        .wait_at(Pace { kind: Some("create-volume"), ..Pace::QUICK }, async || {
+            let found = context.cloud().volumes(std::slice::from_ref(id)).await?;
             let Some(volume) = found.first() else {
                 let vanished = seen || started.elapsed() > NOT_FOUND_GRACE;
                 return Ok(if vanished {
@@ -100,7 +105,7 @@ pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outpu
     let tags = made_by(context, step);
     context
         .wait(async || {
-            let found = context.cloud().describe_volumes(&VolumeFilter::Tags(tags.clone())).await?;
+            let found = context.cloud().tagged_volumes(&tags).await?;
             let left: Vec<&Volume> = found
                 .iter()
                 .filter(|volume| !matches!(volume.state, VolumeState::Deleted | VolumeState::Deleting))
@@ -109,8 +114,7 @@ pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outpu
                 if let Some(attachment) = volume.attachments.first() {
                     return Ok(Err(format!("{} is still attached to {}", volume.id, attachment.instance)));
                 }
-                context.may_act()?;
-                match context.cloud().delete_volume(&volume.id).await {
+                match context.cloud().delete_volume(&volume.id).await? {
                     Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
                     other => other?,
                 }

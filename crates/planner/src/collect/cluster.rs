@@ -76,7 +76,8 @@ impl Judge<'_> {
     /// Whether a ConfigMap is part of the run record.
     pub(super) fn is_record(&self, object: &ObjectId) -> bool {
         let header = names::record(&self.seen.migration);
-        object.name == names::plan_record(&self.seen.migration)
+        let plan = names::plan_record(&self.seen.migration);
+        object.name.strip_prefix(&plan).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             || object.name.strip_prefix(&header).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 

@@ -77,7 +77,7 @@ pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
         },
         address: address.ok_or("nodetool status does not show the node itself")?,
         clients_open: field(&info, "Native Transport active") == Some("true"),
-        members,
+        members: members.into(),
         schema_versions: schema_versions(&cluster),
         settings,
     })

@@ -6,15 +6,20 @@ use std::time::Instant;
 
 use rehome_engine::{Clock, Command, Driver, Ports};
 use rehome_model::event::EventKind;
-use rehome_model::migration::Migration;
+use rehome_model::migration::{Migration, Percent};
 use rehome_model::plan::Plan;
 pub use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
+use super::bound::{Bound, Delays, Move, least_calls, least_time};
 use super::calls::Calls;
+use crate::database::BOOT_MS;
 use crate::gate::Port;
+use crate::kubernetes::KubeTiming;
+use crate::ports::{SCRIPT_MS, STOP_MS};
+use crate::scene::EC2_LATENCY_MS;
 use crate::{Scene, SimPorts, World, checks};
 
 /// A scene that is to be moved, with everything counted.
@@ -59,6 +64,10 @@ pub struct Measured {
     pub ec2: BTreeMap<String, u64>,
     /// Its calls to Kubernetes, by verb and kind.
     pub kubernetes: BTreeMap<String, u64>,
+    /// The least time that EC2's limits and the delays allow.
+    pub bound: Bound,
+    /// The fewest calls to EC2.
+    pub least_calls: u64,
     /// Its scripts on hosts and in pods, by task.
     pub scripts: BTreeMap<String, u64>,
     /// Its calls that EC2 refused because of their rate.
@@ -72,20 +81,18 @@ pub struct Measured {
 }
 
 impl Stage {
-    /// Sets the scene: members with a data and a commit log volume each, EBS with exact delays.
-    ///
-    /// # Panics
-    ///
-    /// If the simulated migration is not one: a mistake in this crate.
-    pub fn new(members: u32) -> Result<Self, String> {
+    /// Sets the scene: members with a data and a commit log volume each, EBS with exact delays, and a run that may use
+    /// so much of the account's rates of calls.
+    pub fn new(members: u32, api_share_percent: u8) -> Result<Self, String> {
         let mut scene = Scene::with_commitlogs(members, 1);
         scene.ec2.timing = scene.ec2.timing.exact();
         let world = scene.begin();
         let calls = Calls::new();
         let sim = SimPorts::behind(&world, Arc::clone(&calls) as Arc<_>);
         let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
-        let migration: Migration =
+        let mut migration: Migration =
             serde_saphyr::from_str(&crate::migration_yaml_with_commitlogs()).map_err(|error| error.to_string())?;
+        migration.spec.limits.api_share_percent = Some(Percent::try_from(api_share_percent)?);
         let profile = rehome_profiles::find(&migration.spec.application.profile).ok_or("no such profile")?;
         Ok(Self { world, calls, ports, migration, profile })
     }
@@ -152,6 +159,10 @@ impl Stage {
             return Err(failure.clone());
         }
         let makespan_ms = self.world.ec2().now() - began_ms;
+        let what = Move {
+            members: plan.members.len() as u64,
+            volumes: plan.members.first().map_or(0, |member| member.volumes.len()) as u64,
+        };
         let header = &outcome.record.header;
         let (cutover, opened) = (header.cutover_at_ms.unwrap_or(0), header.opened_at_ms.unwrap_or(0));
         let measured = Measured {
@@ -160,6 +171,8 @@ impl Stage {
             downtime_ms: opened.saturating_sub(cutover),
             ec2: self.calls.of(Port::Cloud),
             kubernetes: self.calls.of(Port::Cluster),
+            bound: least_time(what, self.delays()),
+            least_calls: least_calls(what),
             scripts: self.calls.of(Port::Hosts).into_iter().chain(self.calls.of(Port::Pods)).collect(),
             throttled,
             spans,
@@ -168,6 +181,22 @@ impl Stage {
         };
         self.check(plan)?;
         Ok(measured)
+    }
+
+    /// The delays of this world.
+    pub fn delays(&self) -> Delays {
+        let timing = self.world.ec2().with(|inner, _| inner.core.config.timing.clone());
+        Delays {
+            call_ms: EC2_LATENCY_MS,
+            snapshot_ms: timing.snapshot_ms,
+            create_volume_ms: timing.create_volume_ms,
+            attach_ms: timing.attach_ms,
+            stop_instance_ms: timing.stop_ms,
+            script_ms: SCRIPT_MS,
+            drain_ms: STOP_MS,
+            pull_ms: KubeTiming::default().pull_ms,
+            boot_ms: BOOT_MS,
+        }
     }
 
     fn record(&self) -> Record {

@@ -3,6 +3,7 @@
 //! In: a number of members. Out: how long it took in virtual time, what it asked of whom, how large its record is; and
 //! beside it the least that EC2's documented limits allow, which [`bound`] works out on its own.
 
+pub mod bound;
 mod calls;
 mod measure;
 

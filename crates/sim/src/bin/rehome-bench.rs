@@ -13,6 +13,9 @@ struct Args {
     /// Members.
     #[arg(long, default_value_t = 1000)]
     members: u32,
+    /// The share of EC2's rates of calls that the run may use, in percent.
+    #[arg(long, default_value_t = 100)]
+    share: u8,
 }
 
 fn main() -> ExitCode {
@@ -35,7 +38,7 @@ fn run(args: &Args) -> Result<String, String> {
         .build()
         .map_err(|error| error.to_string())?;
     runtime.block_on(async {
-        let stage = Stage::new(args.members)?;
+        let stage = Stage::new(args.members, args.share)?;
         eprintln!("set: {} MiB", peak_mib());
         let began = Instant::now();
         let survey = stage.survey().await?;

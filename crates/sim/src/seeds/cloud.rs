@@ -252,10 +252,10 @@ impl Cloud for SentCloud {
         sent(async move { inner.detach_volume(&volume, &instance).await }).await
     }
 
-    async fn stop_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
+    async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError> {
         let inner = Arc::clone(&self.inner);
-        let instance = instance.clone();
-        sent(async move { inner.stop_instance(&instance).await }).await
+        let instances = instances.to_vec();
+        sent(async move { inner.stop_instances(&instances).await }).await
     }
 
     async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
@@ -300,11 +300,11 @@ impl Cloud for SentCloud {
         sent(async move { inner.set_standby(&group, &instance, standby).await }).await
     }
 
-    async fn tag(&self, resource: &ResourceId, tags: &Tags) -> Result<(), CloudError> {
+    async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
         let inner = Arc::clone(&self.inner);
-        let resource = resource.clone();
+        let resources = resources.to_vec();
         let tags = tags.clone();
-        sent(async move { inner.tag(&resource, &tags).await }).await
+        sent(async move { inner.tag_all(&resources, &tags).await }).await
     }
 
     async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
