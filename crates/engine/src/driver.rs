@@ -20,6 +20,7 @@ use crate::error::StepError;
 use crate::kubernetes::Kube;
 use crate::lease::{Lease, LeaseError};
 use crate::limits::{API_SHARE_PERCENT, KUBE_AT_ONCE, SCRIPTS_AT_ONCE};
+use crate::objects::Objects;
 use crate::schedule::{self, Ending};
 use crate::store::{RecordStore, StoreError};
 use crate::{finalize, keep_writes, undo};
@@ -167,6 +168,8 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Receiver<bool>,
     /// What the steps share towards the cloud.
     pub(crate) desk: Desk,
+    /// And towards the cluster.
+    pub(crate) objects: Objects,
     /// Scripts that may run at the same time.
     pub(crate) scripts: tokio::sync::Semaphore,
     store: RecordStore,
@@ -441,6 +444,7 @@ impl Driver {
             ports: self.ports.clone(),
             kube: kube.limited(KUBE_AT_ONCE),
             desk: Desk::new(plan.members.len(), plan.api_share_percent.unwrap_or(API_SHARE_PERCENT)),
+            objects: Objects::new(plan.members.len()),
             scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
             profile,
             run: begun.record.header.run.clone(),

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
+use crate::limits::LIST_PAGE;
+
 /// An error of the cluster.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum KubeError {
@@ -125,6 +127,25 @@ impl Kube {
             Ok(object) => Ok(Some(object)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// All objects of a collection, page by page. `path` may have a query.
+    pub async fn list(&self, path: &str) -> Result<Vec<Value>, KubeError> {
+        let mut found = Vec::new();
+        let mut from = String::new();
+        loop {
+            let sign = if path.contains('?') { '&' } else { '?' };
+            let page = format!("{path}{sign}limit={LIST_PAGE}{from}");
+            let mut list = self.send("GET", &page, "application/json", None).await?;
+            found.extend(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+            let next = text(&list, "/metadata/continue");
+            if next.is_empty() {
+                return Ok(found);
+            }
+            // An opaque token: base64, whose signs a query must not have bare.
+            let escaped = next.replace('%', "%25").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+            from = format!("&continue={escaped}");
         }
     }
 

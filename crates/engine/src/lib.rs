@@ -5,6 +5,7 @@
 //! the plan. Every step looks, acts only if needed, and looks again; so a kill at any instant is harmless.
 
 mod actions;
+mod batch;
 mod clock;
 mod cloud;
 mod context;
@@ -16,6 +17,7 @@ mod keep_writes;
 mod kubernetes;
 mod lease;
 mod limits;
+mod objects;
 mod order;
 mod schedule;
 mod store;

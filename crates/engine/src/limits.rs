@@ -35,9 +35,15 @@ pub const BATCH_LINGER_PER_MEMBER: Duration = Duration::from_millis(2);
 /// See [`BATCH_LINGER_PER_MEMBER`].
 pub const BATCH_LINGER_MAX: Duration = Duration::from_millis(250);
 /// The least time between two looks at one kind of resource, by members of the run, and at most.
-pub const BATCH_GAP_PER_MEMBER: Duration = Duration::from_millis(10);
+pub const BATCH_GAP_PER_MEMBER: Duration = Duration::from_millis(15);
 /// See [`BATCH_GAP_PER_MEMBER`].
 pub const BATCH_GAP_MAX: Duration = Duration::from_secs(5);
+/// The least time between two lists of one kind of object, by members of the run, and at most.
+pub const LIST_GAP_PER_MEMBER: Duration = Duration::from_millis(1);
+/// See [`LIST_GAP_PER_MEMBER`].
+pub const LIST_GAP_MAX: Duration = Duration::from_secs(1);
+/// Objects a page of a list.
+pub const LIST_PAGE: usize = 500;
 /// Between two looks at a snapshot: the shortest pause, and the longest one. It may take hours.
 pub const SNAPSHOT_POLL: Duration = Duration::from_secs(2);
 /// See [`SNAPSHOT_POLL`].

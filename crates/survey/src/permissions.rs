@@ -28,6 +28,7 @@ const fn allow(
 /// Everything an apply and its rollback do.
 pub const PERMISSIONS: &[Permission] = &[
     allow("get", "", "persistentvolumeclaims", "", true),
+    allow("list", "", "persistentvolumeclaims", "", true),
     allow("create", "", "persistentvolumeclaims", "", true),
     allow("patch", "", "persistentvolumeclaims", "", true),
     allow("delete", "", "persistentvolumeclaims", "", true),
@@ -40,6 +41,7 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("update", "", "configmaps", "", true),
     allow("delete", "", "configmaps", "", true),
     allow("get", "", "pods", "", true),
+    allow("list", "", "pods", "", true),
     // Exec over a websocket is a GET to the apiserver; newer ones ask for create as well.
     allow("get", "", "pods", "exec", true),
     allow("create", "", "pods", "exec", true),
@@ -53,9 +55,7 @@ pub const PERMISSIONS: &[Permission] = &[
 
 /// What `gc` does beyond that. Not asked for by `check`: an apply does not need it.
 pub const GC_PERMISSIONS: &[Permission] = &[
-    allow("list", "", "persistentvolumeclaims", "", true),
     allow("list", "", "configmaps", "", true),
-    allow("list", "", "pods", "", true),
     allow("list", "apps", "statefulsets", "", true),
     allow("list", "coordination.k8s.io", "leases", "", true),
     allow("delete", "coordination.k8s.io", "leases", "", true),

@@ -11,18 +11,17 @@ use crate::kubernetes::{label, paths, text, uid};
 
 /// Creates a claim that names a PersistentVolume which does not exist yet.
 pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
-    let path = paths::claim(&claim.namespace, &claim.name);
-    if context.kube().get(&path).await?.is_none() {
-        context.may_act()?;
+    context.may_act()?;
+    // Named by its slot: if it is there already, creating it changes nothing and says so.
+    let found =
         match context.kube().create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim)).await {
-            // A claim that appeared meanwhile is looked at below, like any other.
-            Err(error) if !error.is_conflict() => return Err(error.into()),
-            _ => {}
-        }
-    }
-    let found = context.kube().get(&path).await?.ok_or_else(|| {
-        StepError::again("NotFound", format!("claim {} is not there after it was created", claim.name))
-    })?;
+            Ok(made) => made,
+            Err(error) if error.is_conflict() => {
+                let there = context.kube().get(&paths::claim(&claim.namespace, &claim.name)).await?;
+                there.ok_or_else(|| StepError::again("NotFound", format!("claim {} came and went", claim.name)))?
+            }
+            Err(error) => return Err(error.into()),
+        };
     check_ours(context, claim, &found)?;
     Ok(Outputs::new())
 }

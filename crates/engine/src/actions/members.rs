@@ -36,8 +36,16 @@ pub(super) async fn in_pods(
     open: bool,
 ) -> Result<Outputs, StepError> {
     let ids: BTreeSet<&str> = pods.iter().map(|pod| pod.identity.id.as_str()).collect();
+    // Whom to ask before all others: the one that was not there at the last look.
+    let mut first = None;
     let views = context
         .wait(async || {
+            if let Some(pod) = first
+                && let Err(error) = context.pod(pod, PodTask::View).await
+                && error.kind == StepErrorKind::Again
+            {
+                return Ok(Err(error.message));
+            }
             let all = pods.iter().map(async |pod| {
                 let output = context.pod(pod, PodTask::View).await?;
                 context
@@ -50,7 +58,10 @@ pub(super) async fn in_pods(
                 match view {
                     Ok(view) => views.push(view),
                     // A member that still starts cannot answer: that is what is waited for.
-                    Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
+                    Err(error) if error.kind == StepErrorKind::Again => {
+                        first = Some(pod);
+                        return Ok(Err(error.message));
+                    }
                     Err(error) => return Err(error),
                 }
                 let view = &views[views.len() - 1];

@@ -1,5 +1,7 @@
 //! Releasing a volume: the single act that lets a slot's pod start (invariants I4, I5, I6).
 
+use std::sync::atomic::Ordering;
+
 use rehome_model::cloud::{Volume, VolumeState};
 use rehome_model::ids::{MemberName, RoleName, SnapshotId, VolumeId, Zone};
 use rehome_model::labels;
@@ -52,21 +54,21 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     let snapshot = context.input(snapshot)?;
     let release = Release { claim, member, role, volume, snapshot, legacy_volume, zone, fs_type, driver };
     // The claim first: a volume without its parked claim would be anybody's.
-    let claim_path = paths::claim(&claim.namespace, &claim.name);
-    let found =
-        context.kube().get(&claim_path).await?.ok_or_else(|| {
-            StepError::failed("ClaimGone", format!("claim {} is gone; it was parked before", claim.name))
-        })?;
+    let found = context.claim(&claim.name).await?.ok_or_else(|| {
+        StepError::failed("ClaimGone", format!("claim {} is gone; it was parked before", claim.name))
+    })?;
     claims::check_ours(context, claim, &found)?;
-    let volume_path = paths::volume(&claim.volume_name);
-    if let Some(existing) = context.kube().get(&volume_path).await? {
+    // Of a step that nobody has begun before there is no PersistentVolume; a stranger's is met when ours is created.
+    let fresh = context.fresh.swap(false, Ordering::Relaxed);
+    let existing = if fresh { None } else { context.kube().get(&paths::volume(&claim.volume_name)).await? };
+    if let Some(existing) = existing {
         check_volume(context, &release, &existing)?;
     } else {
         check_lineage(context, &release).await?;
         context.may_act()?;
         context.kube().create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest())).await?;
     }
-    bind(context, &release, &volume_path, &claim_path).await?;
+    bind(context, &release).await?;
     Ok(Outputs::new())
 }
 
@@ -131,19 +133,14 @@ fn check_volume(context: &StepContext, release: &Release<'_>, existing: &Value) 
 /// Sees claim and volume bound to each other. The binder is woken by a touch of the claim; otherwise it waits for its
 /// resync (facts: 0.9 s against 22 s). Whether the volume shows as available already does not matter to it: that phase
 /// too is late by a resync when the binder's own update met a conflict.
-async fn bind(
-    context: &StepContext,
-    release: &Release<'_>,
-    volume_path: &str,
-    claim_path: &str,
-) -> Result<(), StepError> {
+async fn bind(context: &StepContext, release: &Release<'_>) -> Result<(), StepError> {
+    let claim_path = paths::claim(&release.claim.namespace, &release.claim.name);
     let mut nudged: Option<Instant> = None;
     let (claim_name, volume_name) = (&release.claim.name, &release.claim.volume_name);
     context
         .wait(async || {
-            let volume = context.kube().get(volume_path).await?;
-            let claim = context.kube().get(claim_path).await?;
-            let (Some(volume), Some(claim)) = (volume, claim) else {
+            let (volume, claim) = futures::join!(context.persistent_volume(volume_name), context.claim(claim_name));
+            let (Some(volume), Some(claim)) = (volume?, claim?) else {
                 return Err(StepError::failed("ClaimGone", format!("claim {claim_name} or its volume is gone")));
             };
             let phase = text(&volume, "/status/phase");
@@ -160,7 +157,7 @@ async fn bind(
             if due {
                 context.may_act()?;
                 let patch = json!({"metadata": {"annotations": {labels::NUDGE: micro_time(context.now_ms())}}});
-                context.kube().merge_patch(claim_path, &patch).await?;
+                context.kube().merge_patch(&claim_path, &patch).await?;
                 nudged = Some(Instant::now());
             }
             let claim_phase = text(&claim, "/status/phase");

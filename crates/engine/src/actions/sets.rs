@@ -54,17 +54,20 @@ pub(super) async fn pods_run(
     pods: &[PodTarget],
     volumes: &BTreeMap<String, Vec<String>>,
 ) -> Result<Outputs, StepError> {
-    let namespace = &context.plan().namespace;
     context
         .wait(async || {
+            let found = context.pods().await?;
             for target in pods {
-                let Some(pod) = context.kube().get(&paths::pod(namespace, &target.pod)).await? else {
+                let Some(pod) = found.get(&target.pod) else {
                     return Ok(Err(format!("pod {} is not there yet", target.pod)));
                 };
-                if let Some(reason) = not_running(&pod, &target.container) {
+                if let Some(reason) = not_running(pod, &target.container) {
                     return Ok(Err(format!("pod {}: {reason}", target.pod)));
                 }
-                check_volumes(context, namespace, target, &pod, volumes).await?;
+            }
+            let claims = context.claims().await?;
+            for (target, pod) in pods.iter().filter_map(|target| Some((target, found.get(&target.pod)?))) {
+                check_volumes(&claims, target, pod, volumes)?;
             }
             Ok(Ok(()))
         })
@@ -93,9 +96,8 @@ fn not_running(pod: &Value, container: &str) -> Option<String> {
     ))
 }
 
-async fn check_volumes(
-    context: &StepContext,
-    namespace: &str,
+fn check_volumes(
+    claims: &BTreeMap<String, Value>,
     target: &PodTarget,
     pod: &Value,
     volumes: &BTreeMap<String, Vec<String>>,
@@ -113,8 +115,7 @@ async fn check_volumes(
         if !used.contains(claim.as_str()) {
             return Err(wrong(format!("it does not use claim {claim}")));
         }
-        let found = context.kube().get(&paths::claim(namespace, claim)).await?;
-        let bound = found.as_ref().map(|found| text(found, "/spec/volumeName"));
+        let bound = claims.get(claim).map(|found| text(found, "/spec/volumeName"));
         if bound != Some(expected.as_str()) {
             return Err(wrong(format!("claim {claim} is bound to {bound:?}, not {expected}")));
         }

@@ -66,9 +66,27 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
             tagging.push((ResourceId::Snapshot(snapshot.id.clone()), wanted));
         }
     }
+    shown(context, &tagging).await?;
     let cloud = context.cloud();
     futures::future::try_join_all(tagging.iter().map(|(snapshot, tags)| cloud.tag(snapshot, tags))).await?;
     Ok(set.into_iter().map(|(role, snapshot)| (format!("snapshot/{role}"), snapshot.id.to_string())).collect())
+}
+
+/// Waits until describes show the snapshots: EC2 would refuse to tag them before, and with them all others that are
+/// tagged by the same call.
+async fn shown(context: &StepContext, tagging: &[(ResourceId, Tags)]) -> Result<(), StepError> {
+    let id = |(resource, _): &(ResourceId, Tags)| match resource {
+        ResourceId::Snapshot(id) => Some(id.clone()),
+        _ => None,
+    };
+    let ids: Vec<SnapshotId> = tagging.iter().filter_map(id).collect();
+    context
+        .wait(async || {
+            let found = context.cloud().snapshots(&ids).await?;
+            let missing = ids.len().saturating_sub(found.len());
+            Ok(if missing == 0 { Ok(()) } else { Err(format!("{missing} new snapshots are not shown yet")) })
+        })
+        .await
 }
 
 fn owned((key, value): (&String, &String)) -> (String, String) {

@@ -7,9 +7,9 @@ use rehome_model::cloud::{Instance, Snapshot, Tags, Volume};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{CloudError, ResourceId};
 
-use super::batch::Batch;
 use super::pace::Waits;
 use super::quota::Quota;
+use crate::batch::Batch;
 use crate::limits::{BATCH_GAP_MAX, BATCH_GAP_PER_MEMBER, BATCH_LINGER_MAX, BATCH_LINGER_PER_MEMBER};
 
 /// A look: many ids, one list.

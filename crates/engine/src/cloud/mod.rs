@@ -2,9 +2,8 @@
 //!
 //! EC2 limits how often an account may call, by families of actions. A run of a thousand members meets those limits, so
 //! its steps do not call by themselves: they take a token first ([`quota`]), and what can be asked or done for many at
-//! once is put together in one call ([`batch`]).
+//! once is put together in one call ([`crate::batch`]).
 
-mod batch;
 mod calls;
 mod desk;
 mod pace;
