@@ -187,8 +187,11 @@ impl StepContext {
     /// Runs a task on a host. A script that fails is tried again until the deadline: what it waits for may come.
     pub(crate) async fn host(&self, instance: &InstanceId, task: &HostTask) -> Result<HostAnswer, StepError> {
         let profile = self.profile();
-        // The semaphore is never closed.
-        let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
+        // Those that drain a member take long: they must not keep the quick scripts of members that are drained waiting.
+        let slow = matches!(task, HostTask::Flush | HostTask::StopService | HostTask::StartService);
+        let slots = if slow { &self.shared.slow_scripts } else { &self.shared.scripts };
+        // The semaphores are never closed.
+        let _slot = self.off_the_clock(slots.acquire()).await;
         let mount_paths: Vec<String> = self
             .plan()
             .members

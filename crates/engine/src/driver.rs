@@ -172,6 +172,8 @@ pub(crate) struct Shared {
     pub(crate) objects: Objects,
     /// Scripts that may run at the same time.
     pub(crate) scripts: tokio::sync::Semaphore,
+    /// The same for those that take long.
+    pub(crate) slow_scripts: tokio::sync::Semaphore,
     store: RecordStore,
     header: Mutex<RunHeader>,
     steps: Mutex<Lines>,
@@ -446,6 +448,7 @@ impl Driver {
             desk: Desk::new(plan.members.len(), plan.api_share_percent.unwrap_or(API_SHARE_PERCENT)),
             objects: Objects::new(plan.members.len()),
             scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
+            slow_scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
             profile,
             run: begun.record.header.run.clone(),
             clock: self.clock,

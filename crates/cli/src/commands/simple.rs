@@ -69,6 +69,10 @@ spec:
     slots:
       statefulSets:
         - name: {set}
+  # What a run keeps to, if not the defaults; `rehome schema` has them all.
+  # limits:
+  #   # The share of the account's rates of EC2 calls that it may use, in percent.
+  #   apiSharePercent: 80
 ",
         version = rehome_model::migration::API_VERSION,
         name = init.name,

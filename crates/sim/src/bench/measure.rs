@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use rehome_engine::{Clock, Command, Driver, Ports};
 use rehome_model::event::EventKind;
+use rehome_model::finding::Finding;
 use rehome_model::migration::{Migration, Percent};
 use rehome_model::plan::Plan;
 pub use rehome_model::survey::Survey;
@@ -108,9 +109,13 @@ impl Stage {
         rehome_survey::survey(&through, &self.migration, self.profile).await.map_err(|error| error.to_string())
     }
 
-    /// Checks and plans.
-    pub fn plan(&self, survey: &Survey) -> Result<Plan, String> {
-        let findings = rehome_lint::lint(&self.migration, survey, self.profile);
+    /// Checks.
+    pub fn check(&self, survey: &Survey) -> Vec<Finding> {
+        rehome_lint::lint(&self.migration, survey, self.profile)
+    }
+
+    /// Plans.
+    pub fn plan(&self, survey: &Survey, findings: Vec<Finding>) -> Result<Plan, String> {
         rehome_planner::plan(&self.migration, survey, self.profile, findings).map_err(|error| format!("{error:?}"))
     }
 
@@ -179,7 +184,7 @@ impl Stage {
             record: self.record(),
             wall_ms: u64::try_from(wall.elapsed().as_millis()).unwrap_or(u64::MAX),
         };
-        self.check(plan)?;
+        self.see(plan)?;
         Ok(measured)
     }
 
@@ -211,7 +216,8 @@ impl Stage {
         }
     }
 
-    fn check(&self, plan: &Plan) -> Result<(), String> {
+    /// What went wrong, if something did: figures of such a move are none.
+    fn see(&self, plan: &Plan) -> Result<(), String> {
         let mut wrong = checks::violations(&self.world);
         wrong.extend(checks::originals_changed(&self.world));
         wrong.extend(checks::lost_writes(&self.world));
