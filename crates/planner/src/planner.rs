@@ -142,7 +142,7 @@ fn volume(
         storage_class: storage_class(template, &survey.cluster.storage_classes),
         size_gib: spec.size_gib,
         access_modes: template.access_modes.clone(),
-        labels: claim_labels(template, set),
+        labels: claim_labels(template, set).into(),
     };
     Ok(VolumePlan {
         role: source.role.clone(),

@@ -1,6 +1,7 @@
 //! The steps of strategy `snapshot` with cutover `stop`, in order.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rehome_model::cloud::Tags;
 use rehome_model::ids::{InstanceId, MemberName, RoleName, StepId, VolumeId};
@@ -170,7 +171,7 @@ impl Builder<'_> {
         sets
     }
 
-    fn targets(&self) -> Vec<PodTarget> {
+    fn targets(&self) -> Arc<[PodTarget]> {
         let target = |member: &MemberPlan| {
             Some(PodTarget {
                 member: member.name.clone(),
@@ -565,7 +566,7 @@ impl Builder<'_> {
     /// Verify closed, open, verify open, sweep. Answers the step that commits the cutover.
     fn open(&mut self) -> StepId {
         let legacy_addresses: Vec<String> = self.members.iter().filter_map(|m| m.legacy_address.clone()).collect();
-        let verify = |open: bool, pods: Vec<PodTarget>| Action::AwaitMembers {
+        let verify = |open: bool, pods: Arc<[PodTarget]>| Action::AwaitMembers {
             pods,
             legacy_addresses: legacy_addresses.clone(),
             open,

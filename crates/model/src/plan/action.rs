@@ -1,6 +1,7 @@
 //! The vocabulary of steps: every act rehome knows, with its inputs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ pub struct ClaimSpec {
     /// Access modes.
     pub access_modes: Vec<String>,
     /// Labels: those of the template and the set's selector. The record's own are added.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// A container of a pod.
@@ -240,14 +241,14 @@ pub enum Action {
     /// Gate: every pod runs, with its claims and no others.
     AwaitPods {
         /// The pods.
-        pods: Vec<PodTarget>,
+        pods: Arc<[PodTarget]>,
         /// The claims by pod -> PersistentVolume names, for the proof that slot and volume belong together.
         volumes: BTreeMap<String, Vec<String>>,
     },
     /// Gate: asked inside, every pod is who it must be, sees all others up at pods' addresses, and is closed (or open).
     AwaitMembers {
         /// The pods.
-        pods: Vec<PodTarget>,
+        pods: Arc<[PodTarget]>,
         /// Addresses no member may be seen at.
         legacy_addresses: Vec<String>,
         /// Whether clients must be able to connect.
@@ -256,12 +257,12 @@ pub enum Action {
     /// Open every pod to clients. The opening: from here only the user rolls back.
     Open {
         /// The pods.
-        pods: Vec<PodTarget>,
+        pods: Arc<[PodTarget]>,
     },
     /// Close every pod to clients.
     Close {
         /// The pods.
-        pods: Vec<PodTarget>,
+        pods: Arc<[PodTarget]>,
     },
     /// Gate: on every legacy host the member is up in every other's view and open to clients.
     AwaitLegacyMembers {

@@ -1,6 +1,6 @@
 //! Scheduler, attacher and kubelet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -231,7 +231,7 @@ impl Cluster {
         if self.attached.len() == self.runs.values().map(|run| run.mounted.len()).sum::<usize>() {
             return;
         }
-        let mut used = Vec::new();
+        let mut used = BTreeSet::new();
         for key in self.keys("pods") {
             if let Some(pod) = self.get(&key)
                 && let Ok(volumes) = self.volumes_of(&key, pod)
