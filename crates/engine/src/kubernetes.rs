@@ -137,7 +137,7 @@ impl Kube {
         loop {
             let sign = if path.contains('?') { '&' } else { '?' };
             let page = format!("{path}{sign}limit={LIST_PAGE}{from}");
-            let mut list = self.send("GET", &page, "application/json", None).await?;
+            let mut list: Value = self.send("GET", &page, "application/json", None).await?;
             found.extend(list["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
             let next = text(&list, "/metadata/continue");
             if next.is_empty() {

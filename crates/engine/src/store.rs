@@ -267,13 +267,7 @@ impl RecordStore {
     /// Creates or replaces a document. The Lease keeps a second driver away; the resourceVersion keeps the write from
     /// landing on something this driver has not seen. Both are looked at anew before every try: a driver that stood
     /// still meanwhile would else read what its successor wrote, and write its own old lines over them.
-    async fn write(
-        &self,
-        name: &str,
-        run: &str,
-        content: Value,
-        guard: Guard<'_>,
-    ) -> Result<(), StoreError> {
+    async fn write(&self, name: &str, run: &str, content: Value, guard: Guard<'_>) -> Result<(), StoreError> {
         let path = paths::config_map(&self.namespace, name);
         let mut last = None;
         let mut pause = RETRY;

@@ -30,7 +30,7 @@ pub fn finalize(plan: &Plan, record: &RunRecord, choice: &FinalizeChoice) -> Pla
     let verified = builder.verify();
     let kept: Vec<StepId> =
         plan.members.iter().map(|member| builder.keep_final(member, &verified, choice.keep_until_ms)).collect();
-    let kept = builder.all_kept(kept);
+    let kept = builder.all_kept(&kept);
     for member in &plan.members {
         builder.drop_base(member, &kept);
     }
@@ -118,11 +118,11 @@ impl Builder<'_> {
     }
 
     /// One step between those of all members and what follows: a thousand members would else make a million names.
-    fn all_kept(&mut self, kept: Vec<StepId>) -> Vec<StepId> {
+    fn all_kept(&mut self, kept: &[StepId]) -> Vec<StepId> {
         let title = "every final snapshot says until when it is kept".to_owned();
         let why = "nothing is let go before that";
         let action = Action::AwaitSnapshots { snapshots: BTreeMap::new() };
-        vec![self.add("final-snapshots-kept", None, (title, why), &kept, (action, CALL_S))]
+        vec![self.add("final-snapshots-kept", None, (title, why), kept, (action, CALL_S))]
     }
 
     fn drop_base(&mut self, member: &MemberPlan, after: &[StepId]) {

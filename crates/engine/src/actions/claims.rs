@@ -13,15 +13,18 @@ use crate::kubernetes::{label, paths, text, uid};
 pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
     context.may_act()?;
     // Named by its slot: if it is there already, creating it changes nothing and says so.
-    let found =
-        match context.kube().create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim)).await {
-            Ok(made) => made,
-            Err(error) if error.is_conflict() => {
-                let there = context.kube().get(&paths::claim(&claim.namespace, &claim.name)).await?;
-                there.ok_or_else(|| StepError::again("NotFound", format!("claim {} came and went", claim.name)))?
-            }
-            Err(error) => return Err(error.into()),
-        };
+    let found = match context
+        .kube()
+        .create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim))
+        .await
+    {
+        Ok(made) => made,
+        Err(error) if error.is_conflict() => {
+            let there = context.kube().get(&paths::claim(&claim.namespace, &claim.name)).await?;
+            there.ok_or_else(|| StepError::again("NotFound", format!("claim {} came and went", claim.name)))?
+        }
+        Err(error) => return Err(error.into()),
+    };
     check_ours(context, claim, &found)?;
     Ok(Outputs::new())
 }

@@ -143,10 +143,7 @@ impl<'a> Calls<'a> {
     }
 
     /// EC2's own answer: what the error means is the caller's to decide.
-    pub(crate) async fn create_volume(
-        &self,
-        request: &CreateVolume,
-    ) -> Result<Result<Volume, CloudError>, StepError> {
+    pub(crate) async fn create_volume(&self, request: &CreateVolume) -> Result<Result<Volume, CloudError>, StepError> {
         self.token(Family::CreateVolume).await;
         self.0.may_act()?;
         Ok(self.note(Family::CreateVolume, self.port().create_volume(request).await))
@@ -259,12 +256,7 @@ impl<'a> Calls<'a> {
         self.act(Family::Mutate, self.port().set_delete_on_termination(instance, devices)).await
     }
 
-    pub(crate) async fn set_standby(
-        &self,
-        group: &str,
-        instance: &InstanceId,
-        standby: bool,
-    ) -> Result<(), StepError> {
+    pub(crate) async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), StepError> {
         self.act(Family::AutoScaling, self.port().set_standby(group, instance, standby)).await
     }
 }

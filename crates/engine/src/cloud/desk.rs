@@ -15,6 +15,9 @@ use crate::limits::{BATCH_GAP_MAX, BATCH_GAP_PER_MEMBER, BATCH_LINGER_MAX, BATCH
 /// A look: many ids, one list.
 pub(super) type Look<I, T> = Batch<Vec<I>, Result<Arc<Vec<T>>, CloudError>>;
 
+/// What became of tagging, by what was tagged with.
+type Tagged = Vec<(Tags, Result<(), CloudError>)>;
+
 /// Limits, looks and acts that are shared.
 #[derive(Debug)]
 pub(crate) struct Desk {
@@ -23,7 +26,7 @@ pub(crate) struct Desk {
     pub(super) instances: Look<InstanceId, Instance>,
     pub(super) volumes: Look<VolumeId, Volume>,
     pub(super) snapshots: Look<SnapshotId, Snapshot>,
-    pub(super) tags: Batch<(ResourceId, Tags), Vec<(Tags, Result<(), CloudError>)>>,
+    pub(super) tags: Batch<(ResourceId, Tags), Tagged>,
     pub(super) stops: Batch<InstanceId, Result<(), CloudError>>,
 }
 

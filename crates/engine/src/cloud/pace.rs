@@ -48,7 +48,7 @@ impl Waits {
         let growing = (waited / pace.part).clamp(pace.first, pace.longest);
         match self.shortest(pace.kind) {
             // Nothing was over sooner: a look before that is for nothing.
-            Some(expected) if waited + pace.first < expected => (expected - waited).min(pace.longest),
+            Some(expected) if waited + pace.first < expected => expected.saturating_sub(waited).min(pace.longest),
             Some(expected) if waited < expected + expected / 2 => pace.first,
             _ => growing,
         }
@@ -59,12 +59,8 @@ impl Waits {
 mod tests {
     use super::*;
 
-    const SNAPSHOT: Pace = Pace {
-        kind: Some("snapshot"),
-        first: Duration::from_secs(2),
-        longest: Duration::from_secs(60),
-        part: 10,
-    };
+    const SNAPSHOT: Pace =
+        Pace { kind: Some("snapshot"), first: Duration::from_secs(2), longest: Duration::from_secs(60), part: 10 };
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)

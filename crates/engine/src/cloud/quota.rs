@@ -62,15 +62,7 @@ impl Bucket {
         // A share of a small bucket may be less than one call.
         let capacity = (capacity * share).max(1.0);
         let refill = refill * share;
-        Self {
-            capacity,
-            refill,
-            level: capacity,
-            at: now,
-            closed_until: now,
-            pause: RETRY,
-            line: BTreeSet::new(),
-        }
+        Self { capacity, refill, level: capacity, at: now, closed_until: now, pause: RETRY, line: BTreeSet::new() }
     }
 
     fn fill(&mut self, now: Instant) {
