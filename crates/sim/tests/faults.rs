@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{End, Stage};
 use rehome_engine::Command;
 use rehome_model::record::Phase;
-use rehome_sim::{Kill, Scene, checks};
+use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, checks};
 
 /// Times a driver is started anew before a run counts as not converging.
 const RESTARTS: u32 = 6;
@@ -196,4 +198,43 @@ async fn an_auto_scaling_group_does_not_terminate_the_stopped_members() {
     assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
     tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
     healthy(&stage, "an hour later");
+}
+
+/// An apiserver that takes a run's plan and header, and nothing of its progress.
+#[derive(Default)]
+struct NoProgress {
+    documents: Mutex<u32>,
+    /// What was changed beside the run record.
+    acts: Mutex<Vec<String>>,
+}
+
+impl Gate for NoProgress {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.port == Port::Cluster && call.subject.contains("/configmaps") {
+            let mut documents = self.documents.lock().expect("whole");
+            *documents += u32::from(call.name == "kube create");
+            let refused = *documents > 2 && call.mutates;
+            return (0, if refused { Ruling::Wrong(Mishap::Status(500, "InternalError")) } else { Ruling::Go });
+        }
+        if call.mutates {
+            self.acts.lock().expect("whole").push(format!("{} {}", call.name, call.subject));
+        }
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_intent_cannot_be_written_does_nothing_however_often_it_is_tried() {
+    let mut stage = Stage::new(Scene::new(2, 8));
+    let plan = stage.plan().await;
+    let gate = Arc::new(NoProgress::default());
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    // Longer than the tries of one write, and than the step's deadline.
+    let end = tokio::time::timeout(std::time::Duration::from_secs(3600), stage.apply(&plan)).await;
+    assert!(end.is_ok(), "it gives up");
+    assert_eq!(*gate.acts.lock().expect("whole"), Vec::<String>::new());
 }

@@ -274,6 +274,7 @@ async fn the_plan_that_is_shown_is_the_same_each_time_and_names_only_its_own_ste
             "finalize:members-whole",
             "finalize:keep-final-snapshots:refdb-0",
             "finalize:keep-final-snapshots:refdb-1",
+            "finalize:final-snapshots-kept",
             "finalize:delete-base-snapshots:refdb-0",
             "finalize:delete-base-snapshots:refdb-1",
             "finalize:retire-gate:refdb",
