@@ -225,7 +225,7 @@ pub fn will_not_stop() -> Result<()> {
     const STRAY: &str = "systemd-run --quiet --unit=stray \
                          bash -c 'exec -a org.apache.cassandra.service.CassandraDaemon sleep 100000'";
     const FAILED: i32 = 1;
-    let text = fs::read_to_string(migration()?)? + "  limits:\n    stopSeconds: 60\n";
+    let text = fs::read_to_string(migration()?)? + "  limits:\n    stopSeconds: 15\n";
     let file = kept("will-not-stop.yaml");
     fs::write(&file, text)?;
     let members = legacy::instances()?;
