@@ -46,11 +46,14 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     if !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. }) {
         text.push_str(LOCK);
     }
-    text.push_str(match task {
-        HostTask::Flush | HostTask::StopService | HostTask::Unmount { .. } => TOO_LATE,
-        HostTask::Mount { .. } | HostTask::TakeBack { .. } | HostTask::StartService => TAKES_BACK,
-        HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. } => "",
-    });
+    // A script of no run has no direction.
+    if context.run.is_some() {
+        text.push_str(match task {
+            HostTask::Flush | HostTask::StopService | HostTask::Unmount { .. } => TOO_LATE,
+            HostTask::Mount { .. } | HostTask::TakeBack { .. } | HostTask::StartService => TAKES_BACK,
+            HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. } => "",
+        });
+    }
     text
 }
 
