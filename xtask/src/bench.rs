@@ -115,10 +115,18 @@ fn row(rows: &mut Vec<String>, what: &str, was: &str, ratio: f64, limit: f64) ->
 
 fn plan_rows(plan: &Value, rows: &mut Vec<String>) -> bool {
     let ms = number(&plan["plan_us"]) / 1_000.0;
-    let mb = number(&plan["most_kib"]) * 1_024.0 / 1_000_000.0;
+    let megabytes = |kib: &Value| number(kib) * 1_024.0 / 1_000_000.0;
+    let survey = megabytes(&plan["survey_kib"]);
+    let mb = megabytes(&plan["most_kib"]) - survey;
     let time = format!("of {PLAN_MS:.0} ms on the machine that wrote this");
     row(rows, &format!("{MEMBERS} members: check and plan"), &time, ms / PLAN_MS, 1.0)
-        & row(rows, &format!("{MEMBERS} members: memory of survey and plan"), "of 100 MB", mb / PLAN_MB, 1.0)
+        & row(
+            rows,
+            &format!("{MEMBERS} members: memory that check and plan take"),
+            &format!("{mb:.0} MB of {PLAN_MB:.0}, beside {survey:.0} MB of the survey"),
+            mb / PLAN_MB,
+            1.0,
+        )
 }
 
 fn move_rows(members: u64, apply: &Value, rows: &mut Vec<String>) -> bool {
