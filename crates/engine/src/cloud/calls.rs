@@ -200,7 +200,8 @@ impl<'a> Calls<'a> {
             answers
         };
         let (answers, asked) = self.desk().tags.ask(|| (resource.clone(), tags.clone()), send).await;
-        let answer = answers.into_iter().find(|(of, _)| of == tags).map_or(Ok(()), |(_, answer)| answer);
+        let not_asked = || Err(CloudError::new("CreateTags", NOT_SENT, "these tags were not asked for".to_owned()));
+        let answer = answers.into_iter().find(|(of, _)| of == tags).map_or_else(not_asked, |(_, answer)| answer);
         match answer {
             Err(error) if alone(&error, asked) => {
                 self.act(Family::Tags, self.port().tag_all(std::slice::from_ref(resource), tags)).await
