@@ -83,6 +83,11 @@ impl StepContext {
         self.shared.lease.check()
     }
 
+    /// Whether the lease is still this driver's, by the apiserver's word.
+    pub(crate) async fn confirm_lease(&self) -> Result<(), StepError> {
+        self.shared.lease.confirm().await
+    }
+
     /// The value of an input.
     pub(crate) fn input<T: From<String> + Clone>(&self, input: &Input<T>) -> Result<T, StepError> {
         match input {

@@ -130,6 +130,18 @@ impl Lease {
         }
     }
 
+    /// Whether the lease is ours by the apiserver's word, asked now. A machine that was suspended cannot go by its clock,
+    /// which stood still too: for what undoes another driver's protection that is not enough.
+    pub async fn confirm(&self) -> Result<(), StepError> {
+        // Looked at, not renewed: the renewals beside this one would meet a conflict.
+        let found = self.kube.get(&paths::lease(&self.namespace, &self.name)).await?;
+        if found.is_some_and(|object| text(&object, "/spec/holderIdentity") == self.holder) {
+            return Ok(());
+        }
+        self.give_up();
+        Err(StepError::interrupted("another driver took the lease; nothing more was started"))
+    }
+
     /// Whether an act may start now: the lease is ours for long enough by the monotonic clock.
     pub fn check(&self) -> Result<(), StepError> {
         let held = *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

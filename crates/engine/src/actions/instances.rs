@@ -156,6 +156,8 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
                 // Protected, maybe in this very moment by a rollback's driver that stood still: lifted, and once more.
                 Err(error) if error.code == "OperationNotPermitted" => {
                     if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
+                        // It may be this driver that stood still: its own clock would not tell.
+                        context.confirm_lease().await?;
                         context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
                     }
                     return Err(StepError::again(&error.code, error.message));
