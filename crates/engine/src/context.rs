@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rehome_model::event::EventKind;
-use rehome_model::ids::{InstanceId, RunId};
+use rehome_model::ids::{InstanceId, RunId, StepId};
 use rehome_model::plan::{Input, Plan, PodTarget, Step};
 use rehome_model::record::{StepRecord, StepState};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
@@ -28,6 +28,8 @@ pub type Outputs = BTreeMap<String, String>;
 pub struct StepContext {
     pub(crate) shared: Arc<Shared>,
     pub(crate) step: Step,
+    /// What was done before it.
+    pub(crate) after: Vec<StepId>,
     pub(crate) undo: bool,
     /// How long the way from here to the end is, by the plan: of two that wait for their turn, the longer goes first.
     pub(crate) rank: u64,
@@ -39,9 +41,9 @@ pub struct StepContext {
 }
 
 impl StepContext {
-    pub(crate) fn new(shared: Arc<Shared>, step: Step, undo: bool, rank: u64) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, step: Step, after: Vec<StepId>, undo: bool, rank: u64) -> Self {
         let (started, in_line_ms) = (Instant::now(), AtomicU64::new(0));
-        Self { shared, step, undo, rank, fresh: false.into(), started, in_line_ms }
+        Self { shared, step, after, undo, rank, fresh: false.into(), started, in_line_ms }
     }
 
     pub(crate) fn cloud(&self) -> Calls<'_> {
@@ -101,6 +103,11 @@ impl StepContext {
     /// The step's line in the record, if it was begun before.
     pub(crate) fn record(&self) -> Option<StepRecord> {
         self.shared.step_record(&self.step.id)
+    }
+
+    /// Sees the results written that this step is built on. Those in its own document are written with its own line.
+    pub(crate) async fn see_before_written(&self) -> Result<(), StepError> {
+        self.shared.see_others_written(&self.after, self.step.member.as_ref()).await
     }
 
     /// Before a step is taken back: waits until what it did last shows in describes. A look before that may show the

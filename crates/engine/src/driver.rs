@@ -175,6 +175,8 @@ pub(crate) struct Shared {
     /// The same for those that take long.
     pub(crate) slow_scripts: tokio::sync::Semaphore,
     store: RecordStore,
+    /// Whether the plan and a header of this run were found in the cluster.
+    stored: bool,
     header: Mutex<RunHeader>,
     steps: Mutex<Lines>,
     documents: BTreeMap<Option<MemberName>, Document>,
@@ -187,6 +189,8 @@ struct Lines {
     of: BTreeMap<StepId, StepRecord>,
     /// Counts the changes.
     changes: u64,
+    /// Results that may not be written yet: whose document, and up to which change it must be.
+    unwritten: BTreeMap<StepId, (Option<MemberName>, u64)>,
 }
 
 /// One document of the record.
@@ -230,7 +234,7 @@ impl Shared {
             steps.changes += 1;
             (steps.changes, steps.of.insert(step.id.clone(), record))
         };
-        let saved = self.save_document(step, change).await;
+        let saved = self.save_document(step.member.as_ref(), change).await;
         if saved.is_err() {
             // What is not written did not happen: else a retry would take the intent for written, and act.
             let mut steps = locked(&self.steps);
@@ -242,12 +246,66 @@ impl Shared {
         saved
     }
 
-    /// Sees the document of a step written up to a change.
-    async fn save_document(&self, step: &Step, change: u64) -> Result<(), StepError> {
-        let Some(document) = self.documents.get(&step.member) else {
-            return Err(StepError::failed("Plan", format!("step {} belongs to no member of the plan", step.id)));
+    /// Takes note of a step's result. It is written with what its successors write next, or by [`Self::write_result`].
+    pub(crate) fn note_result(&self, step: &Step, record: StepRecord) {
+        let mut steps = locked(&self.steps);
+        steps.changes += 1;
+        let change = steps.changes;
+        steps.of.insert(step.id.clone(), record);
+        steps.unwritten.insert(step.id.clone(), (step.member.clone(), change));
+    }
+
+    /// Sees a step's result written.
+    pub(crate) async fn write_result(&self, step: &Step) -> Result<(), StepError> {
+        let noted = locked(&self.steps).unwritten.get(&step.id).cloned();
+        if let Some((member, change)) = noted {
+            self.save_document(member.as_ref(), change).await?;
+            locked(&self.steps).unwritten.remove(&step.id);
+        }
+        Ok(())
+    }
+
+    /// Sees the results of `steps` written.
+    pub(crate) async fn see_written(&self, steps: &[StepId]) -> Result<(), StepError> {
+        self.write_noted(steps, |_| true).await
+    }
+
+    /// The same of those that stand in other documents than `member`'s: what is written there next has its own with it.
+    pub(crate) async fn see_others_written(
+        &self,
+        steps: &[StepId],
+        member: Option<&MemberName>,
+    ) -> Result<(), StepError> {
+        self.write_noted(steps, |of| of != member).await
+    }
+
+    async fn write_noted(
+        &self,
+        steps: &[StepId],
+        counts: impl Fn(Option<&MemberName>) -> bool,
+    ) -> Result<(), StepError> {
+        let mut noted: BTreeMap<Option<MemberName>, u64> = BTreeMap::new();
+        {
+            let lines = locked(&self.steps);
+            let unwritten = steps.iter().filter_map(|id| lines.unwritten.get(id));
+            for (of, change) in unwritten.filter(|(of, _)| counts(of.as_ref())) {
+                let upto = noted.entry(of.clone()).or_default();
+                *upto = (*upto).max(*change);
+            }
+        }
+        let writes = noted.iter().map(|(of, change)| self.save_document(of.as_ref(), *change));
+        futures::future::try_join_all(writes).await.map(|_| ())
+    }
+
+    /// Sees a document written up to a change.
+    async fn save_document(&self, member: Option<&MemberName>, change: u64) -> Result<(), StepError> {
+        let Some(document) = self.documents.get(&member.cloned()) else {
+            let name = member.map_or("the cluster", MemberName::as_str);
+            return Err(StepError::failed("Plan", format!("a step belongs to {name}, which the plan does not have")));
         };
         let mut written = document.written.lock().await;
+        // Steps that are ready at the same moment have told their lines after this: one write for all.
+        tokio::task::yield_now().await;
         if *written >= change {
             // Who wrote while this one waited has written this line too.
             return Ok(());
@@ -258,7 +316,7 @@ impl Shared {
             (steps.changes, document.steps.iter().filter_map(line).collect::<BTreeMap<_, _>>())
         };
         let guard = || self.lease.check();
-        self.store.save_steps(self.run.as_str(), step.member.as_ref(), &lines, &guard).await?;
+        self.store.save_steps(self.run.as_str(), member, &lines, &guard).await?;
         *written = upto;
         Ok(())
     }
@@ -352,12 +410,13 @@ impl Driver {
         command: &Command,
     ) -> Result<Begun, EngineError> {
         let recorded = store.load().await;
+        let stored = recorded.is_ok();
         let recorded = match (recorded, command) {
             // A crash between header and plan: the run did nothing yet, and the plan is at hand.
             (Err(StoreError::Damaged { .. }), Command::Apply(plan)) => store
                 .load_header()
                 .await?
-                .filter(|header| header.plan_hash == plan.hash())
+                .filter(|header| header.phase == Phase::Preparing && header.plan_hash == plan.hash())
                 .map(|header| (RunRecord { header, steps: BTreeMap::new() }, plan.as_ref().clone())),
             (recorded, _) => recorded?,
         };
@@ -370,7 +429,7 @@ impl Driver {
             (Some(recorded), Command::RollbackKeepWrites) => {
                 let now_ms = self.clock.now_ms();
                 let (record, plan) = keep_writes::take_up(&self.ports, profile, recorded, now_ms).await?;
-                Ok(Begun { record, plan, new: false })
+                Ok(Begun { record, plan, new: false, stored: true })
             }
             (Some((record, _)), Command::Apply(_) | Command::RollbackDiscardWrites | Command::Finalize(_))
                 if record.header.phase == Phase::Returning =>
@@ -382,23 +441,25 @@ impl Driver {
             }
             (Some((record, plan)), Command::Finalize(choice)) => {
                 let (record, plan) = finalize::take_up(record, plan, choice)?;
-                Ok(Begun { record, plan, new: false })
+                Ok(Begun { record, plan, new: false, stored: true })
             }
             (None, Command::RollbackDiscardWrites | Command::RollbackKeepWrites | Command::Finalize(_)) => {
                 Err(EngineError::NoRun { migration: migration.to_owned(), namespace: namespace.to_owned() })
             }
-            (Some((record, plan)), Command::RollbackDiscardWrites) => Ok(Begun { record, plan, new: false }),
+            (Some((record, plan)), Command::RollbackDiscardWrites) => {
+                Ok(Begun { record, plan, new: false, stored: true })
+            }
             (Some((record, recorded_plan)), Command::Apply(plan)) => {
                 let run = record.header.run.clone();
                 let same = record.header.plan_hash == plan.hash();
                 match record.header.phase {
                     phase if phase.is_back() => Ok(self.begin(migration, plan, record.header.generation + 1)),
-                    Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false }),
+                    Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false, stored }),
                     Phase::Completed => Err(EngineError::AlreadyCompleted { run }),
                     // Stuck: an undo failed. Some steps are undone and some are not; only the way back is whole.
                     Phase::Undoing | Phase::Stuck => Err(EngineError::BeingUndone { run }),
                     phase if !same => Err(EngineError::OtherPlan { run, phase }),
-                    _ => Ok(Begun { record, plan: recorded_plan, new: false }),
+                    _ => Ok(Begun { record, plan: recorded_plan, new: false, stored }),
                 }
             }
             (None, Command::Apply(plan)) => Ok(self.begin(migration, plan, 1)),
@@ -421,7 +482,7 @@ impl Driver {
             finalize: None,
             keep_writes: None,
         };
-        Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true }
+        Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true, stored: false }
     }
 
     fn shared(
@@ -455,8 +516,9 @@ impl Driver {
             lease,
             stop: self.stop.clone(),
             store,
+            stored: begun.stored,
             header: Mutex::new(begun.record.header),
-            steps: Mutex::new(Lines { of: begun.record.steps, changes: 0 }),
+            steps: Mutex::new(Lines { of: begun.record.steps, changes: 0, unwritten: BTreeMap::new() }),
             documents,
             header_writer: tokio::sync::Mutex::new(()),
             events: self.events.clone(),
@@ -475,7 +537,7 @@ impl Driver {
         let stopped = |error: &StepError| EngineError::Driver(error.to_string());
         // The plan first: a crash between them leaves a plan that no header speaks of, and the next driver begins anew.
         // A header without its plan could be neither carried out nor taken back.
-        if shared.phase() == Phase::Preparing {
+        if !shared.stored {
             shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await?;
             shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
         }
@@ -531,7 +593,10 @@ impl Driver {
 struct Begun {
     record: RunRecord,
     plan: Plan,
+    /// Whether no driver has begun it before.
     new: bool,
+    /// Whether its plan is in the cluster.
+    stored: bool,
 }
 
 /// The record of a migration's run and its plan, from any machine that reaches the cluster; none if none was begun.

@@ -63,7 +63,7 @@ impl KubeError {
         matches!(self, Self::Api { status: 409, .. })
     }
 
-    fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: 404, .. })
     }
 }

@@ -1,6 +1,6 @@
 //! One driver: the Lease (invariant I10).
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rehome_model::{labels, names};
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ pub struct Lease {
     clock: Clock,
     /// When the last renewal that succeeded was *sent*; none once it is given up.
     held_since: Mutex<Option<Instant>>,
+    /// The object as the last write of this driver left it.
+    written: Mutex<Option<Value>>,
 }
 
 /// Why the lease is not ours.
@@ -50,6 +52,7 @@ impl Lease {
             holder: holder.to_owned(),
             clock,
             held_since: Mutex::new(None),
+            written: Mutex::new(None),
         }
     }
 
@@ -63,11 +66,9 @@ impl Lease {
             let sent = Instant::now();
             let Some(object) = self.kube.get(&path).await? else {
                 match self.kube.create(&paths::leases(&self.namespace), &self.object(None, 0)).await {
-                    Ok(_) => {
-                        return {
-                            self.holds_since(sent);
-                            Ok(())
-                        };
+                    Ok(written) => {
+                        self.is_ours(sent, written);
+                        return Ok(());
                     }
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => return Err(error.into()),
@@ -82,11 +83,9 @@ impl Lease {
                 let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0) + 1;
                 let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
                 match self.kube.replace(&path, &wanted).await {
-                    Ok(_) => {
-                        return {
-                            self.holds_since(sent);
-                            Ok(())
-                        };
+                    Ok(written) => {
+                        self.is_ours(sent, written);
+                        return Ok(());
                     }
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(error.into()),
@@ -104,8 +103,8 @@ impl Lease {
             tokio::time::sleep(LEASE_RENEW).await;
             let sent = Instant::now();
             match self.renew().await {
-                Ok(true) => self.holds_since(sent),
-                Ok(false) => {
+                Ok(Some(written)) => self.is_ours(sent, written),
+                Ok(None) => {
                     self.give_up();
                     return;
                 }
@@ -115,19 +114,30 @@ impl Lease {
         }
     }
 
-    async fn renew(&self) -> Result<bool, KubeError> {
+    /// Renews it by what the last write left; only if that was changed since, or its reply was lost, looks first. None if it
+    /// is not ours any more.
+    async fn renew(&self) -> Result<Option<Value>, KubeError> {
         let path = paths::lease(&self.namespace, &self.name);
-        let Some(object) = self.kube.get(&path).await? else { return Ok(false) };
+        let last = self.last_written().take();
+        if let Some(last) = last {
+            match self.kube.replace(&path, &self.renewed(&last)).await {
+                Err(error) if error.is_conflict() || error.is_not_found() => {}
+                written => return written.map(Some),
+            }
+        }
+        let Some(object) = self.kube.get(&path).await? else { return Ok(None) };
         if text(&object, "/spec/holderIdentity") != self.holder {
-            return Ok(false);
+            return Ok(None);
         }
+        match self.kube.replace(&path, &self.renewed(&object)).await {
+            Err(error) if error.is_conflict() => Ok(None),
+            written => written.map(Some),
+        }
+    }
+
+    fn renewed(&self, object: &Value) -> Value {
         let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0);
-        let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
-        match self.kube.replace(&path, &wanted).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.is_conflict() => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.object(object["metadata"]["resourceVersion"].as_str(), transitions)
     }
 
     /// Whether the lease is ours by the apiserver's word, asked now. A machine that was suspended cannot go by its clock,
@@ -144,7 +154,7 @@ impl Lease {
 
     /// Whether an act may start now: the lease is ours for long enough by the monotonic clock.
     pub fn check(&self) -> Result<(), StepError> {
-        let held = *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let held = *self.held_since.lock().unwrap_or_else(PoisonError::into_inner);
         match held {
             Some(since) if since.elapsed() + LEASE_MARGIN < LEASE => Ok(()),
             Some(_) => Err(StepError::interrupted("the lease could not be renewed in time; nothing more was started")),
@@ -167,12 +177,17 @@ impl Lease {
         }
     }
 
-    fn holds_since(&self, sent: Instant) {
-        *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(sent);
+    fn is_ours(&self, sent: Instant, written: Value) {
+        *self.last_written() = Some(written);
+        *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+    }
+
+    fn last_written(&self) -> MutexGuard<'_, Option<Value>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn give_up(&self) {
-        *self.held_since.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn object(&self, resource_version: Option<&str>, transitions: u64) -> Value {

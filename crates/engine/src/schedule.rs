@@ -80,33 +80,58 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
     ending
 }
 
+/// How far a step has come.
+enum Stage {
+    /// It did what it does, and its line is known here. What waits for it may begin; none of that acts, or tells a result,
+    /// before this line is written.
+    Performed(Box<Performed>),
+    /// Nothing of it is under way any more.
+    Over(StepId, Result<(), StepError>),
+}
+
+/// A step whose result is not written yet.
+struct Performed {
+    context: StepContext,
+    title: String,
+    started_ms: u64,
+    opens: bool,
+}
+
 /// Runs `work` in the order of its `after`. After a failure nothing new starts.
 pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSet<StepId>) -> Ending {
     let mut order = Order::new(&shared.plan, work, &done);
     // One task for all of them: dropping the driver's future ends every step at its current await, as a kill would.
-    let mut running: FuturesUnordered<LocalBoxFuture<'_, (StepId, Result<(), StepError>)>> = FuturesUnordered::new();
+    let mut running: FuturesUnordered<LocalBoxFuture<'_, Stage>> = FuturesUnordered::new();
     let mut ending: Option<Ending> = None;
+    let mut performed: Option<Box<Performed>> = None;
     loop {
         if ending.is_none() && *shared.stop.borrow() {
             ending = Some(Ending::Interrupted("stopped on request".to_owned()));
         }
         if ending.is_none() {
             while let Some((work, rank)) = order.next() {
-                let shared = Arc::clone(shared);
-                running.push(Box::pin(async move { (work.step.id.clone(), run_one(shared, work, rank).await) }));
+                running.push(Box::pin(run_one(Arc::clone(shared), work, rank)));
             }
         }
-        let Some((id, result)) = running.next().await else { break };
-        match result {
-            Ok(()) => order.done(&id),
-            Err(error) if error.kind == StepErrorKind::Interrupted => {
-                ending.get_or_insert(Ending::Interrupted(error.message));
+        // After those that waited for it: their intents and its result are one write.
+        if let Some(performed) = performed.take() {
+            running.push(Box::pin(write_result(*performed)));
+        }
+        let (id, result) = match running.next().await {
+            None => break,
+            Some(Stage::Over(id, result)) => (id, result),
+            Some(Stage::Performed(step)) => {
+                order.done(&step.context.step.id);
+                performed = Some(step);
+                continue;
             }
+        };
+        let Err(error) = result else { continue };
+        if error.kind == StepErrorKind::Interrupted {
+            ending.get_or_insert(Ending::Interrupted(error.message));
+        } else if !matches!(ending, Some(Ending::Failed { .. })) {
             // A failure outweighs an interruption: it must be acted on.
-            Err(error) if !matches!(ending, Some(Ending::Failed { .. })) => {
-                ending = Some(Ending::Failed { step: id, error });
-            }
-            Err(_) => {}
+            ending = Some(Ending::Failed { step: id, error });
         }
     }
     match ending {
@@ -122,12 +147,12 @@ pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSe
     }
 }
 
-async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Result<(), StepError> {
-    let started = shared.clock.now_ms();
+async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Stage {
+    let started_ms = shared.clock.now_ms();
     let title = if work.undo { format!("undo: {}", work.step.title) } else { work.step.title.clone() };
-    let context = StepContext::new(Arc::clone(&shared), work.step, work.undo, rank);
+    let context = StepContext::new(Arc::clone(&shared), work.step, work.after, work.undo, rank);
     let step = context.step.id.clone();
-    shared.event(EventKind::StepStarted { step: step.clone(), title: title.clone(), undo: work.undo });
+    shared.event(EventKind::StepStarted { step, title: title.clone(), undo: work.undo });
     let mut actions = vec![work.action.clone()];
     if !work.undo {
         actions.extend(context.step.alternatives.iter().map(|alternative| Some(alternative.action.clone())));
@@ -137,30 +162,55 @@ async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Result<(), StepE
         if index > 0 && !selected(&context.step, index - 1, &last) {
             break;
         }
-        last = with_retries(&context, action.as_ref()).await;
+        last = with_retries(&context, async || attempt_once(&context, action.as_ref()).await).await;
         if last.is_ok() {
             break;
         }
     }
+    let applying = shared.plan.purpose == Purpose::Apply && !work.undo;
+    let opens = applying && matches!(work.action, Some(Action::AwaitMembers { open: true, .. }));
     match last {
-        Ok(()) => {
-            let state = if work.undo { StepState::Undone } else { StepState::Done };
-            let took_ms = shared.clock.now_ms().saturating_sub(started);
-            shared.event(EventKind::StepEnded { step, title, state, took_ms, already: false, undo: work.undo });
-            Ok(())
-        }
-        Err(error) => {
-            if error.kind != StepErrorKind::Interrupted {
-                shared.event(EventKind::StepFailed { step, title, error: error.message.clone() });
-                let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
-                record.error = Some(error.message.clone());
-                if let Err(unwritten) = shared.save_step(&context.step, record).await {
-                    tracing::warn!(%unwritten, "a step's failure was not recorded");
-                }
-            }
-            Err(error)
+        Ok(()) => Stage::Performed(Box::new(Performed { context, title, started_ms, opens })),
+        Err(error) => failed(&context, title, error).await,
+    }
+}
+
+/// Sees the result of a step written.
+async fn write_result(performed: Performed) -> Stage {
+    let Performed { context, title, started_ms, opens } = performed;
+    let shared = &context.shared;
+    let write = async || {
+        shared.write_result(&context.step).await?;
+        if opens { note_opening(&context).await } else { Ok(()) }
+    };
+    if let Err(error) = with_retries(&context, write).await {
+        return failed(&context, title, error).await;
+    }
+    let state = if context.undo { StepState::Undone } else { StepState::Done };
+    let took_ms = shared.clock.now_ms().saturating_sub(started_ms);
+    let step = context.step.id.clone();
+    shared.event(EventKind::StepEnded {
+        step: step.clone(),
+        title,
+        state,
+        took_ms,
+        already: false,
+        undo: context.undo,
+    });
+    Stage::Over(step, Ok(()))
+}
+
+async fn failed(context: &StepContext, title: String, error: StepError) -> Stage {
+    let (shared, step) = (&context.shared, context.step.id.clone());
+    if error.kind != StepErrorKind::Interrupted {
+        shared.event(EventKind::StepFailed { step: step.clone(), title, error: error.message.clone() });
+        let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
+        record.error = Some(error.message.clone());
+        if let Err(unwritten) = shared.save_step(&context.step, record).await {
+            tracing::warn!(%unwritten, "a step's failure was not recorded");
         }
     }
+    Stage::Over(step, Err(error))
 }
 
 fn selected(step: &Step, alternative: usize, last: &Result<(), StepError>) -> bool {
@@ -175,11 +225,14 @@ fn blank(at_ms: u64) -> StepRecord {
 }
 
 /// Tries until done, failed for good, or the deadline passes.
-async fn with_retries(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
+async fn with_retries(
+    context: &StepContext,
+    attempt_once: impl AsyncFn() -> Result<(), StepError>,
+) -> Result<(), StepError> {
     let mut pause = RETRY;
     let mut attempt = 1;
     loop {
-        let error = match attempt_once(context, action).await {
+        let error = match attempt_once().await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind != StepErrorKind::Again => return Err(error),
             Err(error) => error,
@@ -200,7 +253,10 @@ async fn with_retries(context: &StepContext, action: Option<&Action>) -> Result<
     }
 }
 
-/// Intent before, result after. A gate writes only its result: it changes nothing that would have to be looked for.
+/// Intent before, result after. A gate tells only its result: it changes nothing that would have to be looked for.
+///
+/// The result is written later, with the intents of those that waited for it ([`Shared::note_result`]): an act waits
+/// until what it is built on is written, and so does the result of a gate.
 async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
     let shared = &context.shared;
     let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
@@ -217,21 +273,27 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
         }
         record.state = intended;
         context.fresh.store(!context.undo && context.record().is_none(), Ordering::Relaxed);
-        shared.save_step(&context.step, record).await?;
+        futures::try_join!(shared.save_step(&context.step, record), context.see_before_written())?;
     } else {
         context.fresh.store(false, Ordering::Relaxed);
+        if acts {
+            context.see_before_written().await?;
+        }
     }
     let outputs = match action {
         Some(action) => actions::perform(context, action).await?,
         None => Outputs::new(),
     };
+    if !acts {
+        context.see_before_written().await?;
+    }
     let mut record = context.record().unwrap_or_else(|| blank(shared.clock.now_ms()));
     record.state = if context.undo { StepState::Undone } else { StepState::Done };
     record.error = None;
     record.at_ms = shared.clock.now_ms();
     record.outputs.extend(outputs);
-    shared.save_step(&context.step, record).await?;
-    note_opening(context, action).await
+    shared.note_result(&context.step, record);
+    Ok(())
 }
 
 /// The first act of a group begins the cutover: downtime counts from here.
@@ -240,6 +302,8 @@ async fn enter_cutover(context: &StepContext) -> Result<(), StepError> {
     if context.undo || context.step.group.is_none() || shared.phase() != Phase::Preparing {
         return Ok(());
     }
+    // All that it is built on, those in its own document too.
+    shared.see_written(&context.after).await?;
     let now = shared.clock.now_ms();
     shared
         .change_header(|header| {
@@ -252,11 +316,7 @@ async fn enter_cutover(context: &StepContext) -> Result<(), StepError> {
 }
 
 /// Once the opened members were verified, downtime is over.
-async fn note_opening(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
-    let applying = context.plan().purpose == Purpose::Apply;
-    if context.undo || !applying || !matches!(action, Some(Action::AwaitMembers { open: true, .. })) {
-        return Ok(());
-    }
+async fn note_opening(context: &StepContext) -> Result<(), StepError> {
     let now = context.shared.clock.now_ms();
     context.shared.change_header(|header| header.opened_at_ms = header.opened_at_ms.or(Some(now))).await
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::error::StepError;
-use crate::kubernetes::{Kube, KubeError, label, paths};
+use crate::kubernetes::{Kube, KubeError, label, paths, text};
 use crate::limits::{RETRY, RETRY_MAX};
 
 /// The largest plan that is read back, uncompressed.
@@ -113,9 +113,22 @@ impl RecordStore {
 
     /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
     pub async fn load(&self) -> Result<Option<(RunRecord, Plan)>, StoreError> {
-        let Some(header) = self.load_header().await? else { return Ok(None) };
+        // One list, seen at one moment, instead of a look at every document of every member.
+        let selector = format!("labelSelector={}%3D{}", labels::MIGRATION.replace('/', "%2F"), self.migration);
+        let objects = self.kube.list(&format!("{}?{selector}", paths::config_maps(&self.namespace))).await?;
+        let found: BTreeMap<&str, &Value> =
+            objects.iter().map(|object| (text(object, "/metadata/name"), object)).collect();
+        let name = names::record(&self.migration);
+        let header = match found.get(name.as_str()) {
+            Some(object) => self.header_of(object)?,
+            // One that is not ours would not be in the list.
+            None => match self.load_header().await? {
+                Some(header) => header,
+                None => return Ok(None),
+            },
+        };
         let name = names::plan_record(&self.migration);
-        let Some((run, plan)) = self.load_plan().await? else {
+        let Some((run, plan)) = self.plan_of(&found)? else {
             return Err(StoreError::Damaged { name, reason: "the plan of the recorded run is missing".to_owned() });
         };
         // Over a run that is rolled back the next one's plan is written before its header.
@@ -127,11 +140,11 @@ impl RecordStore {
         }
         let mut steps = BTreeMap::new();
         for document in self.step_documents(&plan) {
-            if let Some(object) = self.read(&document).await? {
-                let part: BTreeMap<StepId, StepRecord> = Self::decode(&document, &object, "steps.json")?;
-                if label(&object, labels::RUN) == Some(header.run.as_str()) {
-                    steps.extend(part);
-                }
+            if let Some(object) = found.get(document.as_str())
+                && label(object, labels::RUN) == Some(header.run.as_str())
+            {
+                let part: BTreeMap<StepId, StepRecord> = Self::decode(&document, object, "steps.json")?;
+                steps.extend(part);
             }
         }
         Ok(Some((RunRecord { header, steps }, plan)))
@@ -140,12 +153,17 @@ impl RecordStore {
     /// The header alone.
     pub async fn load_header(&self) -> Result<Option<RunHeader>, StoreError> {
         let name = names::record(&self.migration);
-        let Some(object) = self.read(&name).await? else { return Ok(None) };
-        let raw: Value = Self::decode(&name, &object, "run.json")?;
+        let object = self.read(&name).await?;
+        object.map(|object| self.header_of(&object)).transpose()
+    }
+
+    fn header_of(&self, object: &Value) -> Result<RunHeader, StoreError> {
+        let name = names::record(&self.migration);
+        let raw: Value = Self::decode(&name, object, "run.json")?;
         let version: format::Format = serde_json::from_value(raw["format"].clone())
             .map_err(|error| StoreError::Damaged { name: name.clone(), reason: format!("format: {error}") })?;
         version.check(format::RUN)?;
-        serde_json::from_value(raw).map(Some).map_err(|error| StoreError::Damaged { name, reason: error.to_string() })
+        serde_json::from_value(raw).map_err(|error| StoreError::Damaged { name, reason: error.to_string() })
     }
 
     /// Writes the header, creating it if it is the first.
@@ -161,7 +179,7 @@ impl RecordStore {
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         // In one piece: a write for each token of the JSON makes the compressor ten times slower.
         let plain = serde_json::to_vec(plan).map_err(|error| damaged(error.to_string()))?;
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&plain).map_err(|error| damaged(error.to_string()))?;
         let bytes = encoder.finish().map_err(|error| damaged(error.to_string()))?;
         let parts: Vec<&[u8]> = bytes.chunks(PLAN_PART_BYTES).collect();
@@ -181,18 +199,18 @@ impl RecordStore {
     }
 
     /// The recorded plan, and the run it is of.
-    async fn load_plan(&self) -> Result<Option<(String, Plan)>, StoreError> {
+    fn plan_of(&self, found: &BTreeMap<&str, &Value>) -> Result<Option<(String, Plan)>, StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
-        let Some(object) = self.read(&name).await? else { return Ok(None) };
-        let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
-        let mut bytes = plan_bytes(&object).map_err(&damaged)?;
+        let Some(object) = found.get(name.as_str()) else { return Ok(None) };
+        let run = label(object, labels::RUN).unwrap_or_default().to_owned();
+        let mut bytes = plan_bytes(object).map_err(&damaged)?;
         if object["data"][PARTS_KEY].is_string() {
-            let parts: Parts = Self::decode(&name, &object, PARTS_KEY)?;
+            let parts: Parts = Self::decode(&name, object, PARTS_KEY)?;
             for number in 1..parts.parts.min(PLAN_MAX_PARTS) {
                 let part = names::plan_part(&self.migration, &parts.digest, number);
-                let object = self.read(&part).await?.ok_or_else(|| damaged(format!("ConfigMap {part} is missing")))?;
-                bytes.extend(plan_bytes(&object).map_err(&damaged)?);
+                let object = found.get(part.as_str()).ok_or_else(|| damaged(format!("ConfigMap {part} is missing")))?;
+                bytes.extend(plan_bytes(object).map_err(&damaged)?);
             }
             if blake3::hash(&bytes).to_hex().as_str() != parts.digest {
                 return Err(damaged("its parts are not of one plan".to_owned()));

@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use common::{End, Stage};
 use rehome_engine::Command;
-use rehome_model::record::Phase;
+use rehome_model::ids::StepId;
+use rehome_model::record::{Phase, StepState};
+use rehome_model::{labels, names};
 use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, checks};
 
 /// Times a driver is started anew before a run counts as not converging.
@@ -27,6 +30,28 @@ fn healthy(stage: &Stage, what: &str) {
     assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new(), "{what}");
 }
 
+/// Whatever stands in the world or in the record of a step, the steps that it is built on stand in the record as done.
+async fn told_before_acted(stage: &Stage, what: &str) {
+    let recorded = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await;
+    let Ok(Some((record, plan))) = recorded else { return };
+    let done = |id: &StepId| record.steps.get(id).is_some_and(|line| line.state == StepState::Done);
+    let told = record.steps.keys().filter(|id| done(id)).cloned();
+    let made: BTreeSet<StepId> = stage.world.ec2().with(|inner, _| {
+        let volumes = inner.core.volumes.values().map(|volume| &volume.tags);
+        let tags = volumes.chain(inner.core.snapshots.values().map(|snapshot| &snapshot.tags));
+        tags.filter_map(|tags| tags.get(labels::STEP)).map(|step| StepId(step.clone())).collect()
+    });
+    for id in told.chain(made) {
+        for before in plan.step(&id).map(|step| step.after.as_slice()).unwrap_or_default() {
+            assert!(
+                done(before),
+                "{what}: {id} acted or was told done, and {before} not: {:?}",
+                record.steps.get(before)
+            );
+        }
+    }
+}
+
 /// Disturbs call `n` and applies until the run is over.
 async fn disturbed(n: u64, kill: Kill) -> (Stage, Phase) {
     let stage = Stage::new(Scene::new(2, 7));
@@ -42,7 +67,7 @@ async fn disturbed(n: u64, kill: Kill) -> (Stage, Phase) {
                 }
                 return (stage, outcome.phase);
             }
-            End::Killed => {}
+            End::Killed => told_before_acted(&stage, &format!("call {n}, {kill:?}")).await,
             End::Refused(error) => panic!("call {n}, {kill:?}: {error}"),
         }
     }
@@ -237,4 +262,46 @@ async fn a_step_whose_intent_cannot_be_written_does_nothing_however_often_it_is_
     let end = tokio::time::timeout(std::time::Duration::from_secs(3600), stage.apply(&plan)).await;
     assert!(end.is_ok(), "it gives up");
     assert_eq!(*gate.acts.lock().expect("whole"), Vec::<String>::new());
+}
+
+/// An apiserver that never answers the writes of one document of the record, from one of them on.
+struct StandsStill {
+    document: String,
+    from: u32,
+    writes: Mutex<u32>,
+}
+
+impl Gate for StandsStill {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let writes = call.port == Port::Cluster && call.mutates && call.subject.ends_with(&self.document);
+        let mut seen = self.writes.lock().expect("whole");
+        *seen += u32::from(writes);
+        (0, if writes && *seen >= self.from { Ruling::Never } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_built_on_a_result_that_is_not_written() {
+    // A result is written with what its successors write; those in another document must wait for it all the same.
+    let member = rehome_model::ids::MemberName("refdb-0".to_owned());
+    for document in [names::member_record("refdb", &member), format!("{}-cluster", names::record("refdb"))] {
+        for from in 1.. {
+            let mut stage = Stage::new(Scene::new(2, 9));
+            let plan = stage.plan().await;
+            let still = StandsStill { document: document.clone(), from, writes: Mutex::default() };
+            let calm = std::mem::replace(&mut stage.ports, SimPorts::behind(&stage.world, Arc::new(still)));
+            // Longer than all that does not wait for the document takes.
+            let end = tokio::time::timeout(std::time::Duration::from_secs(900), stage.apply(&plan)).await;
+            stage.ports = calm;
+            told_before_acted(&stage, &format!("{document} stands still from write {from} on")).await;
+            if end.is_ok() {
+                assert!(from > 5, "{document} was written {from} times: not those of a whole run");
+                break;
+            }
+        }
+    }
 }

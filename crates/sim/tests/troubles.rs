@@ -47,6 +47,26 @@ fn one_scale_up_while_a_rollback_goes_on_does_not_stop_it() {
 }
 
 #[test]
+fn a_claim_that_the_set_made_while_ours_was_away_does_not_keep_production_down() {
+    // The apiserver is away between the deletion of a claim and its parking; meanwhile the set is scaled up, and makes
+    // that claim on a volume of its own.
+    let migration = Arc::new(serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid"));
+    let mut left = 0;
+    for at_s in 88..100 {
+        let troubles = vec![
+            Trouble::ApiserverAway { at_s, for_s: 120 },
+            Trouble::Stranger { at_s: at_s + 3, what: Stranger::Scales(3) },
+            Trouble::SecondRollback { at_s: 80 },
+        ];
+        let told = tell(&story(Course::ApplyThenRollBack, troubles), &migration, None, true);
+        assert_eq!(told.violations, Vec::<String>::new(), "away at {at_s} s");
+        assert!(matches!(told.over, Over::RolledBack { .. }), "away at {at_s} s: {:?}", told.over);
+        left += told.log.iter().filter(|(_, line)| line.contains("was made by somebody else")).count();
+    }
+    assert!(left > 0, "no claim was made in between: the test no longer tests what it says");
+}
+
+#[test]
 fn killed_while_the_first_lines_of_the_record_are_written_it_goes_on() {
     for nth in 1..4 {
         for how in [How::KillsBefore, How::KillsAfter] {

@@ -81,7 +81,7 @@ pub(super) async fn unrelease(
         context.may_act()?;
         context.kube().delete(&volume_path, uid(&volume)).await?;
         let gone = uid(&volume).to_owned();
-        park_when_gone(context, claim).await?;
+        park_when_gone(context, claim, pod).await?;
         context
             .wait(async || match context.kube().get(&volume_path).await? {
                 Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
@@ -89,48 +89,67 @@ pub(super) async fn unrelease(
             })
             .await?;
     }
-    park_when_gone(context, claim).await
+    park_when_gone(context, claim, pod).await
 }
 
 /// Parks the claim as soon as its name is free. A claim that the set's controller made in between, because somebody
-/// scaled the set up at this instant, is blank and unbound: it is taken away again before a pod can use it.
-async fn park_when_gone(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
+/// scaled the set up at this instant, is taken away again while it is blank and unbound. Once it is bound to a volume of
+/// its own it may be worth something to somebody, and is left: nothing that starts on it starts on migrated data, and
+/// production must not wait for the person who decides about it. The next plan refuses the slot until then.
+async fn park_when_gone(context: &StepContext, claim: &ClaimSpec, pod: Option<&str>) -> Result<Outputs, StepError> {
     let path = paths::claim(&claim.namespace, &claim.name);
-    context
+    let left = context
         .wait(async || {
             let Some(found) = context.kube().get(&path).await? else {
-                return Ok(Ok(()));
+                return Ok(Ok(None));
             };
             if !found["metadata"]["deletionTimestamp"].is_null() {
+                // It goes when its pod does: one that came since the set was closed is closed again.
+                if let Some(pod) = pod {
+                    gone_or_closed(context, &claim.namespace, pod).await?;
+                }
                 return Ok(Err(format!("claim {} goes", claim.name)));
             }
-            let blank = text(&found, "/spec/volumeName").is_empty() && text(&found, "/status/phase") != "Bound";
-            if label(&found, labels::MIGRATION).is_none() && blank {
+            if label(&found, labels::MIGRATION).is_some() {
+                return Ok(Ok(None));
+            }
+            let volume = text(&found, "/spec/volumeName");
+            if volume.is_empty() && text(&found, "/status/phase") != "Bound" {
                 context.may_act()?;
                 context.kube().delete(&path, uid(&found)).await?;
                 return Ok(Err(format!("claim {} was made anew by the set and is taken away", claim.name)));
             }
-            Ok(Ok(()))
+            Ok(Ok((volume != claim.volume_name).then(|| volume.to_owned())))
         })
         .await?;
-    park(context, claim).await
+    let Some(volume) = left else { return park(context, claim).await };
+    let (namespace, name) = (&claim.namespace, &claim.name);
+    context.note(format!(
+        "claim {namespace}/{name} was made by somebody else while this run's was taken away, on volume {volume}; it was \
+         left as it is. Before the next apply look at what is in it, and delete it: kubectl -n {namespace} delete pvc {name}"
+    ));
+    Ok(Outputs::new())
 }
 
 /// Waits until a pod is gone, and closes its set again if somebody has scaled it up since this run closed it: the pod
 /// would else come back for ever, and production would wait for it.
 pub(super) async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
-    let path = paths::pod(namespace, pod);
-    let set = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
-    let set = set.and_then(|member| member.slot.set.clone());
     context
         .wait(async || {
-            if context.kube().get(&path).await?.is_none() {
-                return Ok(Ok(()));
-            }
-            if let Some(set) = &set {
-                super::sets::set_replicas(context, set, 0).await?;
-            }
-            Ok(Err(format!("pod {pod} ends")))
+            let gone = gone_or_closed(context, namespace, pod).await?;
+            Ok(if gone { Ok(()) } else { Err(format!("pod {pod} ends")) })
         })
         .await
+}
+
+/// Whether a pod is gone. The set of one that is there is closed.
+async fn gone_or_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<bool, StepError> {
+    if context.kube().get(&paths::pod(namespace, pod)).await?.is_none() {
+        return Ok(true);
+    }
+    let member = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
+    if let Some(set) = member.and_then(|member| member.slot.set.as_deref()) {
+        super::sets::set_replicas(context, set, 0).await?;
+    }
+    Ok(false)
 }
