@@ -22,7 +22,7 @@ const INVOCATION_APPEARS_WITHIN: Duration = Duration::from_secs(30);
 /// How long after delivery and the script's own limit its end may take to be shown.
 const REPORT_LIMIT: Duration = Duration::from_secs(20);
 /// The first pause between two looks, and the longest.
-const FIRST_POLL: Duration = Duration::from_millis(200);
+const FIRST_POLL: Duration = Duration::from_millis(100);
 const LONGEST_POLL: Duration = Duration::from_secs(3);
 
 /// Runs scripts by SSM Run Command. The instance needs the SSM agent and a role that lets it talk to SSM.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Between the first two looks at something that changes by itself. The pauses double up to [`POLL`].
+pub const POLL_SOONEST: Duration = Duration::from_millis(125);
 /// Between two looks at something that changes by itself.
 pub const POLL: Duration = Duration::from_millis(500);
 /// The longest pause between two looks at what is over in seconds or minutes; it grows from [`POLL`] up to it.
@@ -17,9 +19,12 @@ pub const SETTLE: Duration = Duration::from_secs(30);
 pub const NOT_FOUND_GRACE: Duration = Duration::from_mins(5);
 /// Attempts to make a volume that fails after it was accepted (a key that cannot be used fails this way).
 pub const VOLUME_ATTEMPTS: u32 = 3;
-/// Between two touches of a claim that should be binding. Short, since a touch can be lost: the binder drops an object
-/// whose update meets a conflict, and other controllers change a new PersistentVolume too.
-pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
+/// Between two touches of a claim that should be binding: the pauses double from the first to the longest. Short, since a
+/// touch can be lost: the binder drops an object whose update meets a conflict, and other controllers change a new
+/// PersistentVolume too.
+pub const NUDGE: Duration = Duration::from_millis(250);
+/// See [`NUDGE`].
+pub const NUDGE_MAX: Duration = Duration::from_secs(1);
 /// How long a driver's lease lasts without renewal.
 pub const LEASE: Duration = Duration::from_secs(15);
 /// Between two renewals.

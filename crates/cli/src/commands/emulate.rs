@@ -76,6 +76,7 @@ fn transcript(options: &EmulateEc2) -> std::io::Result<Option<Transcript>> {
 
 fn config(options: &EmulateEc2) -> Config {
     let default = Config::default();
-    let timing = default.timing.scaled(options.time_scale);
-    Config { seed: options.seed, timing, ..default }
+    let (timing, consistency) =
+        (default.timing.scaled(options.time_scale), default.consistency.scaled(options.time_scale));
+    Config { seed: options.seed, timing, consistency, ..default }
 }

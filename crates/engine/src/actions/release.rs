@@ -15,7 +15,7 @@ use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
 use crate::lease::micro_time;
-use crate::limits::NUDGE_EVERY;
+use crate::limits::{NUDGE, NUDGE_MAX};
 
 /// What is released, with its inputs known.
 struct Release<'a> {
@@ -136,7 +136,7 @@ fn check_volume(context: &StepContext, release: &Release<'_>, existing: &Value) 
 /// too is late by a resync when the binder's own update met a conflict.
 async fn bind(context: &StepContext, release: &Release<'_>) -> Result<(), StepError> {
     let claim_path = paths::claim(&release.claim.namespace, &release.claim.name);
-    let mut nudged: Option<Instant> = None;
+    let mut nudged: Option<(Instant, std::time::Duration)> = None;
     let (claim_name, volume_name) = (&release.claim.name, &release.claim.volume_name);
     context
         .wait(async || {
@@ -154,12 +154,16 @@ async fn bind(context: &StepContext, release: &Release<'_>) -> Result<(), StepEr
             if phase == "Released" || phase == "Failed" {
                 return Err(StepError::failed("NotBound", format!("PersistentVolume {volume_name} is {phase}")));
             }
-            let due = nudged.is_none_or(|at| at.elapsed() >= NUDGE_EVERY);
-            if due {
+            let pause = match nudged {
+                None => Some(NUDGE),
+                Some((at, pause)) if at.elapsed() >= pause => Some((pause * 2).min(NUDGE_MAX)),
+                Some(_) => None,
+            };
+            if let Some(pause) = pause {
                 context.may_act()?;
                 let patch = json!({"metadata": {"annotations": {labels::NUDGE: micro_time(context.now_ms())}}});
                 context.kube().merge_patch(&claim_path, &patch).await?;
-                nudged = Some(Instant::now());
+                nudged = Some((Instant::now(), pause));
             }
             let claim_phase = text(&claim, "/status/phase");
             Ok(Err(format!("claim {claim_name} is {claim_phase}, its PersistentVolume {phase}")))

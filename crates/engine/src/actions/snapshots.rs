@@ -148,7 +148,8 @@ pub(super) async fn completed(
     let wanted: Vec<SnapshotId> = ids.iter().cloned().collect();
     // Base and final snapshots take very different times: a kind is what its steps are called.
     let kind = if context.step.group.is_some() { "final-snapshot" } else { "base-snapshot" };
-    let pace = Pace { kind: Some(kind), first: SNAPSHOT_POLL, longest: SNAPSHOT_POLL_MAX, part: 10 };
+    let pace =
+        Pace { kind: Some(kind), soonest: SNAPSHOT_POLL, first: SNAPSHOT_POLL, longest: SNAPSHOT_POLL_MAX, part: 10 };
     context
         .wait_at(pace, async || {
             let found = context.cloud().snapshots(&wanted).await?;

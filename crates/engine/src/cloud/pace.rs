@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::limits::{POLL, POLL_MAX};
+use crate::limits::{POLL, POLL_MAX, POLL_SOONEST};
 
 /// The pace of one kind of wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
     /// What is waited for, if the run learns how long it takes.
     pub kind: Option<&'static str>,
-    /// The shortest pause.
+    /// The pause after the first look. It doubles until it is `first`.
+    pub soonest: Duration,
+    /// The shortest pause after that.
     pub first: Duration,
     /// The longest one.
     pub longest: Duration,
@@ -21,7 +23,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// For what usually is over in seconds.
-    pub(crate) const QUICK: Self = Self { kind: None, first: POLL, longest: POLL_MAX, part: 4 };
+    pub(crate) const QUICK: Self = Self { kind: None, soonest: POLL_SOONEST, first: POLL, longest: POLL_MAX, part: 4 };
 }
 
 /// How long what the run waited for has taken so far.
@@ -45,7 +47,11 @@ impl Waits {
     /// The pause after a look that came `waited` after the first one: growing, but short around the time at which
     /// others of the kind were over.
     pub(crate) fn pause(&self, pace: Pace, waited: Duration) -> Duration {
-        let growing = (waited / pace.part).clamp(pace.first, pace.longest);
+        let growing = if waited < pace.first {
+            waited.clamp(pace.soonest, pace.first)
+        } else {
+            (waited / pace.part).clamp(pace.first, pace.longest)
+        };
         match self.shortest(pace.kind) {
             // Nothing was over sooner: a look before that is for nothing.
             Some(expected) if waited + pace.first < expected => expected.saturating_sub(waited).min(pace.longest),
@@ -59,8 +65,13 @@ impl Waits {
 mod tests {
     use super::*;
 
-    const SNAPSHOT: Pace =
-        Pace { kind: Some("snapshot"), first: Duration::from_secs(2), longest: Duration::from_secs(60), part: 10 };
+    const SNAPSHOT: Pace = Pace {
+        kind: Some("snapshot"),
+        soonest: Duration::from_secs(2),
+        first: Duration::from_secs(2),
+        longest: Duration::from_secs(60),
+        part: 10,
+    };
 
     fn seconds(n: u64) -> Duration {
         Duration::from_secs(n)
@@ -72,6 +83,16 @@ mod tests {
         assert_eq!(waits.pause(SNAPSHOT, seconds(0)), seconds(2));
         assert_eq!(waits.pause(SNAPSHOT, seconds(100)), seconds(10));
         assert_eq!(waits.pause(SNAPSHOT, seconds(10_000)), seconds(60));
+    }
+
+    #[test]
+    fn what_is_over_almost_at_once_is_seen_so() {
+        let (waits, mut waited, mut looks) = (Waits::default(), Duration::ZERO, Vec::new());
+        while waited < seconds(2) {
+            waited += waits.pause(Pace::QUICK, waited);
+            looks.push(waited.as_millis());
+        }
+        assert_eq!(looks, [125, 250, 500, 1000, 1500, 2000]);
     }
 
     #[test]
