@@ -131,3 +131,10 @@ pub fn run_script(instances: &[String], limit: Duration, text: &str) -> Result<S
     }
     Ok(printed)
 }
+
+/// Sets the account's faults, takes them away, or tells them.
+pub fn faults(method: &str, text: &str) -> Result<String> {
+    let mut command = client("curl");
+    command.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--request", method]);
+    output(command.args(["--data-binary", text]).arg(format!("{EC2}/_emulator/faults")))
+}

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
-use super::layout::{EC2, state};
+use super::layout::state;
 use super::story::{find, kept, migration, plan_counted};
 use super::{cloud, inside, legacy, pki};
 
@@ -153,12 +153,12 @@ fn refused(refusal: &Refusal) -> Result<()> {
     let log = kept("refused.log");
     let _ = fs::remove_file(&log);
     if let Some(fault) = refusal.fault {
-        faults("PUT", &format!("faults:\n- {fault}\n"))?;
+        cloud::faults("PUT", &format!("faults:\n- {fault}\n"))?;
     }
     // `plan`: an `apply` that is not refused would carry it out.
     let seen = plan_counted(&file, "refused.log");
     if refusal.fault.is_some() {
-        faults("DELETE", "")?;
+        cloud::faults("DELETE", "")?;
     }
     if refusal.stranger.is_some() {
         let stranger = state("stranger.yaml").display().to_string();
@@ -185,13 +185,6 @@ fn refused(refusal: &Refusal) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Sets the account's faults, or takes them away.
-fn faults(method: &str, text: &str) -> Result<()> {
-    let mut command = cloud::client("curl");
-    command.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "10", "--request", method]);
-    output(command.args(["--data-binary", text]).arg(format!("{EC2}/_emulator/faults"))).map(|_| ())
 }
 
 /// A member whose disk is nearly full: real files on its data volume while the plan is made. It is warned of, since the
