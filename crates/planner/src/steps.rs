@@ -444,7 +444,8 @@ impl Builder<'_> {
             Draft {
                 id: ids::stop_instance(name),
                 title: format!("stop {}", member.instance),
-                why: "the fence: a stopped instance cannot answer its copy, and keeps its address from everybody",
+                why: "the fence: a stopped instance cannot answer its copy, and keeps its address from everybody; a stop \
+                      protection that it has is lifted",
                 after: vec![ids::last(name)],
                 action: Action::StopInstance { instance: member.instance.clone() },
                 undo: undo(Action::StartInstance { instance: member.instance.clone() }),

@@ -15,7 +15,7 @@ use super::{Up, cloud, process};
 use crate::cache;
 
 /// A driver lives so long at most before it is killed.
-const LONGEST_LIFE: Duration = Duration::from_secs(40);
+const LONGEST_LIFE: Duration = Duration::from_secs(24);
 /// Every so many kills a part of the lab is killed and started again as well.
 const PART_EVERY: u64 = 8;
 const PARTS: [&str; 4] = ["kube-apiserver", "etcd", cloud::EMULATOR, "node-1-kubelet"];
