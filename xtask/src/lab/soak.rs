@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::command::{output, tail};
 use super::hammer::{self, Hammer, Where};
+use super::layout::state;
 use super::story::{self, kept, rehome_command};
 use super::{Up, cloud, process};
-use crate::cache;
+use crate::{cache, cargo};
 
 /// A driver lives so long at most before it is killed.
 const LONGEST_LIFE: Duration = Duration::from_secs(24);
@@ -51,6 +52,10 @@ struct Seen {
 /// Moves until so many drivers were killed; appends what was seen to the evidence.
 pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
     let commit = committed()?;
+    // The lab may have come up with an older one. A rename: the emulator runs from the file that is there.
+    let fresh = state("bin/rehome.new");
+    fs::copy(cargo::rehome()?, &fresh)?;
+    fs::rename(&fresh, state("bin/rehome"))?;
     let mut dice = Dice(seed);
     let mut seen = Seen::default();
     story::proof(&["before"])?;
