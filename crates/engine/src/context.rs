@@ -16,10 +16,10 @@ use rehome_profiles::{Profile, ScriptContext};
 use tokio::time::Instant;
 
 use crate::cloud::{Calls, Pace};
-use crate::driver::Shared;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
 use crate::limits::{SCRIPT_S, SETTLE, VIEW_SCRIPT_S};
+use crate::shared::Shared;
 
 /// Outputs of a step.
 pub type Outputs = BTreeMap<String, String>;

@@ -9,9 +9,10 @@ use rehome_model::record::{FinalizeChoice, Phase, RunRecord, StepRecord, StepSta
 use rehome_planner::is_finalize_step;
 
 use crate::context::StepContext;
-use crate::driver::{EngineError, Shared};
+use crate::driver::EngineError;
 use crate::error::StepError;
 use crate::schedule::{self, Ending};
+use crate::shared::Shared;
 
 /// The recorded run with its finalize beside it, as one plan: the run's own steps are all done, and their outputs stay
 /// in the record.

@@ -13,11 +13,12 @@ use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, PodScript, Vol
 use rehome_profiles::Profile;
 use serde_json::Value;
 
-use crate::driver::{EngineError, Ports, Shared};
+use crate::driver::{EngineError, Ports};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, paths};
 use crate::limits::VIEW_SCRIPT_S;
 use crate::schedule::{self, Ending};
+use crate::shared::Shared;
 
 /// The recorded run with its return beside it, as one plan: the run's own steps stay as they are, for their outputs.
 pub(crate) async fn take_up(

@@ -20,6 +20,7 @@ mod limits;
 mod objects;
 mod order;
 mod schedule;
+mod shared;
 mod store;
 mod undo;
 

@@ -13,10 +13,10 @@ use rehome_model::record::{Phase, StepRecord, StepState};
 use rehome_planner::is_keep_writes_step;
 
 use crate::context::{Outputs, StepContext};
-use crate::driver::Shared;
 use crate::error::{StepError, StepErrorKind};
 use crate::limits::{RETRY, RETRY_MAX};
 use crate::order::Order;
+use crate::shared::Shared;
 use crate::{actions, finalize};
 
 /// How a set of steps ended.

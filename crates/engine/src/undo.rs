@@ -7,8 +7,8 @@ use rehome_model::ids::StepId;
 use rehome_model::plan::{Plan, Purpose, Step, Undo};
 use rehome_model::record::{Phase, RunRecord, StepRecord, StepState};
 
-use crate::driver::Shared;
 use crate::schedule::{self, Ending, Work};
+use crate::shared::Shared;
 
 /// Whether a failure of `step` leaves things as they are, because its group is committed: clients may write already.
 pub(crate) fn committed(shared: &Shared, step: &StepId) -> bool {
