@@ -16,7 +16,7 @@ use super::{Up, cloud, process};
 use crate::{cache, cargo};
 
 /// A driver lives so long at most before it is killed.
-const LONGEST_LIFE: Duration = Duration::from_secs(24);
+const LONGEST_LIFE: Duration = Duration::from_secs(40);
 /// Every so many kills a part of the lab is killed and started again as well.
 const PART_EVERY: u64 = 8;
 const PARTS: [&str; 4] = ["kube-apiserver", "etcd", cloud::EMULATOR, "node-1-kubelet"];
@@ -144,8 +144,8 @@ fn to_its_end(words: &[&str], dice: &mut Dice, seen: &mut Seen) -> Result<()> {
             process::restart(part)?;
             seen.restarts += 1;
         }
-        // Half of the dead drivers' leases are waited out.
-        if dice.roll() < 0.5 {
+        // A quarter of the dead drivers' leases are waited out.
+        if dice.roll() < 0.75 {
             // One that was killed before it had taken it leaves none.
             if let Err(error) = story::give_lease_back() {
                 println!("          the lease was not given back: {error:#}");
