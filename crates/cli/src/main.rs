@@ -12,11 +12,14 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let args = args::Args::parse();
+    // What a library calls an error, rehome tells in its own words or tries again.
+    let quiet = |_| EnvFilter::new("error,kube_client=off");
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_env("REHOME_LOG"))
+        .with_env_filter(EnvFilter::try_from_env("REHOME_LOG").unwrap_or_else(quiet))
         .with_writer(std::io::stderr)
         .init();
     match commands::run(args) {

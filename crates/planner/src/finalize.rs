@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::format::{self, Format};
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Estimate, Input, MemberPlan, Plan, Purpose, Step, TERMINATION_PROTECTION_WAS, Undo};
+use rehome_model::plan::{Action, Input, MemberPlan, Plan, Purpose, TERMINATION_PROTECTION_WAS};
 use rehome_model::record::{FinalizeChoice, RunRecord};
 
 use crate::keep::keep_until;
+use crate::sequel::Sequel;
 use crate::steps::ids;
 
 /// How long the new side may take to show itself whole, in seconds. It has served since the opening: what is not whole
@@ -26,7 +26,7 @@ pub fn is_finalize_step(step: &StepId) -> bool {
 /// The finalize of a completed run. The same plan, record and choice give the same bytes, so that a finalize that was
 /// interrupted goes on with what it began.
 pub fn finalize(plan: &Plan, record: &RunRecord, choice: &FinalizeChoice) -> Plan {
-    let mut builder = Builder { plan, record, steps: Vec::new() };
+    let mut builder = Builder { plan, record, sequel: Sequel::new("finalize is the end of the way back") };
     let verified = builder.verify();
     let kept: Vec<StepId> =
         plan.members.iter().map(|member| builder.keep_final(member, &verified, choice.keep_until_ms)).collect();
@@ -40,22 +40,13 @@ pub fn finalize(plan: &Plan, record: &RunRecord, choice: &FinalizeChoice) -> Pla
             builder.release(member, &kept);
         }
     }
-    Plan {
-        format: Format::current(format::PLAN),
-        purpose: Purpose::Finalize,
-        steps: builder.steps,
-        groups: Vec::new(),
-        facts: Vec::new(),
-        findings: Vec::new(),
-        estimate: Estimate::default(),
-        ..plan.clone()
-    }
+    builder.sequel.plan(plan, Purpose::Finalize)
 }
 
 struct Builder<'a> {
     plan: &'a Plan,
     record: &'a RunRecord,
-    steps: Vec<Step>,
+    sequel: Sequel,
 }
 
 impl Builder<'_> {
@@ -63,24 +54,11 @@ impl Builder<'_> {
         &mut self,
         what: &str,
         member: Option<&MemberPlan>,
-        (title, why): (String, &str),
+        words: (String, &str),
         after: &[StepId],
-        (action, deadline_s): (Action, u32),
+        act: (Action, u32),
     ) -> StepId {
-        let id = StepId(format!("{PREFIX}:{what}"));
-        self.steps.push(Step {
-            id: id.clone(),
-            title,
-            why: why.to_owned(),
-            member: member.map(|member| member.name.clone()),
-            group: None,
-            after: after.to_vec(),
-            action,
-            undo: Undo::Nothing("finalize is the end of the way back".to_owned()),
-            deadline_s,
-            alternatives: Vec::new(),
-        });
-        id
+        self.sequel.add(StepId(format!("{PREFIX}:{what}")), member, words, after, act)
     }
 
     /// The gates of the run itself, once more: while they do not hold, the way back is kept.

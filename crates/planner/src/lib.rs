@@ -14,6 +14,7 @@ mod keep_writes;
 pub mod manifests;
 mod mapping;
 mod planner;
+mod sequel;
 mod steps;
 
 pub use collect::{collect, judge};

@@ -131,6 +131,7 @@ impl Default for Consistency {
 
 impl Consistency {
     /// As late times `factor`.
+    #[must_use]
     pub fn scaled(&self, factor: f64) -> Self {
         let scale = |ms: u64| (ms as f64 * factor).round() as u64;
         Self { lag_ms: scale(self.lag_ms), volume_status_lag_ms: scale(self.volume_status_lag_ms) }

@@ -7,16 +7,16 @@
 use std::collections::BTreeMap;
 
 use rehome_model::cloud::Tags;
-use rehome_model::format::{self, Format};
 use rehome_model::ids::{StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::plan::{
-    Action, Estimate, MemberPlan, Plan, Purpose, ReturnedMember, Step, TERMINATION_PROTECTION_WAS, Undo, VolumePlan,
+    Action, MemberPlan, Plan, Purpose, ReturnedMember, Step, TERMINATION_PROTECTION_WAS, Undo, VolumePlan,
 };
 use rehome_model::record::{KeepWrites, RunRecord};
 use rehome_model::task::{HostTask, ReturnedVolume};
 
 use super::obstacles::adopted;
+use crate::sequel::Sequel;
 use crate::steps::ids;
 
 /// For calls to take effect, in seconds.
@@ -44,29 +44,21 @@ fn id(what: &str) -> StepId {
 /// The return of a run to the legacy side. The same plan, record and choice give the same bytes, so that a return that
 /// was interrupted goes on with what it began.
 pub fn keep_writes(plan: &Plan, record: &RunRecord, choice: &KeepWrites) -> Plan {
-    let mut builder = Builder { plan, record, choice, steps: Vec::new() };
+    let sequel = Sequel::new("a rollback is not itself rolled back; run it again to go on");
+    let mut builder = Builder { plan, record, choice, sequel };
     let parked = builder.close();
     let free = builder.await_detached(&parked);
     let started: Vec<StepId> = plan.members.iter().map(|member| builder.bring_back(member, &free)).collect();
     let whole = builder.verify(&started);
     builder.lift(&whole);
-    Plan {
-        format: Format::current(format::PLAN),
-        purpose: Purpose::RollbackKeepWrites,
-        steps: builder.steps,
-        groups: Vec::new(),
-        facts: Vec::new(),
-        findings: Vec::new(),
-        estimate: Estimate::default(),
-        ..plan.clone()
-    }
+    builder.sequel.plan(plan, Purpose::RollbackKeepWrites)
 }
 
 struct Builder<'a> {
     plan: &'a Plan,
     record: &'a RunRecord,
     choice: &'a KeepWrites,
-    steps: Vec<Step>,
+    sequel: Sequel,
 }
 
 /// A volume and what replaces it.
@@ -77,29 +69,6 @@ struct Swap<'a> {
 }
 
 impl Builder<'_> {
-    fn add(
-        &mut self,
-        id: StepId,
-        member: Option<&MemberPlan>,
-        (title, why): (String, &str),
-        after: &[StepId],
-        (action, deadline_s): (Action, u32),
-    ) -> StepId {
-        self.steps.push(Step {
-            id: id.clone(),
-            title,
-            why: why.to_owned(),
-            member: member.map(|member| member.name.clone()),
-            group: None,
-            after: after.to_vec(),
-            action,
-            undo: Undo::Nothing("a rollback is not itself rolled back; run it again to go on".to_owned()),
-            deadline_s,
-            alternatives: Vec::new(),
-        });
-        id
-    }
-
     /// The undo of every step that `wanted` takes, with the step it belongs to.
     fn undo_of(&self, wanted: impl Fn(&Action) -> bool) -> Vec<(Step, Action)> {
         let undo = |step: &Step| match &step.undo {
@@ -116,7 +85,7 @@ impl Builder<'_> {
             let set = step.id.as_str().split_once(':').map_or("", |(_, set)| set).to_owned();
             let text =
                 (format!("pods of set {set} start closed from now on"), "no client writes while it is taken down");
-            last.push(self.add(id(&format!("close-set:{set}")), None, text, &[], (action, CALL_S)));
+            last.push(self.sequel.add(id(&format!("close-set:{set}")), None, text, &[], (action, CALL_S)));
         }
         let closed = std::mem::take(&mut last);
         for (_, action) in self.undo_of(|action| matches!(action, Action::ScaleSet { .. })) {
@@ -125,7 +94,7 @@ impl Builder<'_> {
                 format!("stop the pods of set {set}"),
                 "a clean stop: everything that was acknowledged is on the volumes",
             );
-            last.push(self.add(id(&format!("stop-pods:{set}")), None, text, &closed, (action, PODS_S)));
+            last.push(self.sequel.add(id(&format!("stop-pods:{set}")), None, text, &closed, (action, PODS_S)));
         }
         let stopped = std::mem::take(&mut last);
         for (step, action) in self.undo_of(|action| matches!(action, Action::UnreleaseVolume { .. })) {
@@ -136,7 +105,7 @@ impl Builder<'_> {
             );
             let member = step.member.as_ref().and_then(|name| self.plan.member(name)).cloned();
             let what = format!("park:{}", claim.name);
-            last.push(self.add(id(&what), member.as_ref(), text, &stopped, (action, PODS_S)));
+            last.push(self.sequel.add(id(&what), member.as_ref(), text, &stopped, (action, PODS_S)));
         }
         last
     }
@@ -158,7 +127,7 @@ impl Builder<'_> {
             "every volume is attached to nothing".to_owned(),
             "no pod holds a member any more: before that no legacy instance may start",
         );
-        self.add(id("volumes-free"), None, text, parked, (Action::AwaitDetached { volumes }, PODS_S))
+        self.sequel.add(id("volumes-free"), None, text, parked, (Action::AwaitDetached { volumes }, PODS_S))
     }
 
     /// From a stopped instance with its old volumes to a member that serves on the new ones.
@@ -178,7 +147,7 @@ impl Builder<'_> {
             );
             let action = Action::KeepOriginal { instance: instance.clone(), volume: original, tags };
             let what = format!("keep-original:{name}:{}", volume.role);
-            kept.push(self.add(id(&what), Some(member), text, std::slice::from_ref(free), (action, CALL_S)));
+            kept.push(self.sequel.add(id(&what), Some(member), text, std::slice::from_ref(free), (action, CALL_S)));
         }
         let mut attached = Vec::new();
         for Swap { volume, adopted, device } in &swaps {
@@ -189,11 +158,12 @@ impl Builder<'_> {
             let (instance, device) = (instance.clone(), device.clone());
             let action = Action::AttachReturned { volume: adopted.clone(), instance, device };
             let what = format!("attach:{name}:{}", volume.role);
-            attached.push(self.add(id(&what), Some(member), text, &kept, (action, CALL_S)));
+            attached.push(self.sequel.add(id(&what), Some(member), text, &kept, (action, CALL_S)));
         }
         let text = (format!("start {instance}"), "its service is masked still: nothing serves yet");
         let action = Action::StartInstance { instance: instance.clone() };
-        let up = self.add(id(&format!("start-instance:{name}")), Some(member), text, &attached, (action, INSTANCE_S));
+        let up =
+            self.sequel.add(id(&format!("start-instance:{name}")), Some(member), text, &attached, (action, INSTANCE_S));
         let returned = |swap: &Swap<'_>| {
             let host = swap.volume.on_host.as_ref()?;
             Some(ReturnedVolume {
@@ -211,17 +181,18 @@ impl Builder<'_> {
         );
         let host = |host_task| Action::Host { instance: instance.clone(), host_task };
         let action = host(HostTask::TakeBack { volumes });
-        let mounted = self.add(id(&format!("take-back:{name}")), Some(member), text, &[up], (action, OWNERS_S));
+        let mounted = self.sequel.add(id(&format!("take-back:{name}")), Some(member), text, &[up], (action, OWNERS_S));
         let text = (
             format!("the disk of {name} holds its identity, in the version that is installed"),
             "no service may start on another member's volume, or on what it cannot read",
         );
         let action = Action::InspectReturned { instance: instance.clone(), identity: member.identity.clone() };
-        let inspected = self.add(id(&format!("inspect-disk:{name}")), Some(member), text, &[mounted], (action, CALL_S));
+        let inspected =
+            self.sequel.add(id(&format!("inspect-disk:{name}")), Some(member), text, &[mounted], (action, CALL_S));
         let text =
             (format!("unmask and start {name}"), "it serves clients again, with everything that was ever acknowledged");
         let action = host(HostTask::StartService);
-        self.add(id(&format!("start-service:{name}")), Some(member), text, &[inspected], (action, INSTANCE_S))
+        self.sequel.add(id(&format!("start-service:{name}")), Some(member), text, &[inspected], (action, INSTANCE_S))
     }
 
     fn verify(&mut self, started: &[StepId]) -> StepId {
@@ -234,7 +205,7 @@ impl Builder<'_> {
             "the legacy cluster is whole, at its old addresses".to_owned(),
             "identities, tokens, addresses, schema: every member in every other's view",
         );
-        self.add(id("legacy-whole"), None, text, started, (Action::AwaitReturnedMembers { members }, WHOLE_S))
+        self.sequel.add(id("legacy-whole"), None, text, started, (Action::AwaitReturnedMembers { members }, WHOLE_S))
     }
 
     /// What is left of the fence, and of the run.
@@ -255,16 +226,16 @@ impl Builder<'_> {
                 "it is in service again; terminating it never takes its volumes along",
             );
             let action = Action::GiveBackInstance { instance, auto_scaling_group, protected };
-            self.add(id(&format!("give-back:{}", member.name)), Some(member), text, after, (action, CALL_S));
+            self.sequel.add(id(&format!("give-back:{}", member.name)), Some(member), text, after, (action, CALL_S));
         }
         for (_, action) in self.undo_of(|action| matches!(action, Action::RemoveGate { .. })) {
             let Action::RemoveGate { config_map } = &action else { continue };
             let text = (format!("remove ConfigMap {config_map}"), "the parked claims keep the set closed");
-            self.add(id(&format!("remove-gate:{config_map}")), None, text, after, (action, CALL_S));
+            self.sequel.add(id(&format!("remove-gate:{config_map}")), None, text, after, (action, CALL_S));
         }
         if let Some(sweep) = self.plan.steps.iter().find(|step| matches!(step.action, Action::Sweep { .. })) {
             let text = (sweep.title.clone(), "a run that failed after its opening has not done it");
-            self.add(id("sweep"), None, text, after, (sweep.action.clone(), CALL_S));
+            self.sequel.add(id("sweep"), None, text, after, (sweep.action.clone(), CALL_S));
         }
     }
 }
