@@ -113,11 +113,15 @@ impl StepContext {
     /// Before a step is taken back: waits until what it did last shows in describes. A look before that may show the
     /// world as it was: no snapshot, a volume that is not there, an instance that still runs.
     pub(crate) async fn settle(&self) -> Result<(), StepError> {
+        let left = self.unsettled();
+        if left.is_zero() { Ok(()) } else { self.pause(left, "what it did last may not be shown yet").await }
+    }
+
+    /// How long it is still until what this step did last, by its line in the record, is shown for certain.
+    pub(crate) fn unsettled(&self) -> Duration {
         let acted_ms = self.record().map_or(0, |record| record.at_ms);
         // Another machine's clock may have written it: never longer than SETTLE, whatever it says.
-        let since = Duration::from_millis(self.now_ms().saturating_sub(acted_ms));
-        let left = SETTLE.saturating_sub(since);
-        if left.is_zero() { Ok(()) } else { self.pause(left, "what it did last may not be shown yet").await }
+        SETTLE.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(acted_ms)))
     }
 
     /// Writes down that an act of this attempt may be under way, before it is.

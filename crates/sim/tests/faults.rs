@@ -305,3 +305,33 @@ async fn nothing_is_built_on_a_result_that_is_not_written() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn drivers_that_live_shortly_are_done_with_looking_all_the_same() {
+    // A CreateSnapshots that may have been sent is looked for until it would show. Counted anew by each driver, those that are killed before
+    // that time is over would look for ever.
+    let nth = {
+        let stage = Stage::new(Scene::new(2, 10));
+        let plan = stage.plan().await;
+        stage.control.disarm();
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        let first = stage.control.names().iter().position(|name| *name == "CreateSnapshots").expect("snapshots");
+        u64::try_from(first).expect("few calls") + 1
+    };
+    let stage = Stage::new(Scene::new(2, 10));
+    let plan = stage.plan().await;
+    stage.control.arm(nth, Kill::Before);
+    assert!(matches!(stage.apply(&plan).await, End::Killed), "at CreateSnapshots");
+    stage.control.disarm();
+    for _ in 0..20 {
+        // Of which 15 s are the dead one's lease.
+        let life = std::time::Duration::from_secs(40);
+        if let Ok(end) = tokio::time::timeout(life, stage.apply(&plan)).await {
+            assert_eq!(end.outcome().phase, Phase::Completed);
+            healthy(&stage, "at the end");
+            assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new());
+            return;
+        }
+    }
+    panic!("not over after 20 drivers of 40 s each");
+}

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
-use crate::limits::{NOT_FOUND_GRACE, SETTLE, SNAPSHOT_POLL, SNAPSHOT_POLL_MAX};
+use crate::limits::{NOT_FOUND_GRACE, SNAPSHOT_POLL, SNAPSHOT_POLL_MAX};
 
 /// The tags by which a step's work is found again.
 pub(super) fn made_by(context: &StepContext, step: &StepId) -> Tags {
@@ -111,7 +111,8 @@ async fn look(
     volumes: &BTreeMap<RoleName, VolumeId>,
 ) -> Result<Option<BTreeMap<RoleName, Snapshot>>, StepError> {
     let uncertain = context.record().is_some_and(|record| record.state == StepState::Intended && record.attempt > 1);
-    let until = Instant::now() + if uncertain { SETTLE } else { std::time::Duration::ZERO };
+    // Counted from the attempt: a driver that is killed again and again while it looks would else never be done looking.
+    let until = Instant::now() + if uncertain { context.unsettled() } else { std::time::Duration::ZERO };
     context
         .wait(async || {
             let found = context.cloud().tagged_snapshots(tags).await?;
