@@ -273,7 +273,9 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
         }
         record.state = intended;
         context.fresh.store(!context.undo && context.record().is_none(), Ordering::Relaxed);
-        futures::try_join!(shared.save_step(&context.step, record), context.see_before_written())?;
+        // Both to their end: an intent whose write is given up half-way would be taken for written.
+        let (saved, before) = futures::join!(shared.save_step(&context.step, record), context.see_before_written());
+        saved.and(before)?;
     } else {
         context.fresh.store(false, Ordering::Relaxed);
         if acts {

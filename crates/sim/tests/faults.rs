@@ -335,3 +335,58 @@ async fn drivers_that_live_shortly_are_done_with_looking_all_the_same() {
     }
     panic!("not over after 20 drivers of 40 s each");
 }
+
+/// From the first write of the cluster's document after the first PersistentVolume on: an apiserver that never answers the
+/// writes of this document, and refuses the members' for a while.
+struct IntentStandsStill {
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    released: bool,
+    intended: bool,
+    refused: u32,
+    scaled: bool,
+}
+
+impl Gate for IntentStandsStill {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let mut seen = self.seen.lock().expect("whole");
+        if call.port != Port::Cluster || !call.mutates {
+            return (0, Ruling::Go);
+        }
+        seen.released |= call.subject.contains("/persistentvolumes");
+        seen.scaled |= call.subject.ends_with("/scale");
+        let document = call.subject.contains("/configmaps/rehome-run-refdb-");
+        let of_cluster = document && call.subject.ends_with("-cluster");
+        seen.intended |= seen.released && of_cluster;
+        let ruling = match (seen.intended && document, of_cluster) {
+            (true, true) => Ruling::Never,
+            // As often as one write of each is tried.
+            (true, false) if seen.refused < 12 => {
+                seen.refused += 1;
+                Ruling::Wrong(Mishap::Status(500, "InternalError"))
+            }
+            _ => Ruling::Go,
+        };
+        (0, ruling)
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_that_is_still_being_written_is_not_taken_for_written() {
+    // What the step is built on cannot be written at first: its own write must not be given up for that.
+    let mut stage = Stage::new(Scene::new(2, 11));
+    let plan = stage.plan().await;
+    let gate = Arc::new(IntentStandsStill { seen: Mutex::default() });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    let end = tokio::time::timeout(std::time::Duration::from_secs(1800), stage.apply(&plan)).await;
+    let seen = gate.seen.lock().expect("whole");
+    assert!(end.is_err() && seen.released && seen.refused == 12, "it came as far as the volumes, and no further");
+    assert!(!seen.scaled, "the set was scaled before the record said that it would be");
+}
