@@ -14,14 +14,19 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged on stderr, as directives of `tracing_subscriber`.
+const LOG: &str = "REHOME_LOG";
+
 fn main() -> ExitCode {
     let args = args::Args::parse();
-    // What a library calls an error, rehome tells in its own words or tries again.
-    let quiet = |_| EnvFilter::new("error,kube_client=off");
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("REHOME_LOG").unwrap_or_else(quiet))
-        .with_writer(std::io::stderr)
-        .init();
+    let filter = if std::env::var_os(LOG).is_some() {
+        // What of it is no directive is told of on stderr.
+        EnvFilter::from_env(LOG)
+    } else {
+        // What a library calls an error, rehome tells in its own words or tries again.
+        EnvFilter::new("error,kube_client=off")
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match commands::run(args) {
         Ok(code) => code.into(),
         Err(error) => {

@@ -94,7 +94,6 @@ struct Performed {
     context: StepContext,
     title: String,
     started_ms: u64,
-    opens: bool,
 }
 
 /// Runs `work` in the order of its `after`. After a failure nothing new starts.
@@ -167,23 +166,17 @@ async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Stage {
             break;
         }
     }
-    let applying = shared.plan.purpose == Purpose::Apply && !work.undo;
-    let opens = applying && matches!(work.action, Some(Action::AwaitMembers { open: true, .. }));
     match last {
-        Ok(()) => Stage::Performed(Box::new(Performed { context, title, started_ms, opens })),
+        Ok(()) => Stage::Performed(Box::new(Performed { context, title, started_ms })),
         Err(error) => failed(&context, title, error).await,
     }
 }
 
 /// Sees the result of a step written.
 async fn write_result(performed: Performed) -> Stage {
-    let Performed { context, title, started_ms, opens } = performed;
+    let Performed { context, title, started_ms } = performed;
     let shared = &context.shared;
-    let write = async || {
-        shared.write_result(&context.step).await?;
-        if opens { note_opening(&context).await } else { Ok(()) }
-    };
-    if let Err(error) = with_retries(&context, write).await {
+    if let Err(error) = with_retries(&context, async || shared.write_result(&context.step).await).await {
         return failed(&context, title, error).await;
     }
     let state = if context.undo { StepState::Undone } else { StepState::Done };
@@ -227,12 +220,12 @@ fn blank(at_ms: u64) -> StepRecord {
 /// Tries until done, failed for good, or the deadline passes.
 async fn with_retries(
     context: &StepContext,
-    attempt_once: impl AsyncFn() -> Result<(), StepError>,
+    try_once: impl AsyncFn() -> Result<(), StepError>,
 ) -> Result<(), StepError> {
     let mut pause = RETRY;
     let mut attempt = 1;
     loop {
-        let error = match attempt_once().await {
+        let error = match try_once().await {
             Ok(()) => return Ok(()),
             Err(error) if error.kind != StepErrorKind::Again => return Err(error),
             Err(error) => error,
@@ -294,6 +287,8 @@ async fn attempt_once(context: &StepContext, action: Option<&Action>) -> Result<
     record.error = None;
     record.at_ms = shared.clock.now_ms();
     record.outputs.extend(outputs);
+    // Before the result: of a step that is done nobody would note it any more.
+    note_opening(context, action).await?;
     shared.note_result(&context.step, record);
     Ok(())
 }
@@ -318,7 +313,11 @@ async fn enter_cutover(context: &StepContext) -> Result<(), StepError> {
 }
 
 /// Once the opened members were verified, downtime is over.
-async fn note_opening(context: &StepContext) -> Result<(), StepError> {
+async fn note_opening(context: &StepContext, action: Option<&Action>) -> Result<(), StepError> {
+    let applying = context.plan().purpose == Purpose::Apply;
+    if context.undo || !applying || !matches!(action, Some(Action::AwaitMembers { open: true, .. })) {
+        return Ok(());
+    }
     let now = context.shared.clock.now_ms();
     context.shared.change_header(|header| header.opened_at_ms = header.opened_at_ms.or(Some(now))).await
 }

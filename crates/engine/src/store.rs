@@ -111,24 +111,17 @@ impl RecordStore {
         Self { kube, namespace: namespace.to_owned(), migration: migration.to_owned(), versions: Arc::default() }
     }
 
-    /// The whole record, or none if the migration was never begun. `members` are those of the recorded plan.
+    /// The whole record, or none if the migration was never begun.
     pub async fn load(&self) -> Result<Option<(RunRecord, Plan)>, StoreError> {
         // One list, seen at one moment, instead of a look at every document of every member.
         let selector = format!("labelSelector={}%3D{}", labels::MIGRATION.replace('/', "%2F"), self.migration);
         let objects = self.kube.list(&format!("{}?{selector}", paths::config_maps(&self.namespace))).await?;
-        let found: BTreeMap<&str, &Value> =
-            objects.iter().map(|object| (text(object, "/metadata/name"), object)).collect();
-        let name = names::record(&self.migration);
-        let header = match found.get(name.as_str()) {
-            Some(object) => self.header_of(object)?,
-            // One that is not ours would not be in the list.
-            None => match self.load_header().await? {
-                Some(header) => header,
-                None => return Ok(None),
-            },
-        };
+        let mut found: BTreeMap<String, Value> =
+            objects.into_iter().map(|object| (text(&object, "/metadata/name").to_owned(), object)).collect();
+        let Some(header) = self.one(&mut found, &names::record(&self.migration)).await? else { return Ok(None) };
+        let header = self.header_of(&header)?;
         let name = names::plan_record(&self.migration);
-        let Some((run, plan)) = self.plan_of(&found)? else {
+        let Some((run, plan)) = self.load_plan(&mut found).await? else {
             return Err(StoreError::Damaged { name, reason: "the plan of the recorded run is missing".to_owned() });
         };
         // Over a run that is rolled back the next one's plan is written before its header.
@@ -140,10 +133,10 @@ impl RecordStore {
         }
         let mut steps = BTreeMap::new();
         for document in self.step_documents(&plan) {
-            if let Some(object) = found.get(document.as_str())
-                && label(object, labels::RUN) == Some(header.run.as_str())
+            if let Some(object) = self.one(&mut found, &document).await?
+                && label(&object, labels::RUN) == Some(header.run.as_str())
             {
-                let part: BTreeMap<StepId, StepRecord> = Self::decode(&document, object, "steps.json")?;
+                let part: BTreeMap<StepId, StepRecord> = Self::decode(&document, &object, "steps.json")?;
                 steps.extend(part);
             }
         }
@@ -199,18 +192,19 @@ impl RecordStore {
     }
 
     /// The recorded plan, and the run it is of.
-    fn plan_of(&self, found: &BTreeMap<&str, &Value>) -> Result<Option<(String, Plan)>, StoreError> {
+    async fn load_plan(&self, found: &mut BTreeMap<String, Value>) -> Result<Option<(String, Plan)>, StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
-        let Some(object) = found.get(name.as_str()) else { return Ok(None) };
-        let run = label(object, labels::RUN).unwrap_or_default().to_owned();
-        let mut bytes = plan_bytes(object).map_err(&damaged)?;
+        let Some(object) = self.one(found, &name).await? else { return Ok(None) };
+        let run = label(&object, labels::RUN).unwrap_or_default().to_owned();
+        let mut bytes = plan_bytes(&object).map_err(&damaged)?;
         if object["data"][PARTS_KEY].is_string() {
-            let parts: Parts = Self::decode(&name, object, PARTS_KEY)?;
+            let parts: Parts = Self::decode(&name, &object, PARTS_KEY)?;
             for number in 1..parts.parts.min(PLAN_MAX_PARTS) {
                 let part = names::plan_part(&self.migration, &parts.digest, number);
-                let object = found.get(part.as_str()).ok_or_else(|| damaged(format!("ConfigMap {part} is missing")))?;
-                bytes.extend(plan_bytes(object).map_err(&damaged)?);
+                let object = self.one(found, &part).await?;
+                let object = object.ok_or_else(|| damaged(format!("ConfigMap {part} is missing")))?;
+                bytes.extend(plan_bytes(&object).map_err(&damaged)?);
             }
             if blake3::hash(&bytes).to_hex().as_str() != parts.digest {
                 return Err(damaged("its parts are not of one plan".to_owned()));
@@ -264,6 +258,15 @@ impl RecordStore {
     fn versions(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
         // Whole entries only are put in or taken out: what a panic leaves is still good.
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A document from a list of this migration's. One that is not in the list is asked for by name: it may be there without
+    /// our label, and a record of which a part is passed over would be taken for that of a run that has done less.
+    async fn one(&self, found: &mut BTreeMap<String, Value>, name: &str) -> Result<Option<Value>, StoreError> {
+        match found.remove(name) {
+            Some(object) => Ok(Some(object)),
+            None => self.read(name).await,
+        }
     }
 
     async fn read(&self, name: &str) -> Result<Option<Value>, StoreError> {

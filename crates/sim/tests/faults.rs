@@ -65,6 +65,8 @@ async fn disturbed(n: u64, kill: Kill) -> (Stage, Phase) {
                 if outcome.interrupted {
                     continue;
                 }
+                let opened = outcome.record.header.opened_at_ms.is_some();
+                assert_eq!(opened, outcome.phase == Phase::Completed, "call {n}, {kill:?}: when downtime was over");
                 return (stage, outcome.phase);
             }
             End::Killed => told_before_acted(&stage, &format!("call {n}, {kill:?}")).await,
