@@ -392,3 +392,24 @@ async fn an_intent_that_is_still_being_written_is_not_taken_for_written() {
     assert!(end.is_err() && seen.released && seen.refused == 12, "it came as far as the volumes, and no further");
     assert!(!seen.scaled, "the set was scaled before the record said that it would be");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_which_a_part_has_lost_its_label_is_refused() {
+    // Passed over, its steps would be taken for never begun: neither looked for by apply nor taken back by a rollback.
+    let member = rehome_model::ids::MemberName("refdb-0".to_owned());
+    for name in [names::record("refdb"), names::plan_record("refdb"), names::member_record("refdb", &member)] {
+        let stage = Stage::new(Scene::new(2, 12));
+        let plan = stage.plan().await;
+        stage.control.arm(60, Kill::Before);
+        assert!(matches!(stage.apply(&plan).await, End::Killed));
+        stage.control.disarm();
+        let path = format!("/api/v1/namespaces/refdb/configmaps/{name}");
+        let without = serde_json::json!({"metadata": {"labels": {labels::MIGRATION: null}}});
+        let kube = rehome_engine::Kube::new(stage.ports.kube());
+        kube.merge_patch(&path, &without).await.expect("patched");
+        for command in [Command::Apply(Box::new(plan)), Command::RollbackDiscardWrites] {
+            let End::Refused(error) = stage.drive(command).await else { panic!("{name} was passed over") };
+            assert!(error.to_string().contains(&name), "{error}");
+        }
+    }
+}
