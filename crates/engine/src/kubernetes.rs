@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rehome_ports::with_causes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -117,7 +118,7 @@ impl Kube {
                 reason: status.reason.clone(),
                 message: status.message.clone(),
             },
-            other => transport(other.to_string()),
+            other => transport(with_causes(&other)),
         })
     }
 

@@ -143,6 +143,21 @@ impl ScriptError {
     }
 }
 
+/// What an error says, with what caused it: that a connection failed is the outer word, and why it did the inner one.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(this) = cause {
+        let words = this.to_string();
+        // Some errors have the words of their cause in their own.
+        if !said.contains(&words) {
+            said = format!("{said}: {words}");
+        }
+        cause = this.source();
+    }
+    said
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,5 +172,21 @@ mod tests {
     fn not_found_is_its_own_class_but_for_attachments() {
         assert_eq!(classify("InvalidVolume.NotFound"), ErrorClass::NotFound);
         assert_eq!(classify("InvalidAttachment.NotFound"), ErrorClass::Decide);
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "connection refused");
+        let inner = CauseOf { words: "cannot connect", cause: Box::new(refused) };
+        let outer = CauseOf { words: "no answer: cannot connect", cause: Box::new(inner) };
+        assert_eq!(with_causes(&outer), "no answer: cannot connect: connection refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{words}")]
+    struct CauseOf {
+        words: &'static str,
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
     }
 }

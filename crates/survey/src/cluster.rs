@@ -70,7 +70,7 @@ impl Api<'_> {
             Ok(object) => Ok(Some(object)),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
             Err(kube::Error::Api(status)) => Err(failed(status.message.clone())),
-            Err(error) => Err(failed(error.to_string())),
+            Err(error) => Err(failed(rehome_ports::with_causes(&error))),
         }
     }
 

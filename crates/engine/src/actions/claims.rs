@@ -123,10 +123,6 @@ async fn park_when_gone(context: &StepContext, claim: &ClaimSpec, pod: Option<&s
         })
         .await?;
     let Some(volume) = left else { return park(context, claim).await };
-    if let Some(pod) = pod {
-        // Blank, and closed to clients; but production comes back alone.
-        keep_closed(context, &claim.namespace, pod).await?;
-    }
     let (namespace, name) = (&claim.namespace, &claim.name);
     context.note(format!(
         "claim {namespace}/{name} was made by somebody else while this run's was taken away, on volume {volume}; it was \
