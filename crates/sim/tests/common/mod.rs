@@ -1,13 +1,16 @@
 //! How tests drive rehome in a simulated world: survey, plan, engine, on paused time.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
 use rehome_model::event::Event;
+use rehome_model::ids::StepId;
+use rehome_model::labels;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
-use rehome_model::record::RunRecord;
+use rehome_model::record::{RunRecord, StepState};
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 use rehome_sim::{Control, Scene, SimPorts, World};
@@ -127,5 +130,27 @@ impl Stage {
         let path = "/apis/apps/v1/namespaces/refdb/statefulsets/refdb/scale";
         let scale = serde_json::json!({"metadata": {"name": "refdb"}, "spec": {"replicas": replicas}});
         kube.replace(path, &scale).await.expect("the set can be scaled");
+    }
+}
+
+/// Whatever stands in the world or in the record of a step, the steps that it is built on stand in the record as done.
+pub async fn told_before_acted(stage: &Stage, what: &str) {
+    let recorded = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await;
+    let Ok(Some((record, plan))) = recorded else { return };
+    let done = |id: &StepId| record.steps.get(id).is_some_and(|line| line.state == StepState::Done);
+    let told = record.steps.keys().filter(|id| done(id)).cloned();
+    let made: BTreeSet<StepId> = stage.world.ec2().with(|inner, _| {
+        let volumes = inner.core.volumes.values().map(|volume| &volume.tags);
+        let tags = volumes.chain(inner.core.snapshots.values().map(|snapshot| &snapshot.tags));
+        tags.filter_map(|tags| tags.get(labels::STEP)).map(|step| StepId(step.clone())).collect()
+    });
+    for id in told.chain(made) {
+        for before in plan.step(&id).map(|step| step.after.as_slice()).unwrap_or_default() {
+            assert!(
+                done(before),
+                "{what}: {id} acted or was told done, and {before} not: {:?}",
+                record.steps.get(before)
+            );
+        }
     }
 }
