@@ -8,6 +8,7 @@ pub mod checks;
 mod control;
 mod database;
 mod gate;
+mod host_tasks;
 pub mod kubernetes;
 mod machines;
 mod ports;

@@ -361,7 +361,7 @@ impl World {
         let due: Vec<(u64, InstanceId, HostTask)> = due;
         for (_, instance, task) in due {
             // Nobody reads the answer.
-            let _ = crate::ports::host_task(self, state, now, &instance, &task);
+            let _ = crate::host_tasks::host_task(self, state, now, &instance, &task);
         }
     }
 

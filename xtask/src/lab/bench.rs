@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::calls::{self, kept};
 use super::hammer::{self, Hammer, Where};
-use super::story::{self, kept};
+use super::story;
 use super::{Up, command};
 use crate::cache;
 
@@ -38,17 +39,17 @@ type Span = (u64, u64);
 
 /// Measures on a lab that has just come up, and writes the document.
 pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
-    story::proof(&["before"])?;
+    calls::proof(&["before"])?;
     let mut plans = Vec::new();
     for _ in 0..PLANS {
         let started = Instant::now();
-        story::rehome("plan", &["plan"])?;
+        calls::rehome("plan", &["plan"])?;
         plans.push(started.elapsed());
     }
     plans.sort();
     // A client that asks little: it must not slow down what is measured.
     let client = Hammer::start("bench", 1, Duration::from_millis(50))?;
-    let seen = story::apply_counted("bench.log")?;
+    let seen = calls::apply_counted("bench.log")?;
     if seen["exit_code"] != 0 {
         bail!("the move ended with {}: {}", seen["exit_code"], command::tail(&kept("bench.log"), 20));
     }
@@ -56,7 +57,7 @@ pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
     let gap = client.stop()?["longest_gap_s"].as_f64().context("the client tells no gap")?;
     hammer::verify("bench", None, Where::Pods)?;
     // Figures of a move that went wrong are none.
-    story::proof(&["adopted"])?;
+    calls::proof(&["adopted"])?;
     let spans = spans(&kept("bench.log"))?;
     let addresses = story::pods()?;
     let started = Instant::now();

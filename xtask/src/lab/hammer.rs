@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use super::calls::kept;
 use super::command::{output, wait_for};
 use super::layout::state;
-use super::story::{kept, legacy_addresses, pods};
+use super::story::{legacy_addresses, pods};
 use super::{legacy, pki};
 
 /// A gap between two acknowledged writes that only the cutover makes.

@@ -2,6 +2,7 @@
 //! wire, an EBS CSI driver, and three legacy instances that run a real Cassandra.
 
 mod bench;
+mod calls;
 mod cgroups;
 mod cloud;
 mod command;

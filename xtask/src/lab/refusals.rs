@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde_json::Value;
 
+use super::calls::{kept, migration, plan_counted};
 use super::command::{last_lines, output};
 use super::control_plane::kubectl;
 use super::layout::state;
-use super::story::{find, kept, migration, plan_counted};
+use super::story::find;
 use super::{cloud, inside, legacy, pki};
 
 /// A way to be wrong.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::calls::{self, kept, rehome_command};
 use super::command::{output, tail};
 use super::hammer::{self, Hammer, Where};
 use super::layout::state;
-use super::story::{self, kept, rehome_command};
+use super::story;
 use super::{Up, cloud, process};
 use crate::{cache, cargo};
 
@@ -58,7 +59,7 @@ pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
     fs::rename(&fresh, state("bin/rehome"))?;
     let mut dice = Dice(seed);
     let mut seen = Seen::default();
-    story::proof(&["before"])?;
+    calls::proof(&["before"])?;
     while seen.kills < kills {
         cloud::faults("PUT", FAULTS)?;
         let name = format!("soak-{}", seen.moves);
@@ -67,12 +68,12 @@ pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
         seen.faults += fired()?;
         client.wait_for_writes()?;
         println!("{:5} kills: moved; {}", seen.kills, client.stop()?);
-        story::proof_quietly(&["adopted"])?;
+        calls::proof_quietly(&["adopted"])?;
         seen.acknowledged += hammer::verify(&name, None, Where::Pods)?;
         cloud::faults("PUT", FAULTS)?;
         to_its_end(&["rollback", "--discard-writes", "--yes"], &mut dice, &mut seen)?;
         seen.faults += fired()?;
-        story::proof_quietly(&["rolled-back"])?;
+        calls::proof_quietly(&["rolled-back"])?;
         hammer::verify(&name, Some(hammer::cutover(&name)?), Where::Legacy)?;
         story::check_rows(options.rows, &story::legacy_addresses())?;
         seen.moves += 1;
@@ -147,7 +148,7 @@ fn to_its_end(words: &[&str], dice: &mut Dice, seen: &mut Seen) -> Result<()> {
         // A quarter of the dead drivers' leases are waited out.
         if dice.roll() < 0.75 {
             // One that was killed before it had taken it leaves none.
-            if let Err(error) = story::give_lease_back() {
+            if let Err(error) = calls::give_lease_back() {
                 println!("          the lease was not given back: {error:#}");
             }
         }

@@ -173,7 +173,7 @@ fn start_service(world: &World, n: u32) {
     world.with(|state, now| {
         for task in [HostTask::Mount { mount_points: Vec::new() }, HostTask::StartService] {
             // A host that is down is left alone.
-            let _ = crate::ports::host_task(world, state, now, &id, &task);
+            let _ = crate::host_tasks::host_task(world, state, now, &id, &task);
         }
     });
 }

@@ -1,0 +1,157 @@
+//! What scripts do on a simulated host.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rehome_model::host::{DataPath, FstabEntry, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::ids::InstanceId;
+use rehome_model::task::{HostAnswer, HostTask};
+
+use crate::database::{IDENTITY, OWNER};
+use crate::world::{State, UUID, World};
+
+/// What a script does on a simulated host. `Err(None)`: the host is down.
+pub(crate) fn host_task(
+    world: &World,
+    state: &mut State,
+    now: u64,
+    id: &InstanceId,
+    task: &HostTask,
+) -> Result<HostAnswer, Option<String>> {
+    let State { hosts, database, .. } = state;
+    let host = hosts.get_mut(id).filter(|host| host.up && host.shape.reachable).ok_or(None)?;
+    world.ec2.with(|inner, _| {
+        let disks = &mut inner.disks;
+        let volumes: Vec<_> = host.file_systems.iter().map(|(_, volume, _)| volume.clone()).collect();
+        match task {
+            HostTask::Survey => {
+                let view = database.view(now, disks, id.as_str()).map(|mut view| {
+                    view.schema_versions = (1..=host.shape.schema_versions).map(|n| n.to_string()).collect();
+                    view
+                });
+                let view = view.filter(|_| host.shape.answers);
+                Ok(HostAnswer::Report(Box::new(report(inner, host, id, view))))
+            }
+            HostTask::View => {
+                let view = database.view(now, disks, id.as_str());
+                view.map(|view| HostAnswer::View(Box::new(view))).ok_or(Some("the member is not up".to_owned()))
+            }
+            HostTask::Flush => {
+                database.flush(disks, id.as_str());
+                for volume in &volumes {
+                    disks.sync(volume);
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::StopService => {
+                host.masked = true;
+                database.stop(disks, id.as_str());
+                Ok(HostAnswer::Done)
+            }
+            HostTask::ReadIdentity { part } => {
+                let bytes = volumes.first().and_then(|volume| disks.read(volume, IDENTITY));
+                let text = STANDARD.encode(bytes.ok_or(Some(format!("no {IDENTITY} on the disk")))?);
+                let shown = if *part == 0 { text.clone() } else { String::new() };
+                Ok(HostAnswer::IdentityPart { text: shown, total_chars: text.len() })
+            }
+            HostTask::Unmount { .. } => {
+                if database.processes.contains_key(id.as_str()) {
+                    return Err(Some("target is busy: the service runs".to_owned()));
+                }
+                for volume in &volumes {
+                    disks.unmount(volume, id.as_str());
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::Mount { .. } => {
+                host.mount(inner, now, id);
+                Ok(HostAnswer::Done)
+            }
+            HostTask::TakeBack { volumes } => {
+                host.mount(inner, now, id);
+                for wanted in volumes {
+                    let here = host.file_systems.iter().find(|(point, _, _)| *point == wanted.mount_point);
+                    let mounted = here.map(|(_, volume, _)| volume);
+                    if mounted != Some(&wanted.volume) {
+                        return Err(Some(format!("{} is {mounted:?}, not {}", wanted.mount_point, wanted.volume)));
+                    }
+                    let owner = format!("{}:{}", wanted.files.uid, wanted.files.gid);
+                    inner.disks.write(&wanted.volume, OWNER, owner.into_bytes());
+                    inner.disks.sync(&wanted.volume);
+                }
+                Ok(HostAnswer::Done)
+            }
+            HostTask::StartService => {
+                host.masked = false;
+                host.start(database, disks, now, id).map(|()| HostAnswer::Done).map_err(Some)
+            }
+        }
+    })
+}
+
+fn report(
+    inner: &rehome_ec2_emulator::face::Inner,
+    host: &crate::world::Host,
+    id: &InstanceId,
+    view: Option<rehome_model::answer::MemberView>,
+) -> HostReport {
+    const GIB: u64 = 1 << 30;
+    let mut block_devices = Vec::new();
+    let mut mounts = Vec::new();
+    let mut data_paths = Vec::new();
+    let mut fstab = Vec::new();
+    for (target, volume, device) in &host.file_systems {
+        let size_gib = inner.core.volumes.get(volume).map_or(0, |record| record.spec.size_gib);
+        let content = inner.disks.volume(volume).map(|disk| disk.content.clone()).unwrap_or_default();
+        if let Some(source) = &host.shape.fstab {
+            let uuid = || format!("UUID={}", content.uuid.clone().unwrap_or_default());
+            let source = if source == UUID { uuid() } else { source.clone() };
+            fstab.push(FstabEntry { source, target: target.clone() });
+        }
+        block_devices.push(HostBlockDevice {
+            path: device.clone(),
+            volume: Some(volume.clone()),
+            kind: host.shape.kind.clone(),
+            parent: None,
+            size_bytes: u64::from(size_gib) * GIB,
+            fs_type: content.fs_type.clone(),
+            label: None,
+            uuid: None,
+            partitioned: host.shape.partitioned,
+            instance_store: host.shape.instance_store,
+        });
+        if inner.disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str())) {
+            mounts.push(Mount {
+                source: device.clone(),
+                target: target.clone(),
+                fs_type: content.fs_type.unwrap_or_default(),
+                options: "rw".to_owned(),
+                size_bytes: u64::from(size_gib) * GIB,
+                available_bytes: u64::from(size_gib) * GIB / 100 * host.shape.free_percent,
+            });
+            let mut path = |path: String, id: u32| {
+                data_paths.push(DataPath { path, mount_point: target.clone(), uid: id, gid: id });
+            };
+            path(target.clone(), host.shape.uid);
+            path(format!("{target}/data"), host.shape.uid);
+            if host.shape.mixed_owners {
+                path(format!("{target}/backup"), host.shape.uid + 1);
+            }
+        }
+    }
+    let running = view.is_some();
+    HostReport {
+        os: "simulated".to_owned(),
+        block_devices,
+        mounts,
+        service: ServiceReport {
+            unit: "refdb.service".to_owned(),
+            active: if running { "active" } else { "inactive" }.to_owned(),
+            enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
+            restart: "always".to_owned(),
+        },
+        fstab,
+        data_paths,
+        view_error: (!running).then(|| "the member is not up".to_owned()),
+        view,
+    }
+}

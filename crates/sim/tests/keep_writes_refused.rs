@@ -1,0 +1,200 @@
+//! A rollback that keeps writes is refused beforehand, with every reason, where it could lose one.
+
+mod common;
+mod opened;
+
+use std::time::Duration;
+
+use common::{End, Stage};
+use opened::{change_text, completed, data_of, keep, refusal};
+use rehome_engine::Command;
+use rehome_model::cloud::{InstanceState, VolumeState};
+use rehome_model::labels;
+use rehome_model::record::Phase;
+use rehome_ports::Cloud;
+use rehome_sim::{Kill, Scene, checks};
+use serde_json::json;
+
+const SET: &str = "/apis/apps/v1/namespaces/refdb/statefulsets/refdb";
+
+/// Asserts that nothing was changed and the new side serves.
+async fn refused(stage: &Stage, members: usize, reasons: &[&str]) {
+    stage.control.disarm();
+    let error = refusal(keep(stage).await);
+    for reason in reasons {
+        assert!(error.contains(reason), "{reason:?} is not said: {error}");
+    }
+    assert_eq!(stage.control.names(), Vec::<&str>::new(), "a refusal changes nothing");
+    assert_eq!(checks::pods_running(&stage.world), members);
+}
+
+/// Changes the volume that a member's pod writes to.
+fn change_adopted(stage: &Stage, change: impl FnOnce(&mut rehome_ec2_emulator::core::VolumeRecord)) {
+    stage.world.ec2().with(|inner, _| {
+        let mut all = inner.core.volumes.values_mut();
+        let of_member = |v: &&mut rehome_ec2_emulator::core::VolumeRecord| {
+            v.tags.get(labels::STEP).is_some_and(|step| step == "create-volume:refdb-0:data")
+        };
+        change(all.find(of_member).expect("the volume of refdb-0"));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_the_opening_there_is_nothing_to_keep() {
+    let stage = Stage::new(Scene::new(2, 78));
+    assert!(refusal(keep(&stage).await).contains("no run of migration refdb"));
+    let plan = stage.plan().await;
+    stage.control.arm(60, Kill::Before);
+    assert!(matches!(stage.apply(&plan).await, End::Killed));
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    stage.control.disarm();
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("--discard-writes` loses nothing"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    assert!(refusal(keep(&stage).await).contains("rolled back already"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_discards_is_not_turned_into_one_that_keeps() {
+    let (stage, _) = completed(Scene::new(2, 79)).await;
+    stage.control.arm(10, Kill::Before);
+    assert!(matches!(stage.drive(Command::RollbackDiscardWrites).await, End::Killed));
+    stage.control.disarm();
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("--discard-writes"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_finalize_it_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 80)).await;
+    let at_ms = stage.world.ec2().now();
+    let choice = rehome_model::record::FinalizeChoice { at_ms, keep_until_ms: at_ms + 1, release_legacy: false };
+    assert_eq!(stage.drive(Command::Finalize(choice)).await.outcome().phase, Phase::Finalized);
+    refused(&stage, 2, &["is finalized"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_in_another_zone_or_for_several_writers_or_gone_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.zone = "us-east-1z".into());
+    refused(&stage, 2, &["is in us-east-1z", "EBS attaches within a zone only"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.multi_attach = true);
+    refused(&stage, 2, &["attached to several instances"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    change_adopted(&stage, |volume| volume.state = VolumeState::Error);
+    refused(&stage, 2, &["is Error"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 81)).await;
+    stage.world.ec2().with(|inner, _| {
+        let made = |v: &rehome_ec2_emulator::core::VolumeRecord| {
+            v.tags.get(labels::STEP).is_some_and(|step| step == "create-volume:refdb-0:data")
+        };
+        let id = inner.core.volumes.iter().find(|(_, v)| made(v)).map(|(id, _)| id.clone()).expect("there");
+        inner.core.volumes.remove(&id);
+    });
+    refused(&stage, 2, &["does not exist any more"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn legacy_instances_that_are_gone_or_run_or_lost_their_volume_are_refused() {
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    let (first, second) = (&plan.members[0].instance, &plan.members[1].instance);
+    stage.world.ec2().with(|inner, _| {
+        inner.core.instances.remove(first);
+        inner
+            .core
+            .instances
+            .get_mut(second)
+            .expect("there")
+            .block_devices
+            .retain(|device| device.device != "/dev/xvdf");
+    });
+    refused(&stage, 2, &[&format!("its instance {first} does not exist"), "no device is known for its successor"])
+        .await;
+
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    stage.world.ec2().with(|inner, _| {
+        let record = inner.core.instances.get_mut(&plan.members[0].instance).expect("there");
+        record.state = InstanceState::Terminated;
+    });
+    refused(&stage, 2, &["is terminated"]).await;
+
+    // Its service is masked, so that it meets nobody; but it may have the old volume mounted.
+    let (stage, plan) = completed(Scene::new(2, 82)).await;
+    stage.world.ec2().start_instance(&plan.members[0].instance).await.expect("started");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    refused(&stage, 2, &["is Running, not stopped"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_of_another_version_or_a_set_that_is_gone_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 83)).await;
+    let kube = rehome_engine::Kube::new(stage.ports.kube());
+    for image in ["refdb:1.1", "refdb:latest", "refdb"] {
+        let mut set = kube.get(SET).await.expect("answered").expect("the set");
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!(image);
+        kube.replace(SET, &set).await.expect("changed");
+        refused(&stage, 2, &[&format!("its image is {image:?}, the legacy side runs 1.0")]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_were_added_since_are_refused() {
+    let (stage, _) = completed(Scene::new(2, 84)).await;
+    stage.scale(3).await;
+    stage.control.disarm();
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("it has 3 pods, 2 were moved"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_pods_say_of_a_stranger_or_another_version_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 93)).await;
+    change_text(&stage, &data_of(&stage, "refdb-0"), "peers.json", |text| {
+        text.replacen('{', r#"{"stranger":"10.9.9.9","#, 1)
+    });
+    refused(&stage, 2, &["sees member stranger at 10.9.9.9, which was not moved"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 93)).await;
+    let newer = |text: &str| text.replace(r#""version":"1.0""#, r#""version":"1.1""#);
+    change_text(&stage, &data_of(&stage, "refdb-1"), "identity.json", newer);
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    stage.scale(2).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    refused(&stage, 2, &["pod refdb-1 runs 1.1, the legacy side 1.0"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
+    for (source, reason) in [
+        (None, "has no line for /var/lib/refdb"),
+        (Some("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123"), "does not carry that name"),
+        (Some("/dev/nvme1n1"), "does not carry that name"),
+    ] {
+        let mut scene = Scene::new(2, 85);
+        scene.host.fstab = source.map(str::to_owned);
+        let (stage, _) = completed(scene).await;
+        refused(&stage, 2, &[reason]).await;
+    }
+    let mut scene = Scene::new(2, 85);
+    scene.host.mixed_owners = true;
+    let (stage, _) = completed(scene).await;
+    refused(&stage, 2, &["had several owners"]).await;
+
+    // A plan of an older rehome does not say.
+    let stage = Stage::new(Scene::new(2, 85));
+    let mut plan = stage.plan().await;
+    for volume in plan.members.iter_mut().flat_map(|member| &mut member.volumes) {
+        volume.on_host = None;
+    }
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    refused(&stage, 2, &["does not say how its host mounts it"]).await;
+}
