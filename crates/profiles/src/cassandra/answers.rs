@@ -35,9 +35,21 @@ fn field<'a>(lines: &[&'a str], key: &str) -> Option<&'a str> {
     })
 }
 
-/// The view's sections: nodetool info -T, status, describecluster, version.
+/// A view: plain, as pods print it, or packed in a section of its own, as hosts do.
 pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
-    let sections = sections(stdout);
+    let found = sections(stdout);
+    match (found.get("view"), found.get("noview")) {
+        (Some(packed), _) => {
+            let text = archive::text(packed.concat().trim()).map_err(|error| format!("the view: {error}"))?;
+            view_of(&sections(&text))
+        }
+        (None, Some(said)) => Err(said.join("; ")),
+        (None, None) => view_of(&found),
+    }
+}
+
+/// The view's sections: nodetool info -T, status, describecluster; before Cassandra 4.0 also version.
+fn view_of(sections: &BTreeMap<&str, Vec<&str>>) -> Result<MemberView, String> {
     let section = |name: &str| sections.get(name).cloned().unwrap_or_default();
     let info = section("info");
     let required =
@@ -68,14 +80,19 @@ pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
     if let Some(snitch) = field(&cluster, "Snitch") {
         settings.insert("snitch".to_owned(), snitch.to_owned());
     }
+    let address = address.ok_or("nodetool status does not show the node itself")?;
+    let version = section("version")
+        .iter()
+        .find_map(|line| line.strip_prefix("ReleaseVersion: "))
+        .or_else(|| version_of(&address, &cluster));
     Ok(MemberView {
         identity: MemberIdentity {
             id,
             cluster: field(&cluster, "Name").ok_or("nodetool describecluster has no Name")?.to_owned(),
-            version: section("version").iter().find_map(|l| l.strip_prefix("ReleaseVersion: ")).map(str::to_owned),
+            version: version.map(str::to_owned),
             attributes,
         },
-        address: address.ok_or("nodetool status does not show the node itself")?,
+        address,
         clients_open: field(&info, "Native Transport active") == Some("true"),
         members: members.into(),
         schema_versions: schema_versions(&cluster),
@@ -112,6 +129,16 @@ fn schema_versions(lines: &[&str]) -> Vec<String> {
         .filter_map(|line| line.trim().split_once(": [").map(|(version, _)| version.to_owned()))
         .filter(|version| version != "UNREACHABLE")
         .collect()
+}
+
+/// Below `Database versions:`, `<version>: [<address>:<port>, ...]`; a member may still run another version than its peers.
+fn version_of<'a>(address: &str, lines: &[&'a str]) -> Option<&'a str> {
+    let below = lines.iter().skip_while(|line| line.trim() != "Database versions:").skip(1);
+    below.take_while(|line| !line.trim().is_empty()).find_map(|line| {
+        let (version, members) = line.trim().split_once(": [")?;
+        let mut hosts = members.strip_suffix(']')?.split(", ").filter_map(|member| Some(member.rsplit_once(':')?.0));
+        hosts.any(|host| host.trim_matches(['[', ']']) == address).then_some(version)
+    })
 }
 
 /// The survey's sections.

@@ -15,6 +15,8 @@ pub(crate) const NAME: &str = "cassandra";
 const LIB: &str = include_str!("scripts/lib.sh");
 const SURVEY: &str = include_str!("scripts/survey.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
+/// A host's view may be long; a pod's output is not cut.
+const PRINT_VIEW: &str = "echo '@@ view'; printf '%s\\n' \"$view\" | packed";
 const TAKE_BACK: &str = include_str!("scripts/take_back.sh");
 
 /// Characters of base64 in one part of the identity: SSM cuts output at 24,000.
@@ -79,8 +81,10 @@ flock 9
 
 fn body(task: &HostTask) -> String {
     match task {
-        HostTask::Survey => format!("{SURVEY}(\n{VIEW}) 2>&1 || echo '@@ noview'\nexit 0\n"),
-        HostTask::View => VIEW.to_owned(),
+        HostTask::Survey => format!(
+            "{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; echo \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
+        ),
+        HostTask::View => format!("view=$(\n{VIEW}) || exit 1\n{PRINT_VIEW}\n"),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
         HostTask::StopService => "
 # Held first: nothing starts it again between the stop and the check.
