@@ -120,7 +120,7 @@ impl StepContext {
     /// How long it is still until what this step did last, by its line in the record, is shown for certain.
     pub(crate) fn unsettled(&self) -> Duration {
         let acted_ms = self.record().map_or(0, |record| record.at_ms);
-        // Another machine's clock may have written it: never longer than SETTLE, whatever it says.
+        // Never longer than SETTLE: where the apiserver does not tell its time, another machine's clock has written it.
         SETTLE.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(acted_ms)))
     }
 

@@ -158,7 +158,7 @@ pub enum EngineError {
 pub struct Driver {
     /// What it works with.
     pub ports: Ports,
-    /// Its clock.
+    /// The clock of its machine. A run's times are the apiserver's, whose clock it learns with the lease.
     pub clock: Clock,
     /// Its own name: unique among all drivers that may ever run at the same time.
     pub holder: String,
@@ -180,9 +180,9 @@ impl Driver {
         let kube = Kube::new(self.ports.kube.clone());
         let store = RecordStore::new(kube.clone(), namespace, migration);
         // Looked at before the lease too, so that a refusal changes nothing at all.
-        self.choose(&store, profile, namespace, migration, &command).await?;
+        self.choose(&store, profile, namespace, migration, &command, self.clock).await?;
         let lease = Lease::new(kube.clone(), namespace, migration, &self.holder, self.clock);
-        lease.acquire().await?;
+        let clock = lease.acquire().await?;
         let forever = async || {
             lease.keep().await;
             std::future::pending::<()>().await;
@@ -190,7 +190,7 @@ impl Driver {
         // Renewed while it looks: a cluster that is slow to answer would cost the lease before the first act.
         let chosen = tokio::select! {
             biased;
-            chosen = self.choose(&store, profile, namespace, migration, &command) => chosen,
+            chosen = self.choose(&store, profile, namespace, migration, &command, clock) => chosen,
             () = forever() => unreachable!("pending"),
         };
         let begun = match chosen {
@@ -200,7 +200,7 @@ impl Driver {
                 return Err(error);
             }
         };
-        let shared = Shared::new(self, kube, store, lease, profile, begun);
+        let shared = Shared::new(self, clock, kube, store, lease, profile, begun);
         // In a fixed order, so that a simulated run can be told again.
         let outcome = tokio::select! {
             biased;
@@ -220,6 +220,7 @@ impl Driver {
         namespace: &str,
         migration: &str,
         command: &Command,
+        clock: Clock,
     ) -> Result<Begun, EngineError> {
         let recorded = store.load().await;
         let stored = recorded.is_ok();
@@ -239,7 +240,7 @@ impl Driver {
                 Err(EngineError::Finalized { run: record.header.run })
             }
             (Some(recorded), Command::RollbackKeepWrites) => {
-                let now_ms = self.clock.now_ms();
+                let now_ms = clock.now_ms();
                 let (record, plan) = keep_writes::take_up(&self.ports, profile, recorded, now_ms).await?;
                 Ok(Begun { record, plan, new: false, stored: true })
             }
@@ -265,7 +266,7 @@ impl Driver {
                 let run = record.header.run.clone();
                 let same = record.header.plan_hash == plan.hash();
                 match record.header.phase {
-                    phase if phase.is_back() => Ok(self.begin(migration, plan, record.header.generation + 1)),
+                    phase if phase.is_back() => Ok(begin(migration, plan, record.header.generation + 1, clock)),
                     Phase::Completed if same => Ok(Begun { record, plan: recorded_plan, new: false, stored }),
                     Phase::Completed => Err(EngineError::AlreadyCompleted { run }),
                     // Stuck: an undo failed. Some steps are undone and some are not; only the way back is whole.
@@ -274,27 +275,8 @@ impl Driver {
                     _ => Ok(Begun { record, plan: recorded_plan, new: false, stored }),
                 }
             }
-            (None, Command::Apply(plan)) => Ok(self.begin(migration, plan, 1)),
+            (None, Command::Apply(plan)) => Ok(begin(migration, plan, 1, clock)),
         }
-    }
-
-    fn begin(&self, migration: &str, plan: &Plan, generation: u32) -> Begun {
-        let (plan_hash, started_at_ms) = (plan.hash(), self.clock.now_ms());
-        let header = RunHeader {
-            format: Format::current(format::RUN),
-            run: names::run(migration, &plan_hash, generation, started_at_ms),
-            migration: migration.to_owned(),
-            plan_hash,
-            generation,
-            phase: Phase::Preparing,
-            reason: None,
-            started_at_ms,
-            cutover_at_ms: None,
-            opened_at_ms: None,
-            finalize: None,
-            keep_writes: None,
-        };
-        Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true, stored: false }
     }
 
     async fn carry_out(&self, shared: &Arc<Shared>, command: &Command) -> Result<Outcome, EngineError> {
@@ -351,6 +333,26 @@ impl Driver {
         };
         Outcome { phase: record.header.phase, interrupted: matches!(ending, Ending::Interrupted(_)), failure, record }
     }
+}
+
+/// A run that nothing is recorded of yet.
+fn begin(migration: &str, plan: &Plan, generation: u32, clock: Clock) -> Begun {
+    let (plan_hash, started_at_ms) = (plan.hash(), clock.now_ms());
+    let header = RunHeader {
+        format: Format::current(format::RUN),
+        run: names::run(migration, &plan_hash, generation, started_at_ms),
+        migration: migration.to_owned(),
+        plan_hash,
+        generation,
+        phase: Phase::Preparing,
+        reason: None,
+        started_at_ms,
+        cutover_at_ms: None,
+        opened_at_ms: None,
+        finalize: None,
+        keep_writes: None,
+    };
+    Begun { record: RunRecord { header, steps: BTreeMap::new() }, plan: plan.clone(), new: true, stored: false }
 }
 
 /// The record of a migration's run and its plan, from any machine that reaches the cluster; none if none was begun.

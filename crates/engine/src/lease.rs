@@ -18,6 +18,7 @@ pub struct Lease {
     name: String,
     migration: String,
     holder: String,
+    /// The machine's: the times in the Lease are for people.
     clock: Clock,
     /// When the last renewal that succeeded was *sent*; none once it is given up.
     held_since: Mutex<Option<Instant>>,
@@ -58,7 +59,9 @@ impl Lease {
 
     /// Takes the lease. If another holds it, watches for one lease time whether that one still renews it: clocks of
     /// two machines are never compared, only whether the object changes.
-    pub async fn acquire(&self) -> Result<(), LeaseError> {
+    ///
+    /// Answers the clock of the run: the apiserver's, as its reply shows it (docs/decisions/0009).
+    pub async fn acquire(&self) -> Result<Clock, LeaseError> {
         let path = paths::lease(&self.namespace, &self.name);
         let first_look = Instant::now();
         let mut first_seen: Option<Value> = None;
@@ -66,10 +69,7 @@ impl Lease {
             let sent = Instant::now();
             let Some(object) = self.kube.get(&path).await? else {
                 match self.kube.create(&paths::leases(&self.namespace), &self.object(None, 0)).await {
-                    Ok(written) => {
-                        self.is_ours(sent, written);
-                        return Ok(());
-                    }
+                    Ok(written) => return Ok(self.is_ours_since(sent, written)),
                     Err(error) if error.is_conflict() => continue,
                     Err(error) => return Err(error.into()),
                 }
@@ -83,10 +83,7 @@ impl Lease {
                 let transitions = object["spec"]["leaseTransitions"].as_u64().unwrap_or(0) + 1;
                 let wanted = self.object(object["metadata"]["resourceVersion"].as_str(), transitions);
                 match self.kube.replace(&path, &wanted).await {
-                    Ok(written) => {
-                        self.is_ours(sent, written);
-                        return Ok(());
-                    }
+                    Ok(written) => return Ok(self.is_ours_since(sent, written)),
                     Err(error) if error.is_conflict() => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -177,6 +174,12 @@ impl Lease {
         }
     }
 
+    fn is_ours_since(&self, sent: Instant, written: Value) -> Clock {
+        let clock = written_at_ms(&written).map_or(self.clock, Clock::starting_at);
+        self.is_ours(sent, written);
+        clock
+    }
+
     fn is_ours(&self, sent: Instant, written: Value) {
         *self.last_written() = Some(written);
         *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
@@ -205,6 +208,13 @@ impl Lease {
         }
         object
     }
+}
+
+/// When the object was last written, by the apiserver's clock, which shows seconds.
+fn written_at_ms(object: &Value) -> Option<u64> {
+    let managers = object.pointer("/metadata/managedFields")?.as_array()?;
+    let times = managers.iter().filter_map(|manager| manager["time"].as_str()?.parse::<jiff::Timestamp>().ok());
+    u64::try_from(times.max()?.as_millisecond()).ok()
 }
 
 /// Kubernetes' MicroTime.

@@ -83,6 +83,7 @@ impl Shared {
     /// What the steps of a run share that `driver` drives.
     pub(crate) fn new(
         driver: &Driver,
+        clock: Clock,
         kube: Kube,
         store: RecordStore,
         lease: Lease,
@@ -108,7 +109,7 @@ impl Shared {
             slow_scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
             profile,
             run: begun.record.header.run.clone(),
-            clock: driver.clock,
+            clock,
             lease,
             stop: driver.stop.clone(),
             store,

@@ -200,18 +200,44 @@ async fn an_auto_scaling_group_does_not_terminate_the_stopped_members() {
     healthy(&stage, "an hour later");
 }
 
+/// How many changing calls come before the first CreateSnapshots, itself included.
+async fn first_create_snapshots() -> u64 {
+    let stage = Stage::new(Scene::new(2, 10));
+    let plan = stage.plan().await;
+    stage.control.disarm();
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let first = stage.control.names().iter().position(|name| *name == "CreateSnapshots").expect("snapshots");
+    u64::try_from(first).expect("few calls") + 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_whose_clock_is_ahead_takes_no_snapshot_twice() {
+    let nth = first_create_snapshots().await;
+    // How late a describe is, up to the most, is drawn from the seed.
+    for seed in 10..30 {
+        let mut scene = Scene::new(2, seed);
+        // Longer than the dead driver's lease, shorter than anything is looked for.
+        scene.ec2.consistency.lag_ms = 28_000;
+        let stage = Stage::new(scene);
+        let plan = stage.plan().await;
+        stage.control.arm(nth, Kill::After);
+        assert!(matches!(stage.apply(&plan).await, End::Killed), "at CreateSnapshots");
+        let taken = stage.world.ec2().with(|inner, _| inner.core.snapshots.len());
+        stage.control.disarm();
+        stage.clock_ahead_ms.set(3_600_000);
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        // What is taken twice is swept in the end: only the calls tell.
+        let calls = stage.control.names().iter().filter(|name| **name == "CreateSnapshots").count();
+        assert_eq!(taken + calls, 2 * 2, "seed {seed}");
+        healthy(&stage, "at the end");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn drivers_that_live_shortly_are_done_with_looking_all_the_same() {
     // A CreateSnapshots that may have been sent is looked for until it would show. Counted anew by each driver, those that are killed before
     // that time is over would look for ever.
-    let nth = {
-        let stage = Stage::new(Scene::new(2, 10));
-        let plan = stage.plan().await;
-        stage.control.disarm();
-        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
-        let first = stage.control.names().iter().position(|name| *name == "CreateSnapshots").expect("snapshots");
-        u64::try_from(first).expect("few calls") + 1
-    };
+    let nth = first_create_snapshots().await;
     let stage = Stage::new(Scene::new(2, 10));
     let plan = stage.plan().await;
     stage.control.arm(nth, Kill::Before);

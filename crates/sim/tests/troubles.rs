@@ -8,6 +8,7 @@ use rehome_sim::seeds::{Course, How, Over, Scenario, Story, Stranger, Told, Trou
 /// A story in weather where describes may be 15 s late.
 fn story(course: Course, troubles: Vec<Trouble>) -> Story {
     let weather = Weather {
+        clocks_apart_ms: 0,
         lag_ms: 15_000,
         snapshot_ms: 5_000,
         binder_resync_ms: 15_000,

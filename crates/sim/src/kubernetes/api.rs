@@ -100,10 +100,24 @@ impl Cluster {
         let holder = if written { text(&sent, "/spec/holderIdentity").to_owned() } else { String::new() };
         let written = written && !holder.is_empty();
         let reply = self.answer(now, verb, &target, &key, query, content, sent);
+        if let Ok(Reply::Stored(stored)) = &reply
+            && stored.plural == "leases"
+            && verb != "GET"
+        {
+            self.tell_when(now, &stored.clone());
+        }
         if written && reply.is_ok() {
             self.lease_writes.insert(holder, now);
         }
         reply
+    }
+
+    /// When it was written, by the apiserver's clock, which shows seconds. Of other objects nobody asks.
+    fn tell_when(&mut self, now: u64, key: &Key) {
+        if let Some(object) = self.objects.get_mut(key) {
+            let written = json!({"manager": "rehome", "operation": "Update", "time": time(now / 1_000 * 1_000)});
+            object["metadata"]["managedFields"] = json!([written]);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "a request has these parts")]

@@ -98,7 +98,8 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
     let bystanders = Bystanders::enter(&world);
     let tally = Tally::new(&world, log);
     let wider = story.weather.commitlogs.then(|| Arc::new(wider::with_commitlogs(migration)));
-    let Some(stage) = Stage::new(world, tally, wider.as_ref().unwrap_or(migration), planted) else {
+    let apart_ms = story.weather.clocks_apart_ms;
+    let Some(stage) = Stage::new(world, tally, wider.as_ref().unwrap_or(migration), planted, apart_ms) else {
         return nothing(story, "the migration names no known profile".to_owned());
     };
     let Ok(plan) = stage.first_plan().await else {

@@ -116,6 +116,8 @@ pub struct Weather {
     pub auto_scaling: bool,
     /// Whether members have a commit log on a volume of its own.
     pub commitlogs: bool,
+    /// How far the clocks of the machines are apart from which rehome is run.
+    pub clocks_apart_ms: u64,
 }
 
 /// Everything a seed decides.
@@ -195,7 +197,8 @@ impl Story {
             }
         }
         troubles.extend(wider::troubles(seed, scenario));
-        let weather = Weather { commitlogs: wider::has_commitlogs(seed), ..weather };
+        let clocks_apart_ms = wider::clocks_apart_ms(seed);
+        let weather = Weather { commitlogs: wider::has_commitlogs(seed), clocks_apart_ms, ..weather };
         Self { seed, scenario, members: 3, weather, course, troubles }
     }
 
@@ -214,6 +217,7 @@ fn weather(dice: &mut Dice) -> Weather {
         failed_volumes_vanish: dice.one_in(2),
         auto_scaling: dice.one_in(6),
         commitlogs: false,
+        clocks_apart_ms: 0,
     }
 }
 

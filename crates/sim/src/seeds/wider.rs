@@ -1,4 +1,4 @@
-//! What a share of the seeds has beyond its scenario: troubles of machines, and members with a commit log.
+//! What a share of the seeds has beyond its scenario: troubles of machines, members with a commit log, clocks apart.
 //!
 //! Each is drawn with dice of its own, so that the rest of a seed's story stays what it was without.
 
@@ -16,6 +16,12 @@ pub const ROLES: [&str; 2] = ["data", "commitlog"];
 /// Whether the seed's members have a commit log on a volume of its own.
 pub(super) fn has_commitlogs(seed: u64) -> bool {
     Dice::new(seed, 5).one_in(4)
+}
+
+/// How far the clocks of the machines are apart from which rehome is run: for most seeds not at all.
+pub(super) fn clocks_apart_ms(seed: u64) -> u64 {
+    let mut dice = Dice::new(seed, 8);
+    if dice.one_in(4) { dice.pick(&[10_000, 60_000, 3_600_000, 86_400_000]) } else { 0 }
 }
 
 /// The troubles that the seed has besides those of its scenario.

@@ -24,6 +24,8 @@ pub struct Stage {
     pub migration: Migration,
     /// A real cluster instead of the simulated one.
     pub kube: Option<kube::Client>,
+    /// How far the clock is ahead of the machine on which the next driver runs.
+    pub clock_ahead_ms: std::cell::Cell<u64>,
     drivers: std::cell::Cell<u32>,
 }
 
@@ -50,7 +52,8 @@ impl Stage {
         let control = Control::new();
         let ports = SimPorts::new(&world, &control);
         let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
-        Self { world, control, ports, migration, kube: None, drivers: std::cell::Cell::new(0) }
+        let (clock_ahead_ms, drivers) = Default::default();
+        Self { world, control, ports, migration, kube: None, clock_ahead_ms, drivers }
     }
 
     fn kube(&self) -> kube::Client {
@@ -93,7 +96,7 @@ impl Stage {
                 pods: self.ports.pods(),
                 kube: self.kube(),
             },
-            clock: Clock::starting_at(self.world.ec2().now()),
+            clock: Clock::starting_at(self.world.ec2().now() + self.clock_ahead_ms.get()),
             holder: format!("driver-{}", self.drivers.get()),
             events,
             stop,
