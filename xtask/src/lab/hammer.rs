@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::calls::kept;
-use super::command::{output, wait_for};
+use super::command::{last_lines, mortal, output, wait_for};
 use super::layout::state;
 use super::story::{legacy_addresses, pods};
 use super::{legacy, pki};
@@ -38,9 +38,16 @@ impl Hammer {
         let mut command = legacy::client()?;
         command.args(["hammer", "--writers", &writers.to_string(), "--pause-s", &pause.as_secs_f64().to_string()]);
         command.arg("--ledger").arg(&ledger).args(["--elsewhere", &pods]).args(legacy::hosts(&legacy_addresses()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(fs::File::create(kept(&format!("{name}.hammer.err")))?);
-        let hammer = Self { child: command.spawn().context("client.py hammer")?, ledger };
+        let said = fs::File::create(kept(&format!("{name}.hammer.err")))?;
+        let hammer = Self {
+            child: mortal(&command)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(said)
+                .spawn()
+                .context("client.py hammer")?,
+            ledger,
+        };
         hammer.wait_for_writes()?;
         Ok(hammer)
     }
@@ -66,7 +73,8 @@ impl Hammer {
     }
 }
 
-/// Reads every acknowledged write of a ledger from the cluster, where it is now; how many there are.
+/// Reads every acknowledged write of a ledger from the cluster, where it is now; how many there are. That one is lost, or
+/// cannot be read, is an error.
 pub fn verify(name: &str, until: Option<f64>, at: Where) -> Result<u64> {
     let mut command = legacy::client()?;
     command.arg("verify-ledger").arg("--ledger").arg(kept(&format!("{name}.ledger")));
@@ -77,8 +85,13 @@ pub fn verify(name: &str, until: Option<f64>, at: Where) -> Result<u64> {
         Where::Pods => pods()?,
         Where::Legacy => legacy_addresses(),
     };
-    let printed = output(command.args(legacy::hosts(&addresses)))?;
-    let seen: Value = serde_json::from_str(printed.trim())?;
+    let done = command.args(legacy::hosts(&addresses)).stdin(Stdio::null()).output().context("client.py")?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    let seen: Value = serde_json::from_str(String::from_utf8_lossy(&done.stdout).trim())
+        .with_context(|| format!("client.py verify-ledger ended with {}: {}", done.status, last_lines(&said, 12)))?;
+    if !done.status.success() {
+        bail!("acknowledged writes of {name}.ledger are not there: {seen}");
+    }
     seen["acknowledged"].as_u64().context("no count")
 }
 

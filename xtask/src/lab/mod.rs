@@ -242,6 +242,11 @@ fn allow_rehome() -> Result<()> {
     control_plane::apply_text("rehome-rbac.yaml", &text)
 }
 
+/// Installs the Debian packages that the lab needs, and some tests besides.
+pub fn install_packages() -> Result<()> {
+    packages::install()
+}
+
 /// Why this machine cannot have a lab; none if it can.
 pub fn obstacle() -> Option<String> {
     let found = |program: &str| command::succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]));

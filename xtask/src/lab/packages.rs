@@ -1,5 +1,8 @@
 //! Debian packages that the lab needs.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -17,6 +20,7 @@ const PACKAGES: &[&str] = &[
     "mmdebstrap",
     "openjdk-17-jre-headless",
     "openssh-client",
+    "openssh-server",
     "openssl",
     "procps",
     "runc",
@@ -36,9 +40,36 @@ pub fn install() -> Result<()> {
     }
     println!("== installing {}", missing.join(" "));
     output(Command::new("apt-get").args(["update", "-q"]))?;
+    let _held = NoStarts::hold()?;
     let mut install = Command::new("apt-get");
     install.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
     output(install.env("DEBIAN_FRONTEND", "noninteractive")).map(|_| ())
+}
+
+/// While this exists, no package that is installed starts its service: programs are wanted, not a second containerd or an
+/// sshd for everybody.
+struct NoStarts(Option<&'static str>);
+
+impl NoStarts {
+    fn hold() -> Result<Self> {
+        // Debian's own way (invoke-rc.d(8)); 101 forbids.
+        const POLICY: &str = "/usr/sbin/policy-rc.d";
+        if Path::new(POLICY).exists() {
+            return Ok(Self(None));
+        }
+        fs::write(POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+        Ok(Self(Some(POLICY)))
+    }
+}
+
+impl Drop for NoStarts {
+    fn drop(&mut self) {
+        if let Some(policy) = self.0 {
+            // Gone already is as good.
+            let _ = fs::remove_file(policy);
+        }
+    }
 }
 
 fn is_installed(package: &str) -> bool {
@@ -49,7 +80,8 @@ fn is_installed(package: &str) -> bool {
 }
 
 /// Packages that machines often have by other means.
-const PROGRAMS: &[(&str, &str)] = &[("maven", "mvn"), ("openjdk-17-jre-headless", "java"), ("curl", "curl")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("maven", "mvn"), ("openjdk-17-jre-headless", "java"), ("curl", "curl"), ("openssh-server", "/usr/sbin/sshd")];
 
 fn on_path(program: &str) -> bool {
     succeeds(Command::new("sh").args(["-c", &format!("command -v {program}")]))

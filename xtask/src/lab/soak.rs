@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::calls::{self, kept, rehome_command};
-use super::command::{output, tail};
+use super::command::{mortal, output, tail};
 use super::hammer::{self, Hammer, Where};
 use super::layout::state;
 use super::story;
@@ -38,59 +38,66 @@ const FAULTS: &str = "faults:
 - {name: stale, action: 'Describe*', calls: {chance: {percent: 5, seed: 4}}, effect: {staleMs: 5000}}
 ";
 
-/// What was seen.
+/// What was seen of one move there and back.
 #[derive(Default)]
 struct Seen {
     kills: u64,
     restarts: u64,
     faults: u64,
-    moves: u64,
     put_back: u64,
     stuck: u64,
     acknowledged: u64,
 }
 
-/// Moves until so many drivers were killed; appends what was seen to the evidence.
+/// Moves there and back until so many drivers were killed; what each was seen to be is added to the evidence as it ends.
 pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
     let commit = committed()?;
     // The lab may have come up with an older one. A rename: the emulator runs from the file that is there.
     let fresh = state("bin/rehome.new");
     fs::copy(cargo::rehome()?, &fresh)?;
     fs::rename(&fresh, state("bin/rehome"))?;
-    let mut dice = Dice(seed);
-    let mut seen = Seen::default();
-    calls::proof(&["before"])?;
-    while seen.kills < kills {
-        cloud::faults("PUT", FAULTS)?;
-        let name = format!("soak-{}", seen.moves);
-        let client = Hammer::start(&name, 2, Duration::from_millis(20))?;
-        to_its_end(&["apply", "--yes"], &mut dice, &mut seen)?;
-        seen.faults += fired()?;
-        client.wait_for_writes()?;
-        println!("{:5} kills: moved; {}", seen.kills, client.stop()?);
-        calls::proof_quietly(&["adopted"])?;
-        seen.acknowledged += hammer::verify(&name, None, Where::Pods)?;
-        cloud::faults("PUT", FAULTS)?;
-        to_its_end(&["rollback", "--discard-writes", "--yes"], &mut dice, &mut seen)?;
-        seen.faults += fired()?;
-        calls::proof_quietly(&["rolled-back"])?;
-        hammer::verify(&name, Some(hammer::cutover(&name)?), Where::Legacy)?;
-        story::check_rows(options.rows, &story::legacy_addresses())?;
-        seen.moves += 1;
-        println!("{:5} kills: and back", seen.kills);
-    }
-    let entry = json!({
-        "at": output(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim(), "commit": commit,
-        "command": format!("cargo xtask lab soak --kills {kills} --seed {seed}"),
-        "result": {"kills": seen.kills, "parts_restarted": seen.restarts, "faults_of_the_account": seen.faults,
-                   "moves_there_and_back": seen.moves,
-                   "put_back": seen.put_back, "stuck": seen.stuck, "acknowledged": seen.acknowledged, "lost": 0},
-    });
     let path = cache::checkout()?.join("docs/evidence/lab.jsonl");
-    let mut file = fs::OpenOptions::new().append(true).create(true).open(&path)?;
-    writeln!(file, "{entry}")?;
-    println!("== added to {}: {entry}", path.display());
+    let mut dice = Dice(seed);
+    let mut killed = 0;
+    calls::proof(&["before"])?;
+    for round in 0.. {
+        let seen = there_and_back(options, round, killed, &mut dice)?;
+        killed += seen.kills;
+        let entry = json!({
+            "at": output(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim(), "commit": commit,
+            "command": format!("cargo xtask lab soak --kills {kills} --seed {seed}"),
+            "result": {"round": round, "kills": seen.kills, "parts_restarted": seen.restarts,
+                       "faults_of_the_account": seen.faults, "put_back": seen.put_back, "stuck": seen.stuck,
+                       "acknowledged": seen.acknowledged, "lost": 0},
+        });
+        writeln!(fs::OpenOptions::new().append(true).create(true).open(&path)?, "{entry}")?;
+        println!("{killed:5} kills: and back; added to {}", path.display());
+        if killed >= kills {
+            break;
+        }
+    }
     Ok(())
+}
+
+/// One move and its way back, under a client that writes and drivers that are killed. That a write is lost is an error.
+fn there_and_back(options: &Up, round: u32, killed: u64, dice: &mut Dice) -> Result<Seen> {
+    let mut seen = Seen::default();
+    cloud::faults("PUT", FAULTS)?;
+    let name = format!("soak-{round}");
+    let client = Hammer::start(&name, 2, Duration::from_millis(20))?;
+    to_its_end(&["apply", "--yes"], dice, &mut seen)?;
+    seen.faults += fired()?;
+    client.wait_for_writes()?;
+    println!("{:5} kills: moved; {}", killed + seen.kills, client.stop()?);
+    calls::proof_quietly(&["adopted"])?;
+    seen.acknowledged = hammer::verify(&name, None, Where::Pods)?;
+    cloud::faults("PUT", FAULTS)?;
+    to_its_end(&["rollback", "--discard-writes", "--yes"], dice, &mut seen)?;
+    seen.faults += fired()?;
+    calls::proof_quietly(&["rolled-back"])?;
+    hammer::verify(&name, Some(hammer::cutover(&name)?), Where::Legacy)?;
+    story::check_rows(options.rows, &story::legacy_addresses())?;
+    Ok(seen)
 }
 
 /// How many calls met a fault; from here on none does, so that foreign clients see the account as it is.
@@ -106,7 +113,7 @@ fn to_its_end(words: &[&str], dice: &mut Dice, seen: &mut Seen) -> Result<()> {
     let verb = words[0];
     for _ in 0..STARTS {
         let log = kept("soak.log");
-        let mut command = rehome_command(words)?;
+        let mut command = mortal(&rehome_command(words)?);
         command
             .stdin(Stdio::null())
             .stdout(fs::File::create(&log)?)
