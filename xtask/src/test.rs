@@ -2,11 +2,11 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use crate::foreign::{self, Outcome, Transcripts};
 use crate::{lab, python, tools};
@@ -30,10 +30,16 @@ fn heading(name: &str) {
 /// Runs everything; true if nothing failed.
 pub fn test() -> Result<bool> {
     let mut count = Count::default();
+    if lab::obstacle().is_none() {
+        // First: tests that need sshd and the like run too.
+        heading("packages");
+        lab::install_packages()?;
+    }
     check(&mut count, "formatting", &["fmt", "--all", "--check"])?;
     check(&mut count, "lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny", "warnings"])?;
     let transcripts = Transcripts::new()?;
     cargo_test(&mut count, &transcripts)?;
+    let seeds = Aside::start("5,000 simulated migrations", &["xtask", "sim", "--seeds", "5000", "--jobs", "2"]);
     foreign_clients(&mut count, &transcripts);
     skipped_by_themselves(&mut count);
     for arguments in [&["--members", "3"][..], &["--members", "5", "--seed", "7", "--kill-at", "40"]] {
@@ -42,7 +48,6 @@ pub fn test() -> Result<bool> {
         all.extend(arguments);
         check(&mut count, &name, &all)?;
     }
-    check(&mut count, "5,000 simulated migrations", &["xtask", "sim", "--seeds", "5000", "--jobs", "2"])?;
     dependencies(&mut count);
     if found("go") && found("openssl") {
         check(&mut count, "real control plane", &["xtask", "control-plane"])?;
@@ -51,6 +56,7 @@ pub fn test() -> Result<bool> {
             .skipped
             .push("real control plane: it is built with Go 1.26, and needs openssl (golang.org/dl)".to_owned());
     }
+    seeds.finish(&mut count)?;
     on_real_parts(&mut count)?;
     for skipped in &count.skipped {
         println!("not run: {skipped}");
@@ -113,7 +119,11 @@ fn on_real_parts(count: &mut Count) -> Result<()> {
 /// One check that a cargo command succeeds. Its output is shown only if it fails.
 fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
     heading(name);
-    let output = Command::new("cargo").args(arguments).output().context("cargo")?;
+    judge(count, name, &Command::new("cargo").args(arguments).output().context("cargo")?);
+    Ok(())
+}
+
+fn judge(count: &mut Count, name: &str, output: &Output) {
     if output.status.success() {
         count.passed += 1;
     } else {
@@ -121,7 +131,27 @@ fn check(count: &mut Count, name: &str, arguments: &[&str]) -> Result<()> {
         println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         println!("FAILED: {name}");
     }
-    Ok(())
+}
+
+/// A check that needs nothing but processors, and takes what the others leave of them.
+struct Aside {
+    name: &'static str,
+    running: std::thread::JoinHandle<std::io::Result<Output>>,
+}
+
+impl Aside {
+    fn start(name: &'static str, arguments: &'static [&'static str]) -> Self {
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", "cargo"]).args(arguments).stdin(Stdio::null());
+        Self { name, running: std::thread::spawn(move || command.output()) }
+    }
+
+    fn finish(self, count: &mut Count) -> Result<()> {
+        heading(self.name);
+        let output = self.running.join().map_err(|_| anyhow!("{} panicked", self.name))?;
+        judge(count, self.name, &output.context("nice")?);
+        Ok(())
+    }
 }
 
 /// All tests of the workspace, counted from their own result lines.
