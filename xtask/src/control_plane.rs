@@ -7,28 +7,50 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use crate::go;
 
 /// How long the apiserver may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 const SERVER: &str = "https://127.0.0.1:16443";
+const CONTROLLERS: &str = "kube-controller-manager";
 /// The one user; loopback only, and gone with the state directory.
 const TOKEN: &str = "control-plane-test";
 
+/// How many random sequences are compared, and from which on.
+#[derive(Args)]
+pub struct Sequences {
+    /// Random sequences of operations that are tried on the real and on the simulated Kubernetes.
+    #[arg(long, default_value_t = 150)]
+    sequences: u64,
+    /// The seed of the first.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+}
+
 /// Starts the control plane, runs the tests that need it, and stops it again.
-pub fn test() -> Result<bool> {
+pub fn test(of: &Sequences) -> Result<bool> {
     let binary = go::kubernetes()?;
     let state = tempdir()?;
-    let plane = Plane::start(&binary, &state)?;
-    let status = Command::new("cargo")
-        .args(["test", "--package", "rehome-sim", "--test", "control_plane", "--", "--ignored", "--nocapture"])
-        .env("REHOME_CONTROL_PLANE", state.join("kubeconfig"))
-        .status()
-        .context("cargo test")?;
+    let mut plane = Plane::start(&binary, &state)?;
+    let run = |test: &str| -> Result<bool> {
+        let status = Command::new("cargo")
+            .args(["test", "--package", "rehome-sim", "--test", test, "--", "--ignored", "--nocapture"])
+            .env("REHOME_CONTROL_PLANE", state.join("kubeconfig"))
+            .env("REHOME_SEQUENCES", of.sequences.to_string())
+            .env("REHOME_SEQUENCES_FROM", of.from.to_string())
+            .status()
+            .context("cargo test")?;
+        Ok(status.success())
+    };
+    // The binder's period is the default first: real clusters have it.
+    let moved = run("control_plane")?;
+    plane.hurry(&binary, &state)?;
+    let alike = run("comparison")?;
     drop(plane);
     fs::remove_dir_all(&state)?;
-    Ok(status.success())
+    Ok(moved && alike)
 }
 
 fn tempdir() -> Result<PathBuf> {
@@ -77,11 +99,23 @@ impl Plane {
         ];
         plane.spawn(binary, state, "kube-apiserver", &apiserver)?;
         plane.wait_ready(binary, &kubeconfig, state)?;
-        let common = [format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".to_owned()];
-        // The binder's period stays the default: real clusters have it.
-        plane.spawn(binary, state, "kube-controller-manager", &common)?;
+        let common = common(&kubeconfig);
+        plane.spawn(binary, state, CONTROLLERS, &common)?;
         plane.spawn(binary, state, "kube-scheduler", &common)?;
         Ok(plane)
+    }
+
+    /// Starts the controllers again so that they settle soon: hundreds of sets and claims change at a time.
+    fn hurry(&mut self, binary: &Path, state: &Path) -> Result<()> {
+        let at = self.children.iter().position(|(name, _)| *name == CONTROLLERS).context("no controllers run")?;
+        let (_, mut child) = self.children.remove(at);
+        child.kill()?;
+        child.wait()?;
+        let mut arguments = common(&state.join("kubeconfig").display().to_string()).to_vec();
+        arguments.extend(
+            ["--pvclaimbinder-sync-period=1s", "--kube-api-qps=1000", "--kube-api-burst=2000"].map(str::to_owned),
+        );
+        self.spawn(binary, state, CONTROLLERS, &arguments)
     }
 
     fn spawn(&mut self, binary: &Path, state: &Path, name: &'static str, arguments: &[String]) -> Result<()> {
@@ -123,6 +157,11 @@ impl Plane {
             std::thread::sleep(Duration::from_millis(300));
         }
     }
+}
+
+/// What controllers and scheduler are started with.
+fn common(kubeconfig: &str) -> [String; 2] {
+    [format!("--kubeconfig={kubeconfig}"), "--leader-elect=false".to_owned()]
 }
 
 /// Key, token and kubeconfig.

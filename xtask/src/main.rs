@@ -30,9 +30,10 @@ enum Task {
     Test,
     /// Measure the demo and the binary; ratios where two things are compared.
     Bench,
-    /// Try the engine against a real Kubernetes control plane (built from its Go modules: ten minutes the first time).
+    /// Try the engine against a real Kubernetes control plane (built from its Go modules: ten minutes the first time), and
+    /// the simulated Kubernetes against it over random sequences of operations.
     #[command(name = "control-plane")]
-    ControlPlane,
+    ControlPlane(control_plane::Sequences),
     /// Real parts on this machine: Kubernetes, EC2's emulator, EBS volumes, a legacy Cassandra. Needs root.
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     let done = match &Args::parse().task {
         Task::Test => test::test(),
         Task::Bench => bench::bench(),
-        Task::ControlPlane => control_plane::test(),
+        Task::ControlPlane(of) => control_plane::test(of),
         Task::Lab(what) => lab::lab(what),
         Task::Foreign => foreign::test(),
         Task::Fuzz { seconds, record, targets } => fuzz::fuzz(*seconds, *record, targets),
