@@ -9,12 +9,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::evidence::{self, Ledger};
 use crate::{cache, tools};
 
-/// Clean runs, one a line.
-const LEDGER: &str = "docs/evidence/fuzz.jsonl";
 /// The most a reader may need for one input.
 const MEMORY_MIB: u32 = 2_048;
 
@@ -25,9 +24,7 @@ pub fn fuzz(seconds: u32, record: bool, wanted: &[String]) -> Result<bool> {
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
         bail!("there is no target {unknown}; there are: {}", known.join(", "));
     }
-    if record && !git(&checkout, &["status", "--porcelain"])?.is_empty() {
-        bail!("--record notes a commit: commit your changes first");
-    }
+    let commit = if record { Some(evidence::commit()?) } else { None };
     if let Some(reason) = missing() {
         println!("not run: fuzzing: {reason}");
         return Ok(true);
@@ -43,8 +40,10 @@ pub fn fuzz(seconds: u32, record: bool, wanted: &[String]) -> Result<bool> {
     for target in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
         if let Some(runs) = run(&checkout, &program, target, seconds)? {
             println!("clean     {target}: {runs} runs in {seconds} s");
-            if record {
-                note(&checkout, target, seconds, runs)?;
+            if let Some(commit) = &commit {
+                let command = format!("cargo xtask fuzz --seconds {seconds} {target}");
+                let result = json!({"target": target, "seconds": seconds, "runs": runs});
+                Ledger::Fuzz.append(commit, &command, &result)?;
             }
         } else {
             println!("NOT CLEAN {target}");
@@ -106,53 +105,9 @@ fn executed(said: &str) -> Option<u64> {
     said.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:")?.trim().parse().ok())
 }
 
-fn git(checkout: &Path, words: &[&str]) -> Result<String> {
-    let done = Command::new("git").current_dir(checkout).args(words).output().context("git")?;
-    if !done.status.success() {
-        bail!("git {}: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
-    }
-    Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
-}
-
-fn note(checkout: &Path, target: &str, seconds: u32, runs: u64) -> Result<()> {
-    let commit = git(checkout, &["rev-parse", "HEAD"])?;
-    let command = format!("cargo xtask fuzz --seconds {seconds} {target}");
-    let line = json!({"commit": commit, "command": command, "target": target, "seconds": seconds, "runs": runs});
-    let path = checkout.join(LEDGER);
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    fs::write(&path, format!("{text}{line}\n")).with_context(|| path.display().to_string())
-}
-
-/// What is wrong with the ledger.
-#[cfg_attr(not(test), expect(dead_code, reason = "the ledger is read by its test"))]
-fn wrong_entries(text: &str) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (index, line) in text.lines().enumerate() {
-        let entry: Value = serde_json::from_str(line).unwrap_or_default();
-        let commit = entry["commit"].as_str().unwrap_or_default();
-        let whole = commit.len() == 40 && commit.chars().all(|digit| digit.is_ascii_hexdigit());
-        let target = entry["target"].as_str().unwrap_or_default();
-        let command = format!("cargo xtask fuzz --seconds {} {target}", entry["seconds"]);
-        if !whole || target.is_empty() || entry["command"] != command.as_str() || entry["runs"].as_u64() < Some(1) {
-            wrong.push(format!("line {}: {line}", index + 1));
-        }
-    }
-    wrong
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_ledger_says_what_ran_and_how_to_run_it_again() {
-        let checkout = cache::checkout().expect("a checkout");
-        let text = fs::read_to_string(checkout.join(LEDGER)).expect("a ledger");
-        assert_eq!(wrong_entries(&text), Vec::<String>::new());
-        for bad in ["", "{}", r#"{"commit": "abc", "command": "x", "target": "plan", "seconds": 1, "runs": 1}"#] {
-            assert_eq!(wrong_entries(&format!("{bad}\n")).len(), 1, "{bad}");
-        }
-    }
 
     #[test]
     fn every_target_has_seeds_and_is_built() {

@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod cargo;
 mod control_plane;
+mod evidence;
 mod foreign;
 mod fuzz;
 mod go;
@@ -33,7 +34,7 @@ enum Task {
     /// Try the engine against a real Kubernetes control plane (built from its Go modules: ten minutes the first time), and
     /// the simulated Kubernetes against it over random sequences of operations.
     #[command(name = "control-plane")]
-    ControlPlane(control_plane::Sequences),
+    ControlPlane(control_plane::Comparison),
     /// Real parts on this machine: Kubernetes, EC2's emulator, EBS volumes, a legacy Cassandra. Needs root.
     #[command(subcommand)]
     Lab(lab::Lab),

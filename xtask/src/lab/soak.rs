@@ -1,7 +1,6 @@
 //! `cargo xtask lab soak`: moves there and back, killed at random instants, under a client that keeps a ledger.
 
 use std::fs;
-use std::io::Write as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -9,12 +8,13 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::calls::{self, kept, rehome_command};
-use super::command::{mortal, output, tail};
+use super::command::{mortal, tail};
 use super::hammer::{self, Hammer, Where};
 use super::layout::state;
 use super::story;
 use super::{Up, cloud, process};
-use crate::{cache, cargo};
+use crate::cargo;
+use crate::evidence::{self, Ledger};
 
 /// A driver lives so long at most before it is killed.
 const LONGEST_LIFE: Duration = Duration::from_secs(40);
@@ -51,27 +51,23 @@ struct Seen {
 
 /// Moves there and back until so many drivers were killed; what each was seen to be is added to the evidence as it ends.
 pub fn soak(options: &Up, kills: u64, seed: u64) -> Result<()> {
-    let commit = committed()?;
+    let commit = evidence::commit()?;
     // The lab may have come up with an older one. A rename: the emulator runs from the file that is there.
     let fresh = state("bin/rehome.new");
     fs::copy(cargo::rehome()?, &fresh)?;
     fs::rename(&fresh, state("bin/rehome"))?;
-    let path = cache::checkout()?.join("docs/evidence/lab.jsonl");
     let mut dice = Dice(seed);
     let mut killed = 0;
     calls::proof(&["before"])?;
     for round in 0.. {
         let seen = there_and_back(options, round, killed, &mut dice)?;
         killed += seen.kills;
-        let entry = json!({
-            "at": output(std::process::Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim(), "commit": commit,
-            "command": format!("cargo xtask lab soak --kills {kills} --seed {seed}"),
-            "result": {"round": round, "kills": seen.kills, "parts_restarted": seen.restarts,
-                       "faults_of_the_account": seen.faults, "put_back": seen.put_back, "stuck": seen.stuck,
-                       "acknowledged": seen.acknowledged, "lost": 0},
+        let result = json!({
+            "round": round, "kills": seen.kills, "parts_restarted": seen.restarts, "faults_of_the_account": seen.faults,
+            "put_back": seen.put_back, "stuck": seen.stuck, "acknowledged": seen.acknowledged, "lost": 0,
         });
-        writeln!(fs::OpenOptions::new().append(true).create(true).open(&path)?, "{entry}")?;
-        println!("{killed:5} kills: and back; added to {}", path.display());
+        println!("{killed:5} kills: and back");
+        Ledger::Lab.append(&commit, &format!("cargo xtask lab soak --kills {kills} --seed {seed}"), &result)?;
         if killed >= kills {
             break;
         }
@@ -163,16 +159,6 @@ fn to_its_end(words: &[&str], dice: &mut Dice, seen: &mut Seen) -> Result<()> {
     bail!("{verb} was not done after {STARTS} starts: {}", tail(&kept("soak.log"), 25))
 }
 
-/// The commit that runs; nothing may be changed beside it.
-fn committed() -> Result<String> {
-    let git = |words: &[&str]| output(std::process::Command::new("git").current_dir(cache::checkout()?).args(words));
-    let changed = git(&["status", "--porcelain", "--", ":!docs/evidence"])?;
-    if !changed.is_empty() {
-        bail!("commit first: the ledger names commits, and there are changes beside it:\n{changed}");
-    }
-    Ok(git(&["rev-parse", "HEAD"])?.trim().to_owned())
-}
-
 /// SplitMix64.
 struct Dice(u64);
 
@@ -197,51 +183,7 @@ impl Dice {
 
 #[cfg(test)]
 mod tests {
-    use super::{Dice, Value};
-    use crate::cache;
-
-    /// Why a line of `docs/evidence/lab.jsonl` is none.
-    fn wrong(line: &str, before: &str) -> Option<String> {
-        let entry: Value = match serde_json::from_str(line) {
-            Ok(entry) => entry,
-            Err(error) => return Some(error.to_string()),
-        };
-        let result = |key: &str| entry["result"][key].as_u64();
-        if entry["commit"].as_str().is_none_or(|commit| commit.len() != 40) || entry["command"].as_str().is_none() {
-            return Some("it names no commit and command".to_owned());
-        }
-        if entry["at"].as_str().is_none_or(|at| at < before) {
-            return Some("it is older than the line before".to_owned());
-        }
-        match (result("kills"), result("acknowledged"), result("lost")) {
-            (Some(1..), Some(1..), Some(0)) => None,
-            seen => Some(format!("kills, acknowledged writes, lost ones: {seen:?}")),
-        }
-    }
-
-    #[test]
-    fn the_ledger_of_soaks_is_well_formed_and_speaks_of_no_loss() {
-        let Ok(text) = std::fs::read_to_string(cache::checkout().unwrap().join("docs/evidence/lab.jsonl")) else {
-            panic!("docs/evidence/lab.jsonl cannot be read");
-        };
-        let mut before = String::new();
-        for line in text.lines() {
-            assert_eq!(wrong(line, &before), None, "{line}");
-            before = serde_json::from_str::<Value>(line).unwrap()["at"].as_str().unwrap().to_owned();
-        }
-    }
-
-    #[test]
-    fn a_line_with_a_loss_is_refused() {
-        let line = |lost: u32| {
-            format!(
-                r#"{{"at":"2026-01-01T00:00:00Z","commit":"{}","command":"c","result":{{"kills":3,"acknowledged":9,"lost":{lost}}}}}"#,
-                "a".repeat(40)
-            )
-        };
-        assert_eq!(wrong(&line(0), ""), None);
-        assert!(wrong(&line(1), "").is_some() && wrong(&line(0), "2027").is_some() && wrong("{}", "").is_some());
-    }
+    use super::Dice;
 
     #[test]
     fn dice_roll_the_same_for_the_same_seed_and_stay_inside() {

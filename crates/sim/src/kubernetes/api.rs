@@ -10,6 +10,9 @@ use super::objects::{Failure, Key, RESOURCES, Resource, text, time};
 /// HTTP's methods, as far as Kubernetes uses them.
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
+/// What a PUT leaves as it is, whatever it says.
+const KEPT: [&str; 4] = ["uid", "creationTimestamp", "deletionTimestamp", "finalizers"];
+
 /// What a path means.
 struct Target {
     resource: &'static Resource,
@@ -22,6 +25,8 @@ struct Target {
 enum Reply {
     /// The object, as it now is.
     Stored(Key),
+    /// The same of one that is new.
+    Created(Key),
     /// Something that is kept nowhere.
     Made(Value),
     /// Bytes already.
@@ -60,13 +65,16 @@ impl Cluster {
         content: &str,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
+        let stored = |this: &Self, key: &Key| this.get(key).map(written).ok_or_else(|| Failure::not_found(key));
         let reply = self.route(now, verb, path, query, content, body).and_then(|reply| match reply {
-            Reply::Stored(key) => self.get(&key).map(written).ok_or_else(|| Failure::not_found(&key)),
-            Reply::Made(object) => Ok(written(&object)),
-            Reply::Written(bytes) => Ok(bytes),
+            Reply::Created(key) => Ok((201, stored(self, &key)?)),
+            Reply::Stored(key) => Ok((200, stored(self, &key)?)),
+            // Reviews are posted, and kept nowhere.
+            Reply::Made(object) => Ok((if verb == "POST" { 201 } else { 200 }, written(&object))),
+            Reply::Written(bytes) => Ok((200, bytes)),
         });
         match reply {
-            Ok(bytes) => (if verb == "POST" { 201 } else { 200 }, bytes),
+            Ok(answer) => answer,
             Err(failure) => (failure.code, written(&failure.body())),
         }
     }
@@ -100,7 +108,7 @@ impl Cluster {
         let holder = if written { text(&sent, "/spec/holderIdentity").to_owned() } else { String::new() };
         let written = written && !holder.is_empty();
         let reply = self.answer(now, verb, &target, &key, query, content, sent);
-        if let Ok(Reply::Stored(stored)) = &reply
+        if let Ok(Reply::Stored(stored) | Reply::Created(stored)) = &reply
             && stored.plural == "leases"
             && verb != "GET"
         {
@@ -136,6 +144,13 @@ impl Cluster {
             ("GET", false, None) => Ok(self.list(target, query)),
             ("GET", true, Some("scale")) => self.scale(key),
             ("POST", false, None) => self.create(now, target, sent),
+            // Of all that is known here only Leases are made by a PUT (leaseStrategy.AllowCreateOnUpdate).
+            ("PUT", true, None) if key.plural == "leases" && self.get(key).is_none() => {
+                if !text(&sent, "/metadata/uid").is_empty() {
+                    return Err(Failure::conflict(key, "Precondition failed: UID in precondition does not match"));
+                }
+                self.create(now, target, sent)
+            }
             ("PUT", true, None) => self.replace(key, sent),
             ("PUT", true, Some("scale")) => self.set_scale(key, &sent),
             ("PATCH", true, None) if content.starts_with("application/merge-patch+json") => self.patch(key, &sent),
@@ -212,12 +227,12 @@ impl Cluster {
 
     fn create(&mut self, now: u64, target: &Target, mut object: Value) -> Result<Reply, Failure> {
         let key = Key::new(target.resource.plural, &target.namespace, text(&object, "/metadata/name"));
+        if target.resource.namespaced && self.get(&Key::new("namespaces", "", &key.namespace)).is_none() {
+            return Err(Failure::not_found(&Key::new("namespaces", "", &key.namespace)));
+        }
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
         if key.name.is_empty() || key.name.len() > 253 || !key.name.chars().all(valid) {
             return Err(Failure::invalid(&key, "metadata.name: a lowercase RFC 1123 subdomain is required"));
-        }
-        if target.resource.namespaced && self.get(&Key::new("namespaces", "", &key.namespace)).is_none() {
-            return Err(Failure::not_found(&Key::new("namespaces", "", &key.namespace)));
         }
         match key.plural {
             "persistentvolumeclaims" => self.admit_claim(&key, &mut object)?,
@@ -225,7 +240,7 @@ impl Cluster {
             _ => {}
         }
         self.put_new(now, &key, object)?;
-        Ok(Reply::Stored(key))
+        Ok(Reply::Created(key))
     }
 
     /// What admission and validation do with a new claim: the default class is put in if none is named.
@@ -248,7 +263,10 @@ impl Cluster {
         let found = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
         check_version(key, found, &object)?;
         check_immutable(key, found, &object)?;
-        for field in ["uid", "creationTimestamp", "deletionTimestamp", "finalizers"] {
+        if key.plural == "leases" && text(&object, "/metadata/resourceVersion").is_empty() {
+            return Err(Failure::invalid(key, "metadata.resourceVersion: must be specified for an update"));
+        }
+        for field in KEPT {
             if let Some(kept) = found["metadata"].get_mut(field).map(Value::take).filter(|kept| !kept.is_null()) {
                 object["metadata"][field] = kept;
             }
@@ -265,10 +283,17 @@ impl Cluster {
         let found = self.get(key).ok_or_else(|| Failure::not_found(key))?;
         let mut object = found.clone();
         merge(&mut object, patch);
+        // A patch makes an object, and an object's uid never changes: no precondition as that of a PUT.
+        if object["metadata"]["uid"] != found["metadata"]["uid"] {
+            return Err(Failure::invalid(key, "metadata.uid: Invalid value: field is immutable"));
+        }
         check_version(key, found, &object)?;
         check_immutable(key, found, &object)?;
-        self.objects.insert(key.clone(), object);
-        self.changed(key)?;
+        // What changes nothing makes no new version, and nobody is told of it.
+        if object != *found {
+            self.objects.insert(key.clone(), object);
+            self.changed(key)?;
+        }
         Ok(Reply::Stored(key.clone()))
     }
 
@@ -310,8 +335,10 @@ impl Cluster {
     fn set_scale(&mut self, key: &Key, sent: &Value) -> Result<Reply, Failure> {
         let found = self.objects.get_mut(key).ok_or_else(|| Failure::not_found(key))?;
         check_version(key, found, sent)?;
-        found["spec"]["replicas"] = sent["spec"]["replicas"].clone();
-        self.changed(key)?;
+        if found["spec"]["replicas"] != sent["spec"]["replicas"] {
+            found["spec"]["replicas"] = sent["spec"]["replicas"].clone();
+            self.changed(key)?;
+        }
         self.scale(key)
     }
 }

@@ -66,10 +66,14 @@ impl Cluster {
 
     fn bind_claim(&mut self, key: &Key) {
         let Some(claim) = self.get(key) else { return };
-        if is_going(claim) || text(claim, "/status/phase") == "Bound" {
+        if is_going(claim) {
             return;
         }
         let uid = text(claim, "/metadata/uid").to_owned();
+        if text(claim, "/status/phase") == "Bound" {
+            self.bind_again(key, &uid);
+            return;
+        }
         let named = text(claim, "/spec/volumeName").to_owned();
         let mode = claim["spec"]["accessModes"].clone();
         let volume_key =
@@ -87,18 +91,31 @@ impl Cluster {
             return;
         }
         let capacity = volume["spec"]["capacity"].clone();
-        if let Some(volume) = self.objects.get_mut(&volume_key) {
-            volume["spec"]["claimRef"] = json!({
-                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                "namespace": key.namespace, "name": key.name, "uid": uid,
-            });
-        }
-        self.set_status(&volume_key, json!({"phase": "Bound"}));
+        self.reserve(&volume_key, key, &uid);
         if let Some(claim) = self.objects.get_mut(key) {
             claim["spec"]["volumeName"] = json!(volume_key.name);
             claim["metadata"]["annotations"]["pv.kubernetes.io/bind-completed"] = json!("yes");
         }
         self.set_status(key, json!({"phase": "Bound", "capacity": capacity, "accessModes": mode}));
+    }
+
+    /// A volume that somebody took from its bound claim is given back to it (`syncBoundClaim`).
+    fn bind_again(&mut self, claim: &Key, uid: &str) {
+        let name = self.get(claim).map(|claim| text(claim, "/spec/volumeName").to_owned()).unwrap_or_default();
+        let volume = Key::new("persistentvolumes", "", &name);
+        if self.get(&volume).is_some_and(|volume| volume["spec"]["claimRef"].is_null() && !is_going(volume)) {
+            self.reserve(&volume, claim, uid);
+        }
+    }
+
+    fn reserve(&mut self, volume: &Key, claim: &Key, uid: &str) {
+        if let Some(volume) = self.objects.get_mut(volume) {
+            volume["spec"]["claimRef"] = json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "namespace": claim.namespace, "name": claim.name, "uid": uid,
+            });
+        }
+        self.set_status(volume, json!({"phase": "Bound"}));
     }
 
     /// Without claimRef class and size are compared; with both sides set they are not (facts B2).

@@ -68,6 +68,8 @@ pub struct Cluster {
     due: u64,
     /// Claims that the binder looks at before its next resync.
     pub(crate) woken: BTreeSet<(String, String)>,
+    /// The version at which what bore a name went last.
+    pub(crate) gone: BTreeMap<Key, u64>,
     pub(crate) runs: BTreeMap<String, PodRun>,
     pub(crate) addresses: u32,
     /// Volumes attached to nodes: (handle, node).
@@ -233,13 +235,19 @@ impl Cluster {
             if !protected {
                 self.objects.remove(&key);
                 self.version += 1;
+                self.gone.insert(key, self.version);
             }
         }
     }
 
     fn claim_in_use(&self, claim: &Key) -> bool {
-        self.of("pods")
-            .any(|(key, pod)| key.namespace == claim.namespace && super::pods::claims(pod).contains(&claim.name))
+        // A pod that no node was chosen for uses nothing yet, and no kubelet starts it on a claim that is going
+        // (kubernetes pkg/controller/volume/pvcprotection).
+        self.of("pods").any(|(key, pod)| {
+            key.namespace == claim.namespace
+                && !text(pod, "/spec/nodeName").is_empty()
+                && super::pods::claims(pod).contains(&claim.name)
+        })
     }
 
     fn volume_in_use(&self, volume: &Key) -> bool {

@@ -58,7 +58,10 @@ impl Cluster {
             let claim = self.get(&Key::new("persistentvolumeclaims", &key.namespace, &name));
             let bound = claim.filter(|claim| text(claim, "/status/phase") == "Bound" && !is_going(claim));
             let Some(claim) = bound else {
-                return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
+                return Err(match claim {
+                    Some(_) => "pod has unbound immediate PersistentVolumeClaims".to_owned(),
+                    None => format!("persistentvolumeclaim \"{name}\" not found"),
+                });
             };
             let volume = self
                 .get(&Key::new("persistentvolumes", "", text(claim, "/spec/volumeName")))
@@ -73,6 +76,9 @@ impl Cluster {
 
     /// The node for a pod, or the scheduler's words if there is none.
     fn place(&self, key: &Key, pod: &Value) -> Result<String, String> {
+        if self.of("nodes").next().is_none() {
+            return Err("no nodes available to schedule pods".to_owned());
+        }
         self.volumes_of(key, pod).and_then(|volumes| {
             let fits = |node: &Value| {
                 node["spec"]["unschedulable"] != true && volumes.iter().all(|(_, in_zone, _)| zone(node) == *in_zone)

@@ -29,6 +29,9 @@ impl Cluster {
                 current += 1;
                 let is_ready = super::pods::is_ready(pod);
                 ready += u32::from(is_ready);
+                if text(pod, "/status/phase") == "Pending" && self.looks_again(key, set, ordinal) {
+                    self.make_claims(now, key, set, ordinal);
+                }
                 if !parallel && !is_ready {
                     break;
                 }
@@ -46,6 +49,21 @@ impl Cluster {
         }
         self.scale_down(now, key, first, replicas, parallel);
         json!({"replicas": current, "readyReplicas": ready})
+    }
+
+    /// Whether the controller has looked at the set since a claim of the pod went: a claim that goes wakes it not, a change of
+    /// the set or of any of its pods does. It then makes what a pending pod lacks (`createMissingPersistentVolumeClaims`).
+    fn looks_again(&self, key: &Key, set: &Value, ordinal: u32) -> bool {
+        let empty = Vec::new();
+        let missing = set["spec"]["volumeClaimTemplates"].as_array().unwrap_or(&empty).iter().filter_map(|template| {
+            let name = names::claim(text(template, "/metadata/name"), &key.name, ordinal);
+            let claim = Key::new("persistentvolumeclaims", &key.namespace, &name);
+            if self.get(&claim).is_some() { None } else { self.gone.get(&claim).copied() }
+        });
+        let Some(gone) = missing.min() else { return false };
+        let version = |object: &Value| text(object, "/metadata/resourceVersion").parse().unwrap_or(0_u64);
+        let pods = self.of("pods").filter(|(pod, _)| pod.namespace == key.namespace).map(|(_, pod)| version(pod));
+        pods.chain([version(set)]).any(|seen| seen > gone)
     }
 
     /// Claims of an ordinal: found by name and taken as they are, or made from the template. False while one is going.
