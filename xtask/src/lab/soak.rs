@@ -17,7 +17,7 @@ use crate::cargo;
 use crate::evidence::{self, Ledger};
 
 /// A driver lives so long at most before it is killed.
-const LONGEST_LIFE: Duration = Duration::from_secs(40);
+const LONGEST_LIFE: Duration = Duration::from_secs(24);
 /// Every so many kills a part of the lab is killed and started again as well.
 const PART_EVERY: u64 = 8;
 const PARTS: [&str; 4] = ["kube-apiserver", "etcd", cloud::EMULATOR, "node-1-kubelet"];
@@ -27,7 +27,7 @@ const UNREACHABLE: i32 = 4;
 const STUCK: i32 = 5;
 const INTERRUPTED: i32 = 6;
 /// How often a verb may be started until it has to be done.
-const STARTS: u32 = 60;
+const STARTS: u32 = 150;
 const LOOK: Duration = Duration::from_millis(20);
 /// What the account does to everybody's calls meanwhile: replies are lost after the effect, or late; calls are refused as too
 /// many; what a describe shows is old.
