@@ -18,6 +18,11 @@ struct Ended {
 
 /// Runs rehome where no kubeconfig and no credentials are.
 fn rehome(arguments: &[&str]) -> Ended {
+    rehome_with(arguments, &[])
+}
+
+/// The same with these settings of the environment besides.
+fn rehome_with(arguments: &[&str], settings: &[(&str, &str)]) -> Ended {
     let nowhere = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_rehome"))
         .args(arguments)
@@ -25,6 +30,7 @@ fn rehome(arguments: &[&str]) -> Ended {
         .env("HOME", nowhere.path())
         .env("KUBECONFIG", nowhere.path().join("none"))
         .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(settings.iter().copied())
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -126,6 +132,37 @@ fn without_a_kubeconfig_there_is_no_status() {
     let ended = rehome(&["status", "cassandra", "-n", "c"]);
     assert_eq!(ended.code, UNREACHABLE);
     assert!(ended.stderr.contains("hint:"), "{}", ended.stderr);
+}
+
+/// "Not so" and "cannot be asked" are two answers: whoever scripts rehome must be able to tell them apart.
+#[cfg(feature = "aws")]
+#[test]
+fn a_cluster_that_does_not_answer_has_an_exit_code_of_its_own_in_every_command_that_reads_the_record() {
+    let (_folder, migration) = file(&good());
+    let (_other, kubeconfig) = file(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: \"https://127.0.0.1:1\"}}]\n\
+         users: [{name: u, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n",
+    );
+    let file = migration.to_str().unwrap();
+    for command in [
+        &["status", "cassandra", "-n", "c"][..],
+        &["verify", "-f", file],
+        &["apply", "-f", file, "--yes"],
+        &["rollback", "-f", file, "--discard-writes", "--yes"],
+        &["rollback", "-f", file, "--keep-writes", "--yes"],
+        &["finalize", "-f", file, "--yes"],
+    ] {
+        let settings = [
+            ("KUBECONFIG", kubeconfig.to_str().unwrap()),
+            ("AWS_ACCESS_KEY_ID", "none"),
+            ("AWS_SECRET_ACCESS_KEY", "none"),
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ];
+        let ended = rehome_with(command, &settings);
+        assert_eq!(ended.code, UNREACHABLE, "{command:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("127.0.0.1:1") || ended.stderr.contains("refused"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("Nothing was changed"), "{command:?}: {}", ended.stderr);
+    }
 }
 
 fn apply_plan(plan: &str) -> Ended {

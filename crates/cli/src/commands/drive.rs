@@ -39,10 +39,7 @@ async fn plan_to_apply(
     given: Option<Plan>,
 ) -> Result<Plan> {
     let namespace = &migration.spec.target.namespace;
-    let recorded =
-        rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await.map_err(|error| {
-            problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
-        })?;
+    let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
     }
@@ -88,7 +85,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
         return keep_writes::rollback(args, &migration, profile, &ports).await;
     }
     let namespace = &migration.spec.target.namespace;
-    let recorded = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
+    let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
     }

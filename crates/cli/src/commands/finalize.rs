@@ -51,10 +51,7 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
     let choice =
         FinalizeChoice { at_ms, keep_until_ms: at_ms + args.keep_days * DAY_MS, release_legacy: args.release_legacy };
     let ports = connect::ports(&migration).await?;
-    let found = rehome_engine::status(ports.kube.clone(), namespace, name).await.map_err(|error| {
-        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
-    })?;
-    let Some((record, plan)) = found else {
+    let Some((record, plan)) = look::recorded(&ports.kube, namespace, name).await? else {
         let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
         return Err(problem(
             Exit::Usage,

@@ -22,10 +22,7 @@ pub async fn rollback(
     ports: &Ports,
 ) -> Result<Exit> {
     let (name, namespace) = (&migration.metadata.name, &migration.spec.target.namespace);
-    let found = rehome_engine::status(ports.kube.clone(), namespace, name).await.map_err(|error| {
-        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
-    })?;
-    let Some((record, plan)) = found else {
+    let Some((record, plan)) = look::recorded(&ports.kube, namespace, name).await? else {
         let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
         return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
     };

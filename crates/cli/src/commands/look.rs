@@ -6,7 +6,7 @@ use rehome_model::finding::{Finding, Severity};
 use rehome_model::ids::RunId;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
-use rehome_model::record::Phase;
+use rehome_model::record::{Phase, RunRecord};
 use rehome_model::survey::Survey;
 use rehome_planner::PlanError;
 use rehome_profiles::Profile;
@@ -144,13 +144,18 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// The run that is recorded, if any. A cluster that does not answer, or refuses, has an exit code of its own: what was asked
+/// may well be so.
+pub async fn recorded(kube: &kube::Client, namespace: &str, migration: &str) -> Result<Option<(RunRecord, Plan)>> {
+    rehome_engine::status(kube.clone(), namespace, migration).await.map_err(|error| {
+        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
+    })
+}
+
 /// `rehome status`.
 pub async fn status(target: &Target) -> Result<Exit> {
     let kube = connect::kube(target.context.as_deref()).await?;
-    let found = rehome_engine::status(kube, &target.namespace, &target.name).await.map_err(|error| {
-        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
-    })?;
-    let Some((record, plan)) = found else {
+    let Some((record, plan)) = recorded(&kube, &target.namespace, &target.name).await? else {
         let message = format!("no run of migration {} is recorded in namespace {}", target.name, target.namespace);
         return Err(problem(Exit::Failed, message, "name and namespace are those of the migration file"));
     };

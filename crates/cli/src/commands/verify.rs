@@ -8,6 +8,7 @@ use rehome_model::task::PodTask;
 use rehome_profiles::Profile;
 use serde_json::Value;
 
+use super::look;
 use crate::args::{Format, FromMigration};
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -18,7 +19,7 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let namespace = &migration.spec.target.namespace;
-    let found = rehome_engine::status(ports.kube.clone(), namespace, &migration.metadata.name).await?;
+    let found = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
     let Some((record, plan)) = found.filter(|(record, _)| record.header.phase == Phase::Completed) else {
         return Err(problem(
             Exit::Failed,
