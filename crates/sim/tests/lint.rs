@@ -2,7 +2,8 @@
 
 mod common;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use common::Stage;
 use rehome_lint::{CHECKS, lint};
@@ -10,6 +11,7 @@ use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::ids::InstanceId;
 use rehome_model::migration::{MemberSelector, Migration};
+use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
 use rehome_sim::Scene;
 use rehome_sim::kubernetes::Key;
 use serde_json::json;
@@ -246,4 +248,39 @@ async fn an_instance_that_was_terminated_is_not_said_to_need_a_start() {
     let found = lint(&stage.migration, &survey, stage.profile());
     let told = found.iter().find(|finding| finding.code.as_str() == "RH0102").expect("it is found");
     assert!(told.message.contains("terminated"), "{told:?}");
+}
+
+/// Hosts of whose first scripts, so many on each, nobody learns how they ended.
+struct Forgetful {
+    hosts: std::sync::Arc<dyn Hosts>,
+    times: u32,
+    asked: Mutex<BTreeMap<InstanceId, u32>>,
+}
+
+#[async_trait::async_trait]
+impl Hosts for Forgetful {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let output = self.hosts.run(instance, script).await;
+        let mut asked = self.asked.lock().expect("no test panics while it asks");
+        let count = asked.entry(instance.clone()).or_default();
+        *count += 1;
+        if *count > self.times {
+            return output;
+        }
+        let (target, task) = (instance.to_string(), script.task.name().to_owned());
+        Err(ScriptError::EndUnknown { target, task, reason: "no reply came".to_owned() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_reply_was_lost_is_looked_at_once_more_and_not_for_ever() {
+    let stage = Stage::new(Scene::new(3, 5));
+    for (times, seen) in [(1, 3), (2, 0)] {
+        let hosts = Forgetful { hosts: stage.ports.hosts(), times, asked: Mutex::default() };
+        let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
+        let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
+        let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
+        assert_eq!(survey.members.iter().filter(|member| member.host.is_some()).count(), seen, "{times} lost replies");
+        assert!(hosts.asked.lock().expect("as above").values().all(|asked| *asked == 2));
+    }
 }

@@ -9,7 +9,7 @@ use rehome_model::ids::{InstanceId, MemberName, VolumeId};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_model::task::{HostAnswer, HostTask};
-use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, VolumeFilter};
+use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, ScriptError, VolumeFilter};
 use rehome_profiles::{Profile, ScriptContext};
 
 use crate::attached::name_volumes;
@@ -171,7 +171,12 @@ async fn look(
     instance: &InstanceId,
     script: &HostScript,
 ) -> Result<rehome_model::host::HostReport, String> {
-    let output = hosts.run(instance, script).await.map_err(|error| error.to_string())?;
+    let mut output = hosts.run(instance, script).await;
+    // The script may have run, and only looks: a reply that was lost is no reason to call a member unseen.
+    if let Err(ScriptError::EndUnknown { .. }) = output {
+        output = hosts.run(instance, script).await;
+    }
+    let output = output.map_err(|error| error.to_string())?;
     if output.exit_code != 0 {
         return Err(format!("the survey script ended with exit code {}: {}", output.exit_code, output.stderr.trim()));
     }

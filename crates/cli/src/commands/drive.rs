@@ -63,13 +63,21 @@ async fn plan_to_apply(
     if differences.is_empty() {
         return Ok(plan);
     }
-    let lines: Vec<String> = differences
+    let mut lines: Vec<String> = differences
         .iter()
         .map(|d| {
             let now = d.now.as_deref().unwrap_or("(not seen)");
             format!("  {}: planned {:?}, now {now:?} ({})", d.fact.path, d.fact.value, d.fact.why)
         })
         .collect();
+    // Why something is not seen may be all that there is to mend.
+    lines.extend(survey.members.iter().filter_map(|member| {
+        let of_view = || member.host.as_ref()?.view_error.as_ref();
+        let why = member.host_error.as_ref().or_else(of_view)?;
+        let of_it = |path: &str| path.starts_with(&format!("member/{}/", member.name));
+        let missed = differences.iter().any(|d| d.now.is_none() && of_it(&d.fact.path));
+        missed.then(|| format!("  {} could not be looked at: {why}", member.name))
+    }));
     let message = format!("the plan relied on facts that have changed:\n{}", lines.join("\n"));
     // A run that is recorded keeps its plan, even if none of its steps was begun: planning again would not help.
     let hint = if recorded { "put them back and apply again, or roll back" } else { "plan again" };
