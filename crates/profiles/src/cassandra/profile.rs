@@ -82,7 +82,7 @@ flock 9
 fn body(task: &HostTask) -> String {
     match task {
         HostTask::Survey => format!(
-            "{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; echo \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
+            "{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
         ),
         HostTask::View => format!("view=$(\n{VIEW}) || exit 1\n{PRINT_VIEW}\n"),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),

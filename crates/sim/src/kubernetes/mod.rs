@@ -8,6 +8,7 @@ mod binder;
 mod cluster;
 mod objects;
 mod pods;
+mod rules;
 mod sets;
 
 pub use cluster::{Cluster, KubeTiming, Machines};

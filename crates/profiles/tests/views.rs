@@ -1,0 +1,123 @@
+//! What the Cassandra profile makes of nodetool's words, and the scripts that bring them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{HOST_ID, cassandra, fixture, run};
+use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_profiles::ScriptContext;
+
+#[test]
+fn a_view_shows_all_members_up_one_schema_and_open_clients() {
+    let view = cassandra().read_pod_view(&String::from_utf8(fixture("view.txt")).unwrap()).unwrap();
+    assert_eq!(view.address, "10.78.1.10");
+    assert!(view.clients_open);
+    assert_eq!(view.schema_versions, ["d03783d7-b468-3c1a-82f1-8e30b2edde8b"]);
+    let members: Vec<(&str, bool)> = view.members.iter().map(|m| (m.address.as_str(), m.up)).collect();
+    assert_eq!(members, [("10.78.1.12", true), ("10.78.1.10", true), ("10.78.1.11", true)]);
+}
+
+/// The script of `view` where nodetool prints what the fixture has, with this as the cluster's description; and which
+/// commands it was called with.
+fn view_where_describecluster_prints(cluster: &str) -> (rehome_model::answer::MemberView, String) {
+    let root = tempfile::tempdir().unwrap();
+    let view = String::from_utf8(fixture("view.txt")).unwrap();
+    for section in view.split("@@ ").skip(1) {
+        let (name, text) = section.split_once('\n').unwrap();
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    std::fs::write(root.path().join("describecluster"), cluster).unwrap();
+    std::fs::write(root.path().join("version"), "ReleaseVersion: 3.11.19\n").unwrap();
+    let nodetool = format!("nodetool() {{ cat \"{0}/$1\"; echo \"$1\" >> {0}/called; }}", root.path().display());
+    let (code, stdout, stderr) = run(&format!("{nodetool}\n{}", cassandra().pod_script(&PodTask::View)));
+    assert_eq!(code, 0, "{stderr}");
+    let called = std::fs::read_to_string(root.path().join("called")).unwrap();
+    (cassandra().read_pod_view(&stdout).unwrap(), called)
+}
+
+#[test]
+fn the_version_is_the_members_own_in_the_middle_of_an_upgrade() {
+    let view = String::from_utf8(fixture("view.txt")).unwrap();
+    let (_, cluster) = view.split_once("@@ describecluster\n").unwrap();
+    let all = "5.0.9: [10.78.1.12:7000, 10.78.1.10:7000, 10.78.1.11:7000]";
+    let some = "4.1.5: [10.78.1.12:7000, 10.78.1.11:7000, 110.78.1.10:7000]\n\t5.0.9: [10.78.1.10:7000]";
+    assert!(cluster.contains(all));
+    let (seen, called) = view_where_describecluster_prints(&cluster.replace(all, some));
+    assert_eq!(seen.identity.version.as_deref(), Some("5.0.9"));
+    assert_eq!(called, "info\nstatus\ndescribecluster\n");
+}
+
+#[test]
+fn cassandra_3_is_asked_for_its_version() {
+    let cluster = "Cluster Information:\n\tName: prod\n\tSchema versions:\n\t\tx: [10.78.1.10]\n\n";
+    let (seen, called) = view_where_describecluster_prints(cluster);
+    assert_eq!(seen.identity.version.as_deref(), Some("3.11.19"));
+    assert_eq!(called, "info\nstatus\ndescribecluster\nversion\n");
+}
+
+#[test]
+fn why_a_member_cannot_be_asked_is_told() {
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let refused = "nodetool() { echo \"nodetool: Failed to connect to '127.0.0.1:7199'\" >&2; return 1; }";
+    let fakes = "systemctl() { :; }\nlsblk() { echo '{}'; }\nfindmnt() { echo '{}'; }";
+    let of = |task: &HostTask| run(&format!("{refused}\n{fakes}\n{}", cassandra().host_script(task, &context)));
+    let (code, stdout, stderr) = of(&HostTask::Survey);
+    assert_eq!(code, 0, "{stderr}");
+    let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap() else {
+        panic!()
+    };
+    let said = report.view_error.as_deref().unwrap();
+    assert!(
+        report.view.is_none() && said.contains("127.0.0.1:7199") && said.contains("nodetool info failed"),
+        "{said}"
+    );
+    let (code, stdout, stderr) = of(&HostTask::View);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("127.0.0.1:7199"), "{stderr}");
+}
+
+/// As the members of a large cluster print it, on a host, whose output Run Command cuts.
+#[test]
+fn a_view_of_four_hundred_members_is_not_cut() {
+    const MEMBERS: u64 = 400;
+    let root = tempfile::tempdir().unwrap();
+    let (mut status, mut addresses) = (String::new(), Vec::new());
+    for member in 0..MEMBERS {
+        // Host ids are random, and so do not shrink.
+        let half = |salt: u64| {
+            (member * 2 + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        };
+        let hex = format!("{:016x}{:016x}", half(1), half(2));
+        let id = if member == 0 {
+            HOST_ID.to_owned()
+        } else {
+            [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+        };
+        let address = format!("10.78.{}.{}", member / 250, 1 + member % 250);
+        status.push_str(&format!("UN  {address}  {}.{} GiB  16  0.6%  {id}  a\n", 700 + member % 97, member % 89));
+        addresses.push(address);
+    }
+    let cluster = format!(
+        "Cluster Information:\n\tName: prod\n\tSchema versions:\n\t\tx: [{}]\n\nDatabase versions:\n\t5.0.9: [{}:7000]\n",
+        addresses.join(", "),
+        addresses.join(":7000, ")
+    );
+    let view = String::from_utf8(fixture("view.txt")).unwrap();
+    let info = view.split("@@ ").nth(1).unwrap().strip_prefix("info\n").unwrap();
+    for (name, text) in [("info", info), ("status", &status), ("describecluster", &cluster)] {
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::View, &context);
+    let nodetool = format!("nodetool() {{ cat \"{}/$1\"; }}", root.path().display());
+    let (code, stdout, stderr) = run(&format!("{nodetool}\n{script}"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(status.len() + cluster.len() > 40_000 && stdout.len() < 24_000, "{} characters", stdout.len());
+    let HostAnswer::View(view) = cassandra().read_host_answer(&HostTask::View, &stdout).unwrap() else { panic!() };
+    assert_eq!((view.members.len() as u64, view.identity.version.as_deref()), (MEMBERS, Some("5.0.9")));
+}
