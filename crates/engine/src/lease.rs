@@ -6,7 +6,7 @@ use rehome_model::{labels, names};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, paths, text};
 use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW};
@@ -21,7 +21,7 @@ pub struct Lease {
     /// The machine's: the times in the Lease are for people.
     clock: Clock,
     /// When the last renewal that succeeded was *sent*; none once it is given up.
-    held_since: Mutex<Option<Instant>>,
+    held_since: Mutex<Option<Moment>>,
     /// The object as the last write of this driver left it.
     written: Mutex<Option<Value>>,
 }
@@ -66,7 +66,7 @@ impl Lease {
         let first_look = Instant::now();
         let mut first_seen: Option<Value> = None;
         loop {
-            let sent = Instant::now();
+            let sent = self.clock.moment();
             let Some(object) = self.kube.get(&path).await? else {
                 match self.kube.create(&paths::leases(&self.namespace), &self.object(None, 0)).await {
                     Ok(written) => return Ok(self.is_ours_since(sent, written)),
@@ -98,7 +98,7 @@ impl Lease {
     pub async fn keep(&self) {
         loop {
             tokio::time::sleep(LEASE_RENEW).await;
-            let sent = Instant::now();
+            let sent = self.clock.moment();
             match self.renew().await {
                 Ok(Some(written)) => self.is_ours(sent, written),
                 Ok(None) => {
@@ -137,8 +137,8 @@ impl Lease {
         self.object(object["metadata"]["resourceVersion"].as_str(), transitions)
     }
 
-    /// Whether the lease is ours by the apiserver's word, asked now. A machine that was suspended cannot go by its clock,
-    /// which stood still too: for what undoes another driver's protection that is not enough.
+    /// Whether the lease is ours by the apiserver's word, asked now. A machine that stood still cannot always go by its
+    /// clocks, which may have stood still too: for what undoes another driver's protection that is not enough.
     pub async fn confirm(&self) -> Result<(), StepError> {
         // Looked at, not renewed: the renewals beside this one would meet a conflict.
         let found = self.kube.get(&paths::lease(&self.namespace, &self.name)).await?;
@@ -149,11 +149,11 @@ impl Lease {
         Err(StepError::interrupted("another driver took the lease; nothing more was started"))
     }
 
-    /// Whether an act may start now: the lease is ours for long enough by the monotonic clock.
+    /// Whether an act may start now: the lease is ours for long enough by the clocks of this machine.
     pub fn check(&self) -> Result<(), StepError> {
         let held = *self.held_since.lock().unwrap_or_else(PoisonError::into_inner);
         match held {
-            Some(since) if since.elapsed() + LEASE_MARGIN < LEASE => Ok(()),
+            Some(since) if since.age() + LEASE_MARGIN < LEASE => Ok(()),
             Some(_) => Err(StepError::interrupted("the lease could not be renewed in time; nothing more was started")),
             None => Err(StepError::interrupted("another driver took the lease; nothing more was started")),
         }
@@ -174,13 +174,13 @@ impl Lease {
         }
     }
 
-    fn is_ours_since(&self, sent: Instant, written: Value) -> Clock {
+    fn is_ours_since(&self, sent: Moment, written: Value) -> Clock {
         let clock = written_at_ms(&written).map_or(self.clock, Clock::starting_at);
         self.is_ours(sent, written);
         clock
     }
 
-    fn is_ours(&self, sent: Instant, written: Value) {
+    fn is_ours(&self, sent: Moment, written: Value) {
         *self.last_written() = Some(written);
         *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
     }

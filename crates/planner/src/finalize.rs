@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Input, MemberPlan, Plan, Purpose, TERMINATION_PROTECTION_WAS};
+use rehome_model::plan::{Action, Input, MemberPlan, Plan, Purpose, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
 use rehome_model::record::{FinalizeChoice, RunRecord};
 
 use crate::keep::keep_until;
@@ -130,11 +130,14 @@ impl Builder<'_> {
             _ => None,
         });
         // A record without this output is of an older rehome, whose rollback took the protection away, too.
-        let was = self.record.steps.get(&protect).and_then(|step| step.outputs.get(TERMINATION_PROTECTION_WAS));
+        let was_on = |step: &StepId, output: &str| {
+            self.record.steps.get(step).and_then(|step| step.outputs.get(output)).is_some_and(|was| was == "on")
+        };
         let action = Action::ReleaseInstance {
             instance: member.instance.clone(),
             delete_on_termination: protected.unwrap_or_default(),
-            protected: was.is_some_and(|was| was == "on"),
+            protected: was_on(&protect, TERMINATION_PROTECTION_WAS),
+            stop_protected: was_on(&ids::stop_instance(&member.name), STOP_PROTECTION_WAS),
         };
         let title = format!("put the protections of {} back as they were", member.instance);
         let why = "you may terminate it from now on; it stays stopped, its service masked";

@@ -177,7 +177,9 @@ async fn the_legacy_side_is_released_as_it_was_and_stays_stopped() {
     let stage = Stage::new(Scene::new(3, 56));
     let plan = stage.plan().await;
     let own = plan.members[1].instance.clone();
-    stage.world.ec2().protect_instance(&own, InstanceProtection::Termination, true).await.expect("protected");
+    for from in [InstanceProtection::Termination, InstanceProtection::Stop] {
+        stage.world.ec2().protect_instance(&own, from, true).await.expect("protected");
+    }
     assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
     assert_eq!(finalize(&stage, false).await.outcome().phase, Phase::Finalized);
     // Later, on second thoughts: the rest of it, and nothing twice.
@@ -188,6 +190,8 @@ async fn the_legacy_side_is_released_as_it_was_and_stays_stopped() {
         assert!(is_stopped(&stage, &member.instance));
         assert!(deletes_data(&stage, &member.instance).await, "as it was before");
         assert_eq!(is_protected(&stage, &member.instance).await, member.instance == own, "the user's own stays");
+        let from_stop = stage.world.ec2().is_protected(&member.instance, InstanceProtection::Stop).await;
+        assert_eq!(from_stop.expect("told"), member.instance == own, "lifted for the stop, and put back");
     }
 }
 

@@ -154,7 +154,7 @@ pub async fn driven(
     let (events, received) = mpsc::unbounded_channel();
     let (stopper, stop) = watch::channel(false);
     let driver =
-        Driver { ports: ports.clone(), clock: Clock::starting_at(look::now_ms()), holder: holder(), events, stop };
+        Driver { ports: ports.clone(), clock: Clock::on_this_machine(look::now_ms()), holder: holder(), events, stop };
     let printer = tokio::spawn(print(received, format));
     let interrupt = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {

@@ -68,7 +68,7 @@ pub async fn gc(args: &Args) -> Result<Exit> {
     let collector = Collector {
         cloud: connect::cloud(&region).await?,
         kube,
-        clock: Clock::starting_at(look::now_ms()),
+        clock: Clock::on_this_machine(look::now_ms()),
         holder: drive::holder(),
         scope,
     };

@@ -89,12 +89,18 @@ pub(super) async fn keep_snapshots(
     Ok(Outputs::new())
 }
 
+/// What an instance was protected from before the run.
+pub(super) struct Protections {
+    pub termination: bool,
+    pub stop: bool,
+}
+
 /// Puts the protections of a stopped instance back. It is neither started nor given back to its group.
 pub(super) async fn release_instance(
     context: &StepContext,
     instance: &InstanceId,
     delete_on_termination: &BTreeMap<String, bool>,
-    protected: bool,
+    was: Protections,
 ) -> Result<Outputs, StepError> {
     let found = match context.cloud().instances(std::slice::from_ref(instance)).await {
         Ok(found) => found.into_iter().next(),
@@ -115,8 +121,11 @@ pub(super) async fn release_instance(
         }
     }
     instances::set_delete_on_termination(context, instance, delete_on_termination).await?;
-    if !protected {
+    if !was.termination {
         instances::switch_off_protection(context, instance).await?;
+    }
+    if was.stop {
+        instances::protect_from_stop(context, instance).await?;
     }
     Ok(Outputs::new())
 }

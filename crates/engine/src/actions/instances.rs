@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::plan::TERMINATION_PROTECTION_WAS;
+use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
 use rehome_ports::{CloudError, InstanceProtection};
 
 use crate::cloud::Pace;
@@ -156,6 +156,8 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
                 // Protected, maybe in this very moment by a rollback's driver that stood still: lifted, and once more.
                 Err(error) if error.code == "OperationNotPermitted" => {
                     if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
+                        // Before the act: afterwards nobody can tell.
+                        context.record_output(STOP_PROTECTION_WAS, "on").await?;
                         // It may be this driver that stood still: its own clock would not tell.
                         context.confirm_lease().await?;
                         context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
@@ -169,14 +171,20 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
     reach(context, instance, InstanceState::Stopped).await
 }
 
-/// Starts an instance, for good: a StopInstances of a driver that stood still may arrive after it, and has no token that
-/// would tell EC2 so. Stop protection is that token (invariant I10). It stays on, since nobody knows when such a driver
-/// wakes.
-pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+/// Keeps the instance from being stopped.
+pub(super) async fn protect_from_stop(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
     if !context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
         context.may_act()?;
         context.cloud().protect_instance(instance, InstanceProtection::Stop, true).await?;
     }
+    Ok(())
+}
+
+/// Starts an instance, for good: a StopInstances of a driver that stood still may arrive after it, and has no token that
+/// would tell EC2 so. Stop protection is that token (invariant I10). It stays on, since nobody knows when such a driver
+/// wakes.
+pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    protect_from_stop(context, instance).await?;
     context
         .wait(async || {
             Ok(match describe(context, instance).await?.state {

@@ -68,8 +68,9 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::GiveBackInstance { instance, auto_scaling_group, protected } => {
             instances::give_back(context, instance, auto_scaling_group.as_deref(), *protected).await
         }
-        Action::ReleaseInstance { instance, delete_on_termination, protected } => {
-            finalize::release_instance(context, instance, delete_on_termination, *protected).await
+        Action::ReleaseInstance { instance, delete_on_termination, protected, stop_protected } => {
+            let was = finalize::Protections { termination: *protected, stop: *stop_protected };
+            finalize::release_instance(context, instance, delete_on_termination, was).await
         }
     }
 }

@@ -84,6 +84,9 @@ pub struct ReturnedMember {
 /// it back does not take away a protection of the user's own.
 pub const TERMINATION_PROTECTION_WAS: &str = "termination-protection-was";
 
+/// Output of [`Action::StopInstance`]: `on` if a stop protection had to be lifted for it.
+pub const STOP_PROTECTION_WAS: &str = "stop-protection-was";
+
 /// What a step does. Each is idempotent: it looks first, acts only if needed, and looks again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -299,6 +302,8 @@ pub enum Action {
         delete_on_termination: BTreeMap<String, bool>,
         /// Whether it was protected from termination before.
         protected: bool,
+        /// Whether it was protected from being stopped before.
+        stop_protected: bool,
     },
     /// Gate: the volumes are attached to nothing.
     AwaitDetached {

@@ -26,6 +26,8 @@ pub struct Stage {
     pub kube: Option<kube::Client>,
     /// How far the clock is ahead of the machine on which the next driver runs.
     pub clock_ahead_ms: std::cell::Cell<u64>,
+    /// How long that machine has run, its sleep included, if it tells.
+    pub since_boot: Option<fn() -> std::time::Duration>,
     drivers: std::cell::Cell<u32>,
 }
 
@@ -53,7 +55,7 @@ impl Stage {
         let ports = SimPorts::new(&world, &control);
         let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
         let (clock_ahead_ms, drivers) = Default::default();
-        Self { world, control, ports, migration, kube: None, clock_ahead_ms, drivers }
+        Self { world, control, ports, migration, kube: None, clock_ahead_ms, since_boot: None, drivers }
     }
 
     fn kube(&self) -> kube::Client {
@@ -89,6 +91,7 @@ impl Stage {
         self.drivers.set(self.drivers.get() + 1);
         let (events, mut received) = mpsc::unbounded_channel();
         let (_keep, stop) = watch::channel(false);
+        let clock = Clock::starting_at(self.world.ec2().now() + self.clock_ahead_ms.get());
         let driver = Driver {
             ports: Ports {
                 cloud: self.ports.cloud(),
@@ -96,7 +99,7 @@ impl Stage {
                 pods: self.ports.pods(),
                 kube: self.kube(),
             },
-            clock: Clock::starting_at(self.world.ec2().now() + self.clock_ahead_ms.get()),
+            clock: self.since_boot.map_or(clock, |since_boot| clock.with_sleep(since_boot)),
             holder: format!("driver-{}", self.drivers.get()),
             events,
             stop,
