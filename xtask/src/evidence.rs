@@ -19,6 +19,8 @@ pub enum Ledger {
     Fuzz,
     /// The simulated Kubernetes against the real one.
     Comparison,
+    /// Mistakes that tests should see.
+    Mutants,
 }
 
 impl Ledger {
@@ -27,6 +29,7 @@ impl Ledger {
             Self::Lab => "lab.jsonl",
             Self::Fuzz => "fuzz.jsonl",
             Self::Comparison => "comparison.jsonl",
+            Self::Mutants => "mutants.jsonl",
         };
         Ok(cache::checkout()?.join("docs/evidence").join(name))
     }
@@ -60,6 +63,7 @@ impl Ledger {
             Self::Lab => (&["kills", "acknowledged"], &["lost"]),
             Self::Fuzz => (&["seconds", "runs"], &[]),
             Self::Comparison => (&["sequences", "operations"], &["differ"]),
+            Self::Mutants => (&["caught"], &[]),
         };
         let number = |key: &&str| entry["result"][*key].as_u64();
         let bad =
@@ -97,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_ledgers_are_well_formed_and_speak_of_nothing_bad() {
-        for ledger in [Ledger::Lab, Ledger::Fuzz, Ledger::Comparison] {
+        for ledger in [Ledger::Lab, Ledger::Fuzz, Ledger::Comparison, Ledger::Mutants] {
             let path = ledger.path().expect("a checkout");
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let mut before = String::new();

@@ -9,6 +9,7 @@ mod foreign;
 mod fuzz;
 mod go;
 mod lab;
+mod mutants;
 mod python;
 mod sim;
 mod test;
@@ -51,6 +52,8 @@ enum Task {
         /// Targets: files of fuzz/fuzz_targets, without their ending.
         targets: Vec<String>,
     },
+    /// Put small mistakes into a crate, one at a time, and see whether a test notices (cargo-mutants; six seconds each).
+    Mutants(mutants::Mutants),
     /// Run whole migrations in the simulated world under random troubles: --seeds N [--from S] [--jobs J]
     /// [--scenario NAME] [--story] [--record].
     #[command(disable_help_flag = true)]
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::Lab(what) => lab::lab(what),
         Task::Foreign => foreign::test(),
         Task::Fuzz { seconds, record, targets } => fuzz::fuzz(*seconds, *record, targets),
+        Task::Mutants(asked) => mutants::mutants(asked),
         Task::Sim { arguments } => sim::sim(arguments),
     };
     match done {

@@ -9,6 +9,7 @@ use crate::cache;
 
 const DENY: &str = "0.20.2";
 const FUZZ: &str = "0.13.2";
+const MUTANTS: &str = "27.1.0";
 
 /// cargo-deny.
 pub fn cargo_deny() -> Result<PathBuf> {
@@ -18,6 +19,11 @@ pub fn cargo_deny() -> Result<PathBuf> {
 /// cargo-fuzz.
 pub fn cargo_fuzz() -> Result<PathBuf> {
     install("cargo-fuzz", FUZZ)
+}
+
+/// cargo-mutants.
+pub fn cargo_mutants() -> Result<PathBuf> {
+    install("cargo-mutants", MUTANTS)
 }
 
 /// The first time it is built, for some minutes.

@@ -1,0 +1,186 @@
+//! `cargo xtask mutants`: small mistakes put into the planner, the lint and the engine, each of which a test should see.
+//!
+//! cargo-mutants is built into the cache, and works on a clone of the last commit there. Two passes: most mistakes are seen by tests
+//! that take two seconds together; only those that these do not see meet all others, which take more than a minute.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::evidence::{self, Ledger};
+use crate::{cache, tools};
+
+/// Whose tests are to see the mistakes. The simulator's test all three.
+const TESTED_BY: [&str; 4] = ["rehome-planner", "rehome-lint", "rehome-engine", "rehome-sim"];
+/// Tests of the simulator that take less than a second each.
+const QUICK: [&str; 6] = ["checkers", "gc_strangers", "keep_writes_refused", "lint", "migration", "record"];
+/// After so long a test counts as one that does not end, which is seen too. All tests of a pass, in seconds.
+const LIMIT_S: [u32; 2] = [90, 600];
+
+/// What is asked.
+#[derive(Args)]
+pub struct Mutants {
+    /// Put mistakes into this crate: planner, lint or engine.
+    package: String,
+    /// One part of N: the K-th of those numbered from 0.
+    #[arg(long, value_name = "K/N")]
+    shard: Option<String>,
+    /// Only those whose description matches: "src/sequel.rs", "in Builder::release".
+    #[arg(long, value_name = "REGEX")]
+    only: Option<String>,
+    /// Note the result in docs/evidence/mutants.jsonl; needs a checkout without changes.
+    #[arg(long, conflicts_with = "only")]
+    record: bool,
+}
+
+/// What cargo-mutants writes of a pass.
+#[derive(Debug, Default, Deserialize)]
+struct Outcomes {
+    caught: u64,
+    missed: u64,
+    timeout: u64,
+    unviable: u64,
+}
+
+/// The task. Answers whether every mistake was seen.
+pub fn mutants(asked: &Mutants) -> Result<bool> {
+    let package = format!("rehome-{}", asked.package);
+    if !TESTED_BY[..3].contains(&package.as_str()) {
+        bail!("there are mistakes for planner, lint and engine, not for {}", asked.package);
+    }
+    let commit = if asked.record { Some(evidence::commit()?) } else { None };
+    let program = tools::cargo_mutants()?;
+    let folder = cache::directory()?.join("mutants");
+    let tree = clone(&folder)?;
+    let (quick, full) = (folder.join(format!("{package}-quick")), folder.join(format!("{package}-full")));
+    let mut select = vec!["--package".to_owned(), package.clone()];
+    select.extend(asked.shard.iter().flat_map(|shard| ["--shard".to_owned(), shard.clone()]));
+    select.extend(asked.only.iter().flat_map(|only| ["--re".to_owned(), only.clone()]));
+    let mut narrow = vec!["--lib".to_owned()];
+    narrow.extend(QUICK.map(|test| format!("--test={test}")));
+    let first = pass(&program, &tree, &quick, LIMIT_S[0], &select, &narrow)?;
+    let unseen = lines(&quick.join("mutants.out/missed.txt"))?;
+    let mut left = Vec::new();
+    let mut late = Outcomes::default();
+    if !unseen.is_empty() {
+        println!("== {} that the quick tests do not see meet all others", unseen.len());
+        let only = unseen.iter().map(|name| format!("--re=^{}$", escaped(name)));
+        let arguments: Vec<String> = ["--package".to_owned(), package.clone()].into_iter().chain(only).collect();
+        late = pass(&program, &tree, &full, LIMIT_S[1], &arguments, &[])?;
+        left = lines(&full.join("mutants.out/missed.txt"))?;
+    }
+    let caught = first.caught + first.timeout + late.caught + late.timeout;
+    let missed = late.missed;
+    for name in &left {
+        println!("NOT SEEN {name}");
+    }
+    println!("mutants: {package}: {caught} seen, {missed} not seen, {} that do not compile", first.unviable);
+    if let Some(commit) = commit {
+        let shard = asked.shard.as_deref().unwrap_or("0/1");
+        let command = format!("cargo xtask mutants {} --shard {shard}", asked.package);
+        let result = json!({
+            "package": package, "shard": shard, "caught": caught, "missed": missed, "unviable": first.unviable,
+            "unseen": left,
+        });
+        Ledger::Mutants.append(&commit, &command, &result)?;
+    }
+    Ok(missed == 0)
+}
+
+/// The last commit, where mistakes do no harm.
+fn clone(folder: &Path) -> Result<PathBuf> {
+    let tree = folder.join("tree");
+    if tree.exists() {
+        fs::remove_dir_all(&tree).with_context(|| tree.display().to_string())?;
+    }
+    let mut git = Command::new("git");
+    let status = git.args(["clone", "--quiet"]).arg(cache::checkout()?).arg(&tree).status().context("git")?;
+    if !status.success() {
+        bail!("git clone ended with {status}");
+    }
+    Ok(tree)
+}
+
+/// One pass of cargo-mutants over the mistakes that `select` names, before the tests that `tests` names.
+fn pass(
+    program: &Path,
+    tree: &Path,
+    output: &Path,
+    limit_s: u32,
+    select: &[String],
+    tests: &[String],
+) -> Result<Outcomes> {
+    fs::create_dir_all(output)?;
+    let here = |command: &mut Command| {
+        // Built apart, so that dependencies stay built, and without what only a debugger needs.
+        let target = tree.with_file_name("target");
+        command.current_dir(tree).env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_DEBUG", "0");
+    };
+    // Tests that fail without any mistake would see all of them. cargo-mutants would try those of one crate only.
+    let mut sound = Command::new("cargo");
+    sound.args(["test", "--quiet"]).args(TESTED_BY.map(|package| format!("--package={package}"))).args(tests);
+    here(&mut sound);
+    let said = sound.output().context("cargo test")?;
+    if !said.status.success() {
+        let text = format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr));
+        bail!("the tests fail without a mistake:\n{text}");
+    }
+    let mut command = Command::new(program);
+    command.args(["mutants", "--in-place", "--baseline=skip", "--no-shuffle", "--colors=never"]);
+    command.arg("--output").arg(output).args(["--timeout", &limit_s.to_string()]);
+    command.args(TESTED_BY.map(|package| format!("--test-package={package}")));
+    command.args(select).args(tests.iter().map(|test| format!("--cargo-arg={test}")));
+    here(&mut command);
+    let status = command.status().context("cargo-mutants")?;
+    // 2: some were not seen. 3: some did not end. (https://mutants.rs/exit-codes.html)
+    if !matches!(status.code(), Some(0 | 2 | 3)) {
+        bail!("cargo-mutants ended with {status}; its logs are in {}", output.display());
+    }
+    let path = output.join("mutants.out/outcomes.json");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+fn lines(path: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+/// As a regular expression that matches just this.
+fn escaped(name: &str) -> String {
+    let special =
+        |c: char| c.is_ascii_punctuation() && !matches!(c, '_' | '/' | ':' | '"' | '\'' | ',' | '<' | '>' | '=');
+    name.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_matched_literally() {
+        let name = "crates/lint/src/set.rs:106:49: replace && with || in check_names -> Vec<String>";
+        let expected = r"crates/lint/src/set\.rs:106:49: replace \&\& with \|\| in check_names \-> Vec<String>";
+        assert_eq!(escaped(name), expected);
+    }
+
+    #[test]
+    fn what_cargo_mutants_counts_is_read() {
+        let text = r#"{"outcomes":[],"total_mutants":4,"missed":1,"caught":2,"timeout":0,"unviable":1,"success":0}"#;
+        let read: Outcomes = serde_json::from_str(text).expect("an outcome");
+        assert_eq!((read.caught, read.missed, read.timeout, read.unviable), (2, 1, 0, 1));
+    }
+
+    #[test]
+    fn the_quick_tests_are_there() {
+        let tests = cache::checkout().expect("a checkout").join("crates/sim/tests");
+        for name in QUICK {
+            assert!(tests.join(format!("{name}.rs")).is_file(), "{name}");
+        }
+    }
+}
