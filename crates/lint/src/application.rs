@@ -72,7 +72,7 @@ fn is_older(left: &str, right: &str) -> bool {
     let numbers = |text: &str| -> Vec<u64> { text.split(['.', '-']).map_while(|part| part.parse().ok()).collect() };
     let (left, right) = (numbers(left), numbers(right));
     let common = left.len().min(right.len());
-    common > 0 && left[..common] < right[..common]
+    left[..common] < right[..common]
 }
 
 fn check_start(context: &mut Context<'_>, subject: &str, configuration: &rehome_profiles::SetConfiguration) {

@@ -29,7 +29,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
                 let message = format!("the CSI driver cannot mount {}", mount.fs_type);
                 context.report("RH0204", subject.clone(), message, seen());
             }
-            if mount.size_bytes > 0 && mount.available_bytes * 100 / mount.size_bytes < FREE_PERCENT {
+            if mount.available_bytes * 100 < mount.size_bytes * FREE_PERCENT {
                 let free = format!("{} of {} bytes are free", mount.available_bytes, mount.size_bytes);
                 context.report("RH0209", subject.clone(), "its file system is nearly full".to_owned(), vec![free]);
             }

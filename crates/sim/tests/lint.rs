@@ -10,7 +10,7 @@ use rehome_lint::{CHECKS, lint};
 use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::ids::InstanceId;
-use rehome_model::migration::{MemberSelector, Migration};
+use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
 use rehome_sim::Scene;
 use rehome_sim::kubernetes::Key;
@@ -201,7 +201,11 @@ async fn findings(case: &Case) -> Vec<Finding> {
 #[tokio::test(start_paused = true)]
 async fn every_check_is_triggered_by_a_world_and_says_what_it_saw() {
     let mut triggered = BTreeSet::new();
-    for case in cases() {
+    let small = scene("RH0207", |s| {
+        "gp2".clone_into(&mut s.volume.volume_type);
+        s.volume.size_gib = 33;
+    });
+    for case in cases().into_iter().chain([small]) {
         let found = findings(&case).await;
         let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
         assert!(codes.contains(&case.code), "{} is not among {codes:?}", case.code);
@@ -216,6 +220,122 @@ async fn a_healthy_world_has_no_errors_and_no_warnings() {
     let found = findings(&scene("none", |_| ())).await;
     let bad: Vec<&Finding> = found.iter().filter(|finding| finding.severity != Severity::Info).collect();
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// Worlds on the good side of a check's border, or beside what it looks for.
+fn borders() -> Vec<Case> {
+    vec![
+        // As much room as is needed, and no more.
+        world("RH0303", |stage| {
+            stage.world.change_csi_nodes(|node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(1));
+        }),
+        scene("RH0209", |s| s.host.free_percent = 5),
+        world("RH0701", |stage| stage.world.set_version("v1.27.0")),
+        // The root volumes still go with their instances.
+        world("RH0208", |stage| {
+            stage.world.ec2().with(|inner, _| {
+                let devices = inner.core.instances.values_mut().flat_map(|record| &mut record.block_devices);
+                for device in devices.filter(|device| device.device == "/dev/xvdf") {
+                    device.delete_on_termination = false;
+                }
+            });
+        }),
+        scene("RH0207", |s| {
+            "gp2".clone_into(&mut s.volume.volume_type);
+            s.volume.size_gib = 34;
+        }),
+        // A volume of somebody else's, of another name.
+        scene("RH0402", |s| object(s, "persistentvolumes", "", "other")["spec"]["capacity"]["storage"] = json!("1Gi")),
+        scene("RH0403", |s| {
+            let csi = json!({"driver": "ebs.csi.aws.com", "volumeHandle": "vol-0"});
+            object(s, "persistentvolumes", "", "other")["spec"] = json!({"csi": csi, "capacity": {"storage": "1Gi"}});
+        }),
+        // The container that is named is not the first one.
+        Case {
+            code: "RH0601",
+            scene: |s| {
+                let containers = &mut s.set()["spec"]["template"]["spec"]["containers"];
+                let mut sidecar = containers[0].clone();
+                sidecar["name"] = json!("sidecar");
+                sidecar["env"][0]["value"] = json!("other");
+                containers.as_array_mut().expect("a list").insert(0, sidecar);
+            },
+            world: |_| (),
+            migration: |m| {
+                if let Slots::StatefulSets(sets) = &mut m.spec.target.slots {
+                    sets[0].container = Some("refdb".to_owned());
+                }
+            },
+        },
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_finds_nothing_on_the_good_side_of_its_border() {
+    for case in borders() {
+        let found = findings(&case).await;
+        let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == case.code).collect();
+        assert!(told.is_empty(), "{told:#?}");
+    }
+}
+
+/// The only finding of a code.
+async fn the_finding(case: &Case) -> Finding {
+    let found = findings(case).await;
+    let mut told = found.into_iter().filter(|finding| finding.code.as_str() == case.code);
+    let first = told.next().expect("it is found");
+    assert_eq!(told.next(), None, "{first:?}");
+    first
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_without_nodes_is_told_from_those_with_nodes() {
+    let cordoned = |node: &mut serde_json::Value| {
+        if node["metadata"]["labels"]["topology.kubernetes.io/zone"] == "us-east-1b" {
+            node["spec"]["unschedulable"] = json!(true);
+        }
+    };
+    let stage = Stage::new(Scene::new(3, 11));
+    stage.world.change_nodes(cordoned);
+    let survey = stage.survey().await;
+    let found = lint(&stage.migration, &survey, stage.profile());
+    let zones: Vec<&str> =
+        found.iter().filter(|finding| finding.code.as_str() == "RH0301").map(|f| f.subject.as_str()).collect();
+    assert_eq!(zones, ["zone us-east-1b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_owns_the_mount_point_counts_and_not_who_owns_what_is_below_it() {
+    let found = the_finding(&scene("RH0512", |s| s.host.uid = 112)).await;
+    assert!(!found.evidence.is_empty());
+    let elsewhere: Vec<&String> = found.evidence.iter().filter(|line| !line.contains("/var/lib/refdb is")).collect();
+    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_class_of_another_driver_is_told_with_its_driver() {
+    let case = scene("RH0506", |s| object(s, "storageclasses", "", "gp3")["provisioner"] = json!("efs.csi.aws.com"));
+    assert!(the_finding(&case).await.evidence[0].contains("efs.csi.aws.com"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_ours_on_another_volume_and_one_of_others_on_ours_are_in_the_way() {
+    fn claim(scene: &mut Scene, ours: bool, volume: &str) {
+        let claim = object(scene, "persistentvolumeclaims", "refdb", &claim_name().1);
+        let accepted = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+        claim["spec"] = accepted;
+        claim["spec"]["volumeName"] = json!(volume);
+        if ours {
+            claim["metadata"]["labels"] = json!({rehome_model::labels::MIGRATION: "refdb"});
+        }
+    }
+    let in_the_way =
+        [scene("RH0401", |s| claim(s, true, "pvc-of-somebody")), scene("RH0401", |s| claim(s, false, &claim_name().0))];
+    for case in &in_the_way {
+        the_finding(case).await;
+    }
+    let parked = scene("RH0401", |s| claim(s, true, &claim_name().0));
+    assert!(findings(&parked).await.iter().all(|finding| finding.code.as_str() != "RH0401"));
 }
 
 #[tokio::test(start_paused = true)]
