@@ -42,7 +42,7 @@ pub fn test(of: &Comparison) -> Result<bool> {
     let mut plane = Plane::start(&binary, &state)?;
     let run = |test: &str| -> Result<(bool, String)> {
         let done = Command::new("cargo")
-            .args(["test", "--package", "rehome-sim", "--test", test, "--", "--ignored", "--nocapture"])
+            .args(["test", "--workspace", "--test", test, "--", "--ignored", "--nocapture"])
             .env("REHOME_CONTROL_PLANE", state.join("kubeconfig"))
             .env("REHOME_SEQUENCES", of.sequences.to_string())
             .env("REHOME_SEQUENCES_FROM", of.from.to_string())

@@ -11,8 +11,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     name = "rehome",
     version,
     after_help = "Exit codes: 0 done; 1 failed, and put back; 2 wrong command line or file; 3 checks found errors or \
-                  facts changed; 4 cloud or cluster out of reach; 5 stuck, a person must look; 6 interrupted, apply \
-                  goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
+                  facts changed; 4 cloud, cluster or hosts out of reach; 5 stuck, a person must look; 6 interrupted, \
+                  apply goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
                   libraries do, too.\n\nSee it work \
                   first: `rehome demo` needs no account, no cluster and no root."
 )]

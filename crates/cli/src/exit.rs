@@ -14,7 +14,7 @@ pub enum Exit {
     Usage = 2,
     /// Checks found errors, or the facts of a plan no longer hold. Nothing was changed.
     Findings = 3,
-    /// Cloud or cluster cannot be reached or refuses the caller. Nothing was changed by this.
+    /// Cloud, cluster or hosts cannot be reached or refuse the caller. Nothing was changed by this.
     Unreachable = 4,
     /// The run is stuck: a person must look.
     Stuck = 5,

@@ -198,6 +198,9 @@ pub fn status(record: &RunRecord, plan: &Plan) -> String {
         let error = found.error.as_deref().unwrap_or_default();
         let _ = writeln!(text, "  {state:<9} {} {error}", step.id);
     }
+    for left in record.left() {
+        let _ = writeln!(text, "  left: {left}");
+    }
     if let (Some(from), Some(to)) = (header.cutover_at_ms, header.opened_at_ms) {
         let _ = writeln!(text, "  downtime {}", duration((to - from) / 1000));
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::action::{
-    Action, ClaimSpec, Input, PodTarget, ReturnedMember, STOP_PROTECTION_WAS, SnapshotPhase, TERMINATION_PROTECTION_WAS,
+    Action, ClaimSpec, Input, LEFT, PodTarget, ReturnedMember, STOP_PROTECTION_WAS, SnapshotPhase,
+    TERMINATION_PROTECTION_WAS,
 };
 use crate::cloud::VolumeSpec;
 use crate::finding::Finding;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::Format;
 use crate::ids::{RunId, StepId, VolumeId};
+use crate::plan::LEFT;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,4 +140,11 @@ pub struct RunRecord {
     pub header: RunHeader,
     /// All steps that were begun.
     pub steps: BTreeMap<StepId, StepRecord>,
+}
+
+impl RunRecord {
+    /// What steps left in place that somebody must look at, in words.
+    pub fn left(&self) -> impl Iterator<Item = &str> {
+        self.steps.values().filter_map(|step| step.outputs.get(LEFT).map(String::as_str))
+    }
 }

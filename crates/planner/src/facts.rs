@@ -15,6 +15,8 @@ pub struct Difference {
     pub fact: Fact,
     /// What is seen now; none if it cannot be seen.
     pub now: Option<String>,
+    /// Why it cannot be seen, if its host could not be asked: then nothing is known to have changed.
+    pub unasked: Option<String>,
 }
 
 /// A fact in the making: why it is needed, and which steps change it.
@@ -42,8 +44,24 @@ pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Ve
         .iter()
         .filter(|fact| !fact.changed_by.iter().any(|step| begun.contains(step)))
         .filter(|fact| now.get(&fact.path) != Some(&fact.value))
-        .map(|fact| Difference { fact: fact.clone(), now: now.get(&fact.path).cloned() })
+        .map(|fact| {
+            let now = now.get(&fact.path).cloned();
+            let unasked = if now.is_none() { unasked(fact, plan, survey) } else { None };
+            Difference { fact: fact.clone(), now, unasked }
+        })
         .collect()
+}
+
+/// Why the host that shows a fact could not be asked, if it is a host's and was not.
+fn unasked(fact: &Fact, plan: &Plan, survey: &Survey) -> Option<String> {
+    let member = plan.members.iter().find(|member| fact.path == identity(member))?;
+    let found = survey.members.iter().find(|found| found.instance.id == member.instance)?;
+    found.host_error.clone()
+}
+
+/// Of a member's facts the one that its host shows.
+fn identity(member: &MemberPlan) -> String {
+    format!("member/{}/identity", member.name)
 }
 
 fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Observed> {
@@ -101,7 +119,7 @@ fn of_member(member: &MemberPlan, survey: &Survey) -> Vec<Observed> {
     }];
     if let Some(view) = found.host.as_ref().and_then(|host| host.view.as_ref()) {
         seen.push(Observed {
-            path: path("identity"),
+            path: identity(member),
             value: view.identity.id.clone(),
             why: "the pod must come up as this member",
             changed_by: stopped_by,

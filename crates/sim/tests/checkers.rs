@@ -5,12 +5,12 @@ mod common;
 use common::{End, Stage};
 use rehome_engine::Command;
 use rehome_model::cloud::InstanceState;
-use rehome_model::ids::{RoleName, StepId};
+use rehome_model::ids::{InstanceId, RoleName, StepId};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input, Plan, Undo};
 use rehome_model::record::Phase;
 use rehome_ports::{Cloud, CreateSnapshots};
-use rehome_sim::{Scene, checks};
+use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
 use serde_json::json;
 
 /// The plan with steps that do nothing: they remove a ConfigMap that is not there.
@@ -202,6 +202,33 @@ async fn i9_facts_that_changed_since_the_plan_are_named() {
     let paths: Vec<&str> = found.iter().map(|difference| difference.fact.path.as_str()).collect();
     assert!(paths.contains(&"member/refdb-1/volume/data"), "{paths:?}");
     assert!(paths.contains(&"member/refdb-2/instance-state"), "{paths:?}");
+    assert!(found.iter().all(|difference| difference.unasked.is_none() || difference.now.is_none()), "{found:?}");
+}
+
+/// A host that nobody reaches.
+struct NotReached(InstanceId);
+
+impl Gate for NotReached {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let asked = call.port == Port::Hosts && call.subject == self.0.as_str();
+        (0, if asked { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i9_a_host_that_could_not_be_asked_is_not_taken_for_one_that_changed() {
+    let mut stage = Stage::new(Scene::new(3, 30));
+    let plan = stage.plan().await;
+    let away = plan.members[1].instance.clone();
+    stage.ports = SimPorts::behind(&stage.world, std::sync::Arc::new(NotReached(away)));
+    let found = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
+    let [only] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((only.fact.path.as_str(), only.now.as_deref()), ("member/refdb-1/identity", None));
+    assert!(only.unasked.is_some(), "{only:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,8 +134,11 @@ async fn a_set_that_came_to_need_its_gate_keeps_it() {
     set["spec"]["template"]["spec"]["containers"][0]["env"][3]["valueFrom"]["configMapKeyRef"]["optional"] =
         json!(false);
     kube.replace(path, &set).await.expect("changed");
-    assert_eq!(finalize(&stage, false).await.outcome().phase, Phase::Finalized);
+    let outcome = finalize(&stage, false).await.outcome();
+    assert_eq!(outcome.phase, Phase::Finalized);
     assert!(object(&stage, GATE).await.is_some(), "its pods would not start without it");
+    let left: Vec<&str> = outcome.record.left().collect();
+    assert!(matches!(left[..], [left] if left.contains("stays")), "{left:?}");
 }
 
 #[tokio::test(start_paused = true)]

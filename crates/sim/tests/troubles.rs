@@ -66,6 +66,11 @@ fn a_claim_that_the_set_made_while_ours_was_away_does_not_keep_production_down()
         assert_eq!(told.violations, Vec::<String>::new(), "away at {at_s} s");
         assert!(matches!(told.over, Over::RolledBack { .. }), "away at {at_s} s: {:?}", told.over);
         if told.log.iter().any(|(_, line)| line.contains("was made by somebody else")) {
+            assert!(
+                told.left.iter().any(|left| left.contains("delete pvc")),
+                "the record says so too: {:?}",
+                told.left
+            );
             return;
         }
     }

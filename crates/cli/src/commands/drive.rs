@@ -78,10 +78,20 @@ async fn plan_to_apply(
         let missed = differences.iter().any(|d| d.now.is_none() && of_it(&d.fact.path));
         missed.then(|| format!("  {} could not be looked at: {why}", member.name))
     }));
-    let message = format!("the plan relied on facts that have changed:\n{}", lines.join("\n"));
+    let unasked = differences.iter().all(|difference| difference.unasked.is_some());
+    let (exit, what) = if unasked {
+        (Exit::Unreachable, "what the plan relies on cannot be seen now")
+    } else {
+        (Exit::Findings, "the plan relied on facts that have changed")
+    };
+    let message = format!("{what}:\n{}", lines.join("\n"));
     // A run that is recorded keeps its plan, even if none of its steps was begun: planning again would not help.
-    let hint = if recorded { "put them back and apply again, or roll back" } else { "plan again" };
-    Err(problem(Exit::Findings, message, &format!("{hint}. Nothing was changed by this command")))
+    let hint = match (unasked, recorded) {
+        (true, _) => "apply again once the hosts answer",
+        (false, true) => "put them back and apply again, or roll back",
+        (false, false) => "plan again",
+    };
+    Err(problem(exit, message, &format!("{hint}. Nothing was changed by this command")))
 }
 
 /// `rehome rollback`.

@@ -1,7 +1,7 @@
 //! Parked claims, and the way back to them (invariant I5).
 
 use rehome_model::labels;
-use rehome_model::plan::ClaimSpec;
+use rehome_model::plan::{ClaimSpec, LEFT};
 use rehome_planner::manifests;
 use serde_json::Value;
 
@@ -124,11 +124,12 @@ async fn park_when_gone(context: &StepContext, claim: &ClaimSpec, pod: Option<&s
         .await?;
     let Some(volume) = left else { return park(context, claim).await };
     let (namespace, name) = (&claim.namespace, &claim.name);
-    context.note(format!(
+    let left = format!(
         "claim {namespace}/{name} was made by somebody else while this run's was taken away, on volume {volume}; it was \
          left as it is. Before the next apply look at what is in it, and delete it: kubectl -n {namespace} delete pvc {name}"
-    ));
-    Ok(Outputs::new())
+    );
+    context.note(left.clone());
+    Ok(Outputs::from([(LEFT.to_owned(), left)]))
 }
 
 /// Waits until a pod is gone, and closes its set again if somebody has scaled it up since this run closed it: the pod

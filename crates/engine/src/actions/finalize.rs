@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::ids::{InstanceId, RoleName, SnapshotId};
 use rehome_model::labels;
-use rehome_model::plan::Input;
+use rehome_model::plan::{Input, LEFT};
 use rehome_ports::{ErrorClass, ResourceId};
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ pub(super) async fn retire_gate(
     if template.is_some_and(|template| needs(template, name)) {
         let kept = format!("ConfigMap {name} stays: a pod of {set} would not start without it");
         context.note(kept.clone());
-        return Ok(Outputs::from([("kept".to_owned(), kept)]));
+        return Ok(Outputs::from([(LEFT.to_owned(), kept)]));
     }
     config::remove(context, name).await
 }

@@ -84,6 +84,9 @@ pub struct ReturnedMember {
 /// it back does not take away a protection of the user's own.
 pub const TERMINATION_PROTECTION_WAS: &str = "termination-protection-was";
 
+/// Output of a step that left something in place which its title says it takes away: what, why, and what to do about it.
+pub const LEFT: &str = "left";
+
 /// Output of [`Action::StopInstance`]: `on` if a stop protection had to be lifted for it.
 pub const STOP_PROTECTION_WAS: &str = "stop-protection-was";
 

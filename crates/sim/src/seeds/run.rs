@@ -42,6 +42,8 @@ pub struct Told {
     pub violations: Vec<String>,
     /// What happened, if it was written down: ms since the beginning, and words.
     pub log: Vec<(u64, String)>,
+    /// What the run says it left in place.
+    pub left: Vec<String>,
     /// Calls that changed something.
     pub mutations: u64,
     /// Virtual time it took, in ms.
@@ -71,6 +73,7 @@ fn nothing(story: &Story, why: String) -> Told {
         efforts: Efforts::default(),
         violations: vec![why],
         log: Vec::new(),
+        left: Vec::new(),
         mutations: 0,
         took_ms: 0,
     }
@@ -152,6 +155,7 @@ async fn play(story: &Story, migration: &Arc<Migration>, planted: Option<Planted
         efforts,
         violations,
         log: stage.tally.log(),
+        left: recorded.iter().flat_map(|(record, _)| record.left()).map(str::to_owned).collect(),
         mutations: stage.tally.mutations(),
         took_ms: stage.world.ec2().now() - began_ms,
     }
