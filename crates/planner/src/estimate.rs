@@ -18,13 +18,17 @@ const VOLUME_CENTS_GIB: u64 = 8;
 pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimate {
     let sizes: Vec<u64> =
         members.iter().flat_map(|member| member.volumes.iter().map(|v| u64::from(v.spec.size_gib))).collect();
-    let largest_mib = sizes.iter().max().copied().unwrap_or(0) * 1024;
-    let total_gib: u64 = sizes.iter().sum();
+    of_volumes(&sizes, u64::from(limits.flush_s))
+}
+
+fn of_volumes(sizes_gib: &[u64], flush_s: u64) -> Estimate {
+    let largest_mib = sizes_gib.iter().max().copied().unwrap_or(0) * 1024;
+    let total_gib: u64 = sizes_gib.iter().sum();
     let base = (largest_mib / SNAPSHOT_MIB_S.1, largest_mib / SNAPSHOT_MIB_S.0);
     let last = (base.0 * CHANGED_PERCENT.0 / 100, base.1 * CHANGED_PERCENT.1 / 100);
     let downtime = (APPLICATION_S.0 + last.0 + VOLUME_S.0, APPLICATION_S.1 + last.1 + VOLUME_S.1);
     Estimate {
-        total_s: (base.0 + downtime.0, base.1 + downtime.1 + u64::from(limits.flush_s)),
+        total_s: (base.0 + downtime.0, base.1 + downtime.1 + flush_s),
         downtime_s: downtime,
         monthly_cost_cents: total_gib * (SNAPSHOT_CENTS_GIB + VOLUME_CENTS_GIB),
         assumptions: vec![
@@ -37,5 +41,22 @@ pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimat
             "new volumes load their blocks from the snapshot on first use: reads are slower for a while".to_owned(),
             "us-east-1 list prices: gp3 storage and standard snapshots, both sides kept until finalize".to_owned(),
         ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_volume_sets_the_time_and_all_together_the_cost() {
+        // 1,000 GiB: 4,096 to 20,480 s for the base snapshot, 40 to 2,048 s for the final one.
+        let found = of_volumes(&[500, 1_000, 500], 60);
+        assert_eq!(found.downtime_s, (30 + 40 + 5, 180 + 2_048 + 30));
+        assert_eq!(found.total_s, (4_096 + 75, 20_480 + 2_258 + 60));
+        // 13 cents a GiB and month.
+        assert_eq!(found.monthly_cost_cents, 26_000);
+        assert!(found.assumptions[0].contains("50 to 250 MiB/s"), "{:?}", found.assumptions);
+        assert!(found.assumptions[1].contains("1 to 10 %"), "{:?}", found.assumptions);
     }
 }

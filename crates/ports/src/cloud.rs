@@ -101,9 +101,7 @@ pub trait Cloud: Send + Sync {
 
     /// Instances by id as `describe_instances` shows them, but for their Auto Scaling membership, which may be left out:
     /// it costs a call for every fifty instances.
-    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        self.describe_instances(&InstanceFilter::Ids(ids.to_vec())).await
-    }
+    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError>;
 
     /// What instance types allow; unknown ones are left out.
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError>;

@@ -53,7 +53,7 @@ fn a_claim_that_the_set_made_while_ours_was_away_does_not_keep_production_down()
     // that claim on a volume of its own.
     let migration = Arc::new(serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid"));
     // The instant between the two is short: where it is depends on the weather.
-    let moments = (0..4).flat_map(|quarter| (84..104).map(move |at_s| (quarter * 250, at_s)));
+    let moments = (0..1_000).step_by(50).flat_map(|shift_ms| (84..104).map(move |at_s| (shift_ms, at_s)));
     for (shift_ms, at_s) in moments {
         let troubles = vec![
             Trouble::ApiserverAway { at_s, for_s: 120 },

@@ -50,6 +50,16 @@ impl SentCloud {
         }
     }
 
+    /// A bug takes an instance that stops for one that is stopped.
+    fn believe(&self, mut found: Vec<Instance>) -> Vec<Instance> {
+        if self.planted == Some(Planted::TrustsOneStaleDescribe) {
+            for instance in found.iter_mut().filter(|instance| instance.state == InstanceState::Stopping) {
+                instance.state = InstanceState::Stopped;
+            }
+        }
+        found
+    }
+
     fn imagines(&self, volume: &VolumeId, attachment: Option<(InstanceId, String)>) -> bool {
         let bug = match self.planted {
             Some(Planted::ServesTheOldOriginals) => true,
@@ -145,13 +155,11 @@ impl Cloud for SentCloud {
     }
 
     async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
-        let mut found = self.inner.describe_instances(filter).await?;
-        if self.planted == Some(Planted::TrustsOneStaleDescribe) {
-            for instance in found.iter_mut().filter(|instance| instance.state == InstanceState::Stopping) {
-                instance.state = InstanceState::Stopped;
-            }
-        }
-        Ok(found)
+        self.inner.describe_instances(filter).await.map(|found| self.believe(found))
+    }
+
+    async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        self.inner.describe_instances_alone(ids).await.map(|found| self.believe(found))
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
