@@ -114,6 +114,27 @@ mod tests {
     }
 
     #[test]
+    fn every_mistake_that_no_test_saw_is_listed_with_what_became_of_it() {
+        let path = Ledger::Mutants.path().expect("a checkout");
+        let listed = fs::read_to_string(path.with_file_name("unseen-mutants.md")).expect("the list");
+        let text = fs::read_to_string(&path).expect("the ledger");
+        for line in text.lines() {
+            let entry: Value = serde_json::from_str(line).expect("JSON");
+            for name in entry["result"]["unseen"].as_array().expect("names") {
+                let name = without_place(name.as_str().expect("text"));
+                assert!(listed.contains(&format!("`{name}`")), "{name}");
+            }
+        }
+    }
+
+    /// Without line and column, which change with whatever stands before.
+    fn without_place(name: &str) -> String {
+        let mut parts = name.splitn(4, ':');
+        let file = parts.next().unwrap_or_default();
+        format!("{file}:{}", parts.nth(2).unwrap_or_default())
+    }
+
+    #[test]
     fn a_line_with_a_loss_a_difference_or_nothing_in_it_is_refused() {
         let line = |result: Value| {
             json!({"at": "2026-01-01T00:00:00Z", "commit": "a".repeat(40), "command": "c", "result": result})

@@ -7,12 +7,11 @@ use tokio::time::Instant;
 /// Tells how long a machine has run, the time in which it slept included.
 type SinceBoot = fn() -> Duration;
 
-/// Milliseconds since 1970 that advance with the runtime's clock.
+/// Milliseconds since 1970 that advance with the runtime's clock, and with the machine's sleep where it is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     base_ms: u64,
-    started: Instant,
-    since_boot: Option<SinceBoot>,
+    started: Moment,
 }
 
 /// A moment, by all clocks that there are.
@@ -25,11 +24,11 @@ pub(crate) struct Moment {
 impl Clock {
     /// A clock that shows `now_ms` now.
     pub fn starting_at(now_ms: u64) -> Self {
-        Self { base_ms: now_ms, started: Instant::now(), since_boot: None }
+        Self { base_ms: now_ms, started: Moment { by_runtime: Instant::now(), since_boot: None } }
     }
 
     /// The same on a real machine. The runtime's clock stands still while the machine is suspended (`CLOCK_MONOTONIC` of
-    /// clock_gettime(2)); how old something is goes by `CLOCK_BOOTTIME`, which does not, where there is one.
+    /// clock_gettime(2)); `CLOCK_BOOTTIME` does not, where there is one.
     pub fn on_this_machine(now_ms: u64) -> Self {
         Self::starting_at(now_ms).with_sleep(machines_since_boot)
     }
@@ -37,16 +36,23 @@ impl Clock {
     /// This clock on a machine that tells how long it has run, sleep included.
     #[must_use]
     pub fn with_sleep(self, since_boot: fn() -> Duration) -> Self {
-        Self { since_boot: Some(since_boot), ..self }
+        let started = Moment { since_boot: Some((since_boot, since_boot())), ..self.started };
+        Self { started, ..self }
+    }
+
+    /// This clock, set to `now_ms`.
+    pub(crate) fn set_to(&self, now_ms: u64) -> Self {
+        Self { base_ms: now_ms, started: self.moment() }
     }
 
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
-        self.base_ms + u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.base_ms + u64::try_from(self.started.age().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { by_runtime: Instant::now(), since_boot: self.since_boot.map(|clock| (clock, clock())) }
+        let since_boot = self.started.since_boot.map(|(clock, _)| (clock, clock()));
+        Moment { by_runtime: Instant::now(), since_boot }
     }
 }
 
@@ -79,6 +85,20 @@ mod tests {
         let before = machines_since_boot();
         assert!(cfg!(not(target_os = "linux")) || before > Duration::ZERO);
         assert!(machines_since_boot() >= before);
+    }
+
+    /// A machine that sleeps for a minute whenever it is asked how long it has run.
+    fn sleepy() -> Duration {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static ASKED: AtomicU64 = AtomicU64::new(0);
+        Duration::from_secs(60 * ASKED.fetch_add(1, Ordering::SeqCst))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_goes_on_while_its_machine_sleeps_also_once_it_was_set() {
+        let clock = Clock::starting_at(1_000).with_sleep(sleepy);
+        assert_eq!(clock.now_ms(), 61_000);
+        assert_eq!(clock.set_to(5_000).now_ms(), 65_000);
     }
 
     #[tokio::test(start_paused = true)]

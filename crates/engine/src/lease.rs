@@ -175,7 +175,7 @@ impl Lease {
     }
 
     fn is_ours_since(&self, sent: Moment, written: Value) -> Clock {
-        let clock = written_at_ms(&written).map_or(self.clock, Clock::starting_at);
+        let clock = written_at_ms(&written).map_or(self.clock, |now_ms| self.clock.set_to(now_ms));
         self.is_ours(sent, written);
         clock
     }

@@ -29,7 +29,7 @@ pub const NUDGE_MAX: Duration = Duration::from_secs(1);
 pub const LEASE: Duration = Duration::from_secs(15);
 /// Between two renewals.
 pub const LEASE_RENEW: Duration = Duration::from_secs(4);
-/// A driver starts no act when its lease has less than this left by its own monotonic clock (invariant I10).
+/// A driver starts no act when its lease has less than this left by its machine's clocks (invariant I10).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// Scripts that run on hosts and in pods at the same time; as many again that drain or start a member.
 pub const SCRIPTS_AT_ONCE: usize = 128;
