@@ -172,6 +172,16 @@ pub struct Snapshot {
     pub tags: Tags,
 }
 
+/// What EC2 names as the volume of a copied snapshot ("an arbitrary volume ID": CopySnapshot, EC2 API reference).
+const VOLUME_OF_COPIES: &str = "vol-ffffffff";
+
+impl Snapshot {
+    /// Whether CopySnapshot made it. rehome copies none, whatever the tags say: they are copied too, if asked for.
+    pub fn is_copy(&self) -> bool {
+        self.volume.as_str() == VOLUME_OF_COPIES
+    }
+}
+
 /// What an instance type allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceType {

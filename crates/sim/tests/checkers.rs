@@ -2,15 +2,18 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use common::{End, Stage};
+use rehome_ec2_emulator::api::{Action as Ec2, CopySnapshot, Reply, TagSpecification};
 use rehome_engine::Command;
-use rehome_model::cloud::InstanceState;
-use rehome_model::ids::{InstanceId, RoleName, StepId};
+use rehome_model::cloud::{InstanceState, Tags};
+use rehome_model::ids::{InstanceId, RoleName, SnapshotId, StepId};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input, Plan, Undo};
 use rehome_model::record::Phase;
 use rehome_ports::{Cloud, CreateSnapshots};
-use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
+use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
 
 /// The plan with steps that do nothing: they remove a ConfigMap that is not there.
@@ -224,7 +227,7 @@ async fn i9_a_host_that_could_not_be_asked_is_not_taken_for_one_that_changed() {
     let mut stage = Stage::new(Scene::new(3, 30));
     let plan = stage.plan().await;
     let away = plan.members[1].instance.clone();
-    stage.ports = SimPorts::behind(&stage.world, std::sync::Arc::new(NotReached(away)));
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(NotReached(away)));
     let found = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
     let [only] = found.as_slice() else { panic!("{found:?}") };
     assert_eq!((only.fact.path.as_str(), only.now.as_deref()), ("member/refdb-1/identity", None));
@@ -263,4 +266,58 @@ async fn rollback_without_a_run_is_refused_and_changes_nothing() {
         End::Outcome(_) | End::Killed => panic!("there was nothing to roll back"),
     }
     assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+/// Somebody who copies every snapshot of the run with all its tags when the first volume is made from one.
+struct Copier {
+    world: World,
+    copies: Mutex<Option<Vec<SnapshotId>>>,
+}
+
+impl Gate for Copier {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let mut copies = self.copies.lock().expect("whole");
+        if call.name == "CreateVolume" && copies.is_none() {
+            *copies = Some(self.world.ec2().with(|inner, now| {
+                let region = inner.core.config.region.clone();
+                let all: Vec<(SnapshotId, Tags)> =
+                    inner.core.snapshots.iter().map(|(id, record)| (id.clone(), record.tags.clone())).collect();
+                all.into_iter()
+                    .filter_map(|(id, tags)| {
+                        let tag_specifications = vec![TagSpecification::new("snapshot", tags)];
+                        let request = CopySnapshot { tag_specifications, ..CopySnapshot::of(&region, id) };
+                        match inner.call(now, &Ec2::CopySnapshot(request)) {
+                            Ok(Reply::SnapshotId(copy)) => Some(copy),
+                            _ => None,
+                        }
+                    })
+                    .collect()
+            }));
+        }
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn i7_a_copy_of_a_snapshot_with_all_its_tags_is_its_makers() {
+    let mut stage = Stage::new(Scene::new(2, 31));
+    let plan = stage.plan().await;
+    let copier = Arc::new(Copier { world: stage.world.clone(), copies: Mutex::default() });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&copier) as Arc<_>);
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let copies = copier.copies.lock().expect("whole").clone().expect("made");
+    assert!(copies.len() >= 3, "both base ones, and a final one: {copies:?}");
+    let there = async || {
+        // What was just deleted may be shown for a while.
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let filter = rehome_ports::SnapshotFilter::Ids(copies.clone());
+        stage.world.ec2().describe_snapshots(&filter).await.map_or(0, |found| found.len())
+    };
+    assert_eq!(there().await, copies.len(), "after the sweep");
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    assert_eq!(there().await, copies.len(), "after the rollback");
 }

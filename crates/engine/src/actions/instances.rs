@@ -156,7 +156,7 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
                 // Protected, maybe in this very moment by a rollback's driver that stood still: lifted, and once more.
                 Err(error) if error.code == "OperationNotPermitted" => {
                     if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
-                        // Before the act: afterwards nobody can tell.
+                        // Before the act: afterwards nobody can tell. That of an earlier rollback counts as the user's: on is safe.
                         context.record_output(STOP_PROTECTION_WAS, "on").await?;
                         // It may be this driver that stood still: its own clock would not tell.
                         context.confirm_lease().await?;

@@ -182,7 +182,8 @@ pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outpu
     let tags = made_by(context, step);
     context
         .wait(async || {
-            let found = context.cloud().tagged_snapshots(&tags).await?;
+            let mut found = context.cloud().tagged_snapshots(&tags).await?;
+            found.retain(|snapshot| !snapshot.is_copy());
             if found.is_empty() {
                 return Ok(Ok(()));
             }

@@ -26,7 +26,7 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
     }
     for snapshot in context.cloud().tagged_snapshots(&tags).await? {
         let ours = made_here(context, &snapshot.tags, |action| matches!(action, Action::SnapshotInstance { .. }));
-        if keep.contains(snapshot.id.as_str()) || !ours {
+        if keep.contains(snapshot.id.as_str()) || snapshot.is_copy() || !ours {
             continue;
         }
         context.note(format!("{} was made twice and is deleted", snapshot.id));

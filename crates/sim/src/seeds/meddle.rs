@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rehome_ec2_emulator::api::{
-    Action, AttachVolume, CreateSnapshot, DetachVolume, ModifyVolume, Reply, TagSpecification, TagsRequest,
+    Action, AttachVolume, CopySnapshot, CreateSnapshot, DetachVolume, ModifyVolume, Reply, TagSpecification,
+    TagsRequest,
 };
 use rehome_model::cloud::{Tags, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
@@ -178,15 +179,28 @@ fn start_service(world: &World, n: u32) {
     });
 }
 
-/// A backup tool that copies tags: its snapshot says of itself what rehome wrote on the volume.
+/// A backup tool that copies tags: its snapshot says of itself what rehome wrote on the volume; and its copy of the one
+/// that the volume was made from, what rehome wrote on that.
 fn back_up(stage: &Stage, n: u32) {
     let world = &stage.world;
     let Some(volume) = new_volume(world, n) else { return };
     let tags = world.ec2.with(|inner, _| inner.core.volumes.get(&volume).map(|volume| volume.tags.clone()));
     let tag_specifications = vec![TagSpecification::new("snapshot", tags.unwrap_or_default())];
+    let source = volume.clone();
     let request = CreateSnapshot { tag_specifications, ..CreateSnapshot::of(volume) };
     if let Some(Reply::Snapshot(made)) = call(world, &Action::CreateSnapshot(request)) {
         stage.tally.strangers_snapshot(made.id);
+    }
+    let source = world.ec2.with(|inner, _| {
+        let id = inner.core.volumes.get(&source)?.snapshot.clone()?;
+        let tags = inner.core.snapshots.get(&id)?.tags.clone();
+        Some((inner.core.config.region.clone(), id, tags))
+    });
+    let Some((region, id, tags)) = source else { return };
+    let tag_specifications = vec![TagSpecification::new("snapshot", tags)];
+    let request = CopySnapshot { tag_specifications, ..CopySnapshot::of(&region, id) };
+    if let Some(Reply::SnapshotId(copy)) = call(world, &Action::CopySnapshot(request)) {
+        stage.tally.strangers_snapshot(copy);
     }
 }
 
