@@ -21,3 +21,14 @@ async fn three_members_move_and_nothing_is_lost() {
     assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
     assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_says_what_it_will_take_with_its_assumptions() {
+    let mut scene = Scene::new(3, 1);
+    scene.volume.size_gib = 1_000;
+    let plan = Stage::new(scene).plan().await;
+    // 1,000 GiB at 250 MiB/s, one percent of it again, and an application and volumes that are quick.
+    assert_eq!((plan.estimate.total_s.0, plan.estimate.downtime_s.0), (4_096 + 40 + 35, 40 + 35));
+    assert_eq!(plan.estimate.monthly_cost_cents, 3 * 1_000 * 13);
+    assert!(plan.estimate.assumptions.len() >= 4, "{:?}", plan.estimate.assumptions);
+}
