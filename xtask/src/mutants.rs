@@ -18,7 +18,7 @@ use crate::{cache, tools};
 /// Whose tests are to see the mistakes. The simulator's test all three.
 const TESTED_BY: [&str; 4] = ["rehome-planner", "rehome-lint", "rehome-engine", "rehome-sim"];
 /// Tests of the simulator that take less than a second each.
-const QUICK: [&str; 6] = ["checkers", "gc_strangers", "keep_writes_refused", "lint", "migration", "record"];
+const QUICK: [&str; 7] = ["checkers", "gc_strangers", "keep_writes_refused", "lint", "migration", "plan", "record"];
 /// After so long the tests of a pass count as ones that do not end, in seconds. That is seen, too.
 const LIMIT_S: [u32; 2] = [90, 600];
 

@@ -1,0 +1,124 @@
+//! What a plan says of where members land and on what, from worlds.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::Stage;
+use rehome_model::finding::Severity;
+use rehome_model::migration::{ClaimPattern, SetSlots, Slots};
+use rehome_model::plan::{Owner, Plan};
+use rehome_planner::PlanError;
+use rehome_sim::Scene;
+use rehome_sim::kubernetes::Key;
+use serde_json::json;
+
+/// The plan for these slots, and the names of the members' instances.
+async fn placed(slots: impl Fn(&[String]) -> Slots) -> Result<Vec<(String, u32)>, PlanError> {
+    let mut stage = Stage::new(Scene::new(3, 40));
+    let survey = stage.survey().await;
+    let instances: Vec<String> = survey.members.iter().map(|member| member.instance.id.to_string()).collect();
+    stage.migration.spec.target.slots = slots(&instances);
+    let plan = rehome_planner::plan(&stage.migration, &survey, stage.profile(), Vec::new())?;
+    Ok(plan.members.iter().map(|member| (member.name.to_string(), member.slot.ordinal)).collect())
+}
+
+fn set(name: &str, ordinals: &[(&str, u32)]) -> SetSlots {
+    let ordinals = ordinals.iter().map(|(member, ordinal)| ((*member).to_owned(), *ordinal)).collect();
+    SetSlots { name: name.to_owned(), claims: BTreeMap::new(), ordinals, container: None }
+}
+
+fn one(ordinals: &[(&str, u32)]) -> Slots {
+    Slots::StatefulSets(vec![set("refdb", ordinals)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_land_where_the_migration_says_by_name_or_instance_and_the_others_on_what_is_left() {
+    let places = |found: &[(&str, u32)]| -> Vec<(String, u32)> {
+        found.iter().map(|(member, ordinal)| ((*member).to_owned(), *ordinal)).collect()
+    };
+    assert_eq!(placed(|_| one(&[])).await, Ok(places(&[("refdb-0", 0), ("refdb-1", 1), ("refdb-2", 2)])));
+    let by_name = placed(|_| one(&[("refdb-0", 2)])).await;
+    assert_eq!(by_name, Ok(places(&[("refdb-1", 0), ("refdb-2", 1), ("refdb-0", 2)])));
+    let by_instance = placed(|instances| one(&[(&instances[1], 0)])).await;
+    assert_eq!(by_instance, Ok(places(&[("refdb-1", 0), ("refdb-0", 1), ("refdb-2", 2)])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_that_do_not_fit_the_members_are_refused_with_the_names() {
+    let twice = placed(|_| one(&[("refdb-0", 1), ("refdb-2", 1)])).await.expect_err("refused");
+    assert_eq!(twice.to_string(), "members refdb-0 and refdb-2 are both given ordinal 1 of refdb");
+    let unknown = placed(|_| one(&[("refdb-7", 1)])).await.expect_err("refused").to_string();
+    assert!(unknown.contains("refdb-7, which is no member (members: refdb-0, refdb-1, refdb-2)"), "{unknown}");
+    let two_sets = |_: &[String]| Slots::StatefulSets(vec![set("refdb", &[("refdb-0", 0)]), set("other", &[])]);
+    let no_slot = placed(two_sets).await.expect_err("refused");
+    assert!(matches!(&no_slot, PlanError::NoSlot(member) if member.as_str() == "refdb-1"), "{no_slot}");
+    let pattern =
+        ClaimPattern { pattern: "{role}-{ordinal}".to_owned(), storage_class: "gp3".to_owned(), first_ordinal: 0 };
+    assert_eq!(placed(|_| Slots::Claims(pattern.clone())).await, Err(PlanError::ClaimPattern));
+}
+
+async fn plan_of(change: impl Fn(&mut Scene)) -> Plan {
+    let mut scene = Scene::new(2, 41);
+    change(&mut scene);
+    Stage::new(scene).plan().await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_has_the_labels_and_the_class_that_the_sets_controller_would_give_it() {
+    let plan = plan_of(|scene| {
+        let set = scene.set();
+        set["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"] = json!({"tier": "data"});
+        let spec = set["spec"]["volumeClaimTemplates"][0]["spec"].as_object_mut().expect("a spec");
+        spec.remove("storageClassName");
+        let other = json!({"metadata": {}, "provisioner": "ebs.csi.aws.com"});
+        // Before the default one in any list, and not it.
+        scene.objects.insert(Key::new("storageclasses", "", "aaa"), other);
+        let class = scene.objects.get_mut(&Key::new("storageclasses", "", "gp3")).expect("the scene's class");
+        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] = json!("true");
+    })
+    .await;
+    for member in &plan.members {
+        let claim = &member.volumes[0].claim;
+        assert_eq!(claim.storage_class, "gp3");
+        let labels = serde_json::to_value(&claim.labels).expect("labels");
+        assert_eq!((&labels["tier"], &labels["app"]), (&json!("data"), &json!("refdb")), "{labels}");
+    }
+    let named = plan_of(|scene| {
+        scene.set()["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] = json!("io2");
+    })
+    .await;
+    assert_eq!(named.members[0].volumes[0].claim.storage_class, "io2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_back_knows_whose_files_lie_below_the_mount_point_and_its_line_in_fstab() {
+    let own = |uid: u32| Owner { uid, gid: uid };
+    let on_host = |plan: &Plan| plan.members[0].volumes[0].on_host.clone().expect("seen");
+    let usual = on_host(&plan_of(|scene| scene.host.fstab = Some("/dev/xvdf".to_owned())).await);
+    assert_eq!(usual.fstab.as_deref(), Some("/dev/xvdf"));
+    assert_eq!((usual.top, usual.files), (own(999), Some(own(999))));
+    let mixed = on_host(
+        &plan_of(|scene| {
+            scene.host.mixed_owners = true;
+            scene.host.fstab = None;
+        })
+        .await,
+    );
+    assert_eq!((mixed.fstab, mixed.top, mixed.files), (None, own(999), None), "several owners: nobody's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_among_the_findings_is_no_plan_and_the_others_stand_in_it() {
+    let mut scene = Scene::new(3, 42);
+    scene.host.uid = 112;
+    let stage = Stage::new(scene);
+    let survey = stage.survey().await;
+    let found = rehome_lint::lint(&stage.migration, &survey, stage.profile());
+    let (errors, others): (Vec<_>, Vec<_>) = found.iter().cloned().partition(|f| f.severity == Severity::Error);
+    assert!(!errors.is_empty() && !others.is_empty(), "{found:?}");
+    let refused = rehome_planner::plan(&stage.migration, &survey, stage.profile(), found);
+    assert_eq!(refused.expect_err("refused"), PlanError::Findings(errors));
+    let plan = rehome_planner::plan(&stage.migration, &survey, stage.profile(), others.clone()).expect("a plan");
+    assert_eq!(plan.findings, others);
+}
