@@ -5,9 +5,10 @@ mod common;
 use common::{End, Stage};
 use rehome_engine::{Command, EngineError, Kube, finalize_plan};
 use rehome_model::cloud::{InstanceState, Tags};
+use rehome_model::format::{self, Format};
 use rehome_model::ids::InstanceId;
 use rehome_model::labels;
-use rehome_model::plan::Plan;
+use rehome_model::plan::{Plan, Purpose};
 use rehome_model::record::{FinalizeChoice, Phase};
 use rehome_ports::{Cloud, InstanceProtection, SnapshotFilter};
 use rehome_sim::{Kill, Scene, checks};
@@ -273,6 +274,15 @@ async fn the_plan_that_is_shown_is_the_same_each_time_and_names_only_its_own_ste
     let choice = choice(&stage, true);
     let shown = finalize_plan(&plan, &record, &choice).expect("a plan");
     assert_eq!(shown.hash(), finalize_plan(&plan, &record, &choice).expect("a plan").hash());
+    // Facts, findings, groups and figures were of another day; so may the format have been.
+    let findings = rehome_lint::lint(&stage.migration, &stage.survey().await, stage.profile());
+    let format = Format { version: 1, ..plan.format.clone() };
+    let older = Plan { format, findings, ..plan.clone() };
+    assert!(!older.facts.is_empty() && !older.findings.is_empty() && !older.groups.is_empty());
+    let of_older = finalize_plan(&older, &record, &choice).expect("a plan");
+    assert_eq!((&of_older.format, of_older.purpose), (&Format::current(format::PLAN), Purpose::Finalize));
+    assert!(of_older.facts.is_empty() && of_older.findings.is_empty() && of_older.groups.is_empty());
+    assert_eq!(of_older.estimate, rehome_model::plan::Estimate::default());
     let ids: Vec<&str> = shown.steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(
         ids,
