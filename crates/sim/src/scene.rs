@@ -222,6 +222,7 @@ impl Scene {
             ready: BTreeMap::new(),
             late: Vec::new(),
             agents_gone: Vec::new(),
+            starting: BTreeMap::new(),
             exec_ms: 0,
             disks_full: Vec::new(),
             reboots: Vec::new(),

@@ -117,6 +117,9 @@ pub(crate) struct State {
     pub disks_full: Vec<(InstanceId, u64, u64)>,
     /// When which host reboots: from, until.
     pub reboots: Vec<(InstanceId, u64, u64)>,
+    /// Instances that a driver is starting, and since when: one that stands still meanwhile starts them later, whatever
+    /// has happened by then.
+    pub starting: BTreeMap<InstanceId, u64>,
     /// When the apiserver does not answer: from, until.
     pub apiserver_away: Vec<(u64, u64)>,
 }

@@ -138,3 +138,25 @@ fn a_full_disk_ends_with_the_member_moved_or_in_service() {
         assert_eq!(told.over, Over::Completed, "at {at_s} s");
     }
 }
+
+#[test]
+fn a_start_that_arrives_while_the_pods_of_a_later_run_serve_is_taken_back() {
+    // A rollback's driver stands still right before it starts an instance. Another ends the rollback; a new run begins, and
+    // has its pods up when that start arrives.
+    let mut taken_back = 0;
+    for nth in 22..32 {
+        let troubles = vec![
+            Trouble::Call { port: Some(Port::Cloud), nth, how: How::Pauses(124) },
+            Trouble::SecondApply { at_s: 139 },
+            Trouble::SecondApply { at_s: 88 },
+        ];
+        let mut story = story(Course::RollBackAt(60), troubles);
+        story.weather = Weather { lag_ms: 0, binder_resync_ms: 60_000, pull_ms: 30_000, ..story.weather };
+        let migration =
+            Arc::new(serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid"));
+        let told = tell(&story, &migration, None, true);
+        assert_eq!(told.violations, Vec::<String>::new(), "call {nth}");
+        taken_back += told.log.iter().filter(|(_, line)| line.contains("is stopped once more")).count();
+    }
+    assert!(taken_back > 0, "no start arrived late: the test no longer tests what it says");
+}

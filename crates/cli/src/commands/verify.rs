@@ -2,9 +2,11 @@
 
 use anyhow::Result;
 use rehome_engine::Ports;
+use rehome_model::cloud::InstanceState;
 use rehome_model::plan::{Action, ClaimSpec, Input, MemberPlan, Plan};
 use rehome_model::record::{Phase, RunRecord};
 use rehome_model::task::PodTask;
+use rehome_ports::ErrorClass;
 use rehome_profiles::Profile;
 use serde_json::Value;
 
@@ -31,6 +33,7 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     for (claim, volume) in adopted(&plan, &record) {
         wrong.extend(claim_differences(&ports, claim, volume).await?);
     }
+    wrong.extend(legacy_differences(&ports, &plan).await?);
     for member in &plan.members {
         wrong.extend(pod_differences(&ports, &plan, member).await?);
         wrong.extend(view_differences(&ports, profile, &plan, member).await);
@@ -76,6 +79,18 @@ async fn get(ports: &Ports, path: String) -> Result<Value> {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
         Err(error) => Err(problem(Exit::Unreachable, format!("{path}: {error}"), "see that kubectl may do the same")),
     }
+}
+
+/// Legacy instances that somebody has started. Those that are terminated are nobody's concern any more.
+async fn legacy_differences(ports: &Ports, plan: &Plan) -> Result<Vec<String>> {
+    let ids: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
+    let found = match ports.cloud.describe_instances_alone(&ids).await {
+        Err(error) if error.class() == ErrorClass::NotFound => Vec::new(),
+        found => found.map_err(|error| problem(Exit::Unreachable, error.to_string(), "Nothing was changed"))?,
+    };
+    let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
+    let told = up.map(|found| format!("legacy instance {} runs; its service is masked, but stop it again", found.id));
+    Ok(told.collect())
 }
 
 /// Claim and PersistentVolume are bound to each other, kept, owned by nobody, and on the volume of the run.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
-use rehome_ports::{CloudError, InstanceProtection};
+use rehome_ports::{CloudError, ErrorClass, InstanceProtection};
 
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
@@ -157,7 +157,9 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
                 Err(error) if error.code == "OperationNotPermitted" => {
                     if context.cloud().is_protected(instance, InstanceProtection::Stop).await? {
                         // Before the act: afterwards nobody can tell. That of an earlier rollback counts as the user's: on is safe.
-                        context.record_output(STOP_PROTECTION_WAS, "on").await?;
+                        if context.record().is_some() {
+                            context.record_output(STOP_PROTECTION_WAS, "on").await?;
+                        }
                         // It may be this driver that stood still: its own clock would not tell.
                         context.confirm_lease().await?;
                         context.cloud().protect_instance(instance, InstanceProtection::Stop, false).await?;
@@ -241,4 +243,23 @@ pub(super) async fn fenced(
         }
     }
     Ok(Outputs::new())
+}
+
+/// Sees the legacy instances stopped still, and stops again what runs. EC2 has neither a token for StartInstances nor a
+/// protection from it: that of an earlier rollback's driver that stood still may arrive when this run has stopped them
+/// all. Its service is masked and serves nothing; but nothing of the old side should be up beside the new one.
+pub(super) async fn keep_stopped(context: &StepContext) -> Result<(), StepError> {
+    let ids: Vec<InstanceId> = context.plan().members.iter().map(|member| member.instance.clone()).collect();
+    let found = match context.cloud().instances(&ids).await {
+        Ok(found) => found,
+        // One of them is terminated and forgotten. Nobody starts it, and of the others EC2 tells nothing in this answer.
+        Err(error) if error.class() == ErrorClass::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
+    for instance in up {
+        context.note(format!("{} was started after this run had stopped it; it is stopped once more", instance.id));
+        stop(context, &instance.id).await?;
+    }
+    Ok(())
 }

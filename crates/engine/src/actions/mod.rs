@@ -13,7 +13,7 @@ mod snapshots;
 mod sweep;
 mod volumes;
 
-use rehome_model::plan::Action;
+use rehome_model::plan::{Action, Purpose};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -50,7 +50,11 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::ScaleSet { set, replicas, gone } => sets::scale(context, set, *replicas, gone).await,
         Action::AwaitPods { pods, volumes } => sets::pods_run(context, pods, volumes).await,
         Action::AwaitMembers { pods, legacy_addresses, open } => {
-            members::in_pods(context, pods, legacy_addresses, *open).await
+            let outputs = members::in_pods(context, pods, legacy_addresses, *open).await?;
+            if context.plan().purpose == Purpose::Apply && !context.undo {
+                instances::keep_stopped(context).await?;
+            }
+            Ok(outputs)
         }
         Action::Open { pods } => members::switch(context, pods, true).await,
         Action::Close { pods } => members::switch(context, pods, false).await,

@@ -19,6 +19,8 @@ use rehome_ports::{
 };
 
 use super::planted::Planted;
+use super::seat::LEASE_MS;
+use crate::world::World;
 
 /// Makes every token another one.
 static TOKENS: AtomicU64 = AtomicU64::new(0);
@@ -26,6 +28,7 @@ static TOKENS: AtomicU64 = AtomicU64::new(0);
 /// The cloud as one driver has it.
 pub(super) struct SentCloud {
     pub inner: Arc<dyn Cloud>,
+    pub world: World,
     pub planted: Option<Planted>,
     /// Attachments that a planted bug takes for made: volume -> instance and device; none for one taken for undone.
     pub imagined: Mutex<BTreeMap<VolumeId, Option<(InstanceId, String)>>>,
@@ -267,9 +270,15 @@ impl Cloud for SentCloud {
     }
 
     async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
-        let inner = Arc::clone(&self.inner);
-        let instance = instance.clone();
-        sent(async move { inner.start_instance(&instance).await }).await
+        let (inner, world, instance) = (Arc::clone(&self.inner), self.world.clone(), instance.clone());
+        let since = self.world.with(|state, now| *state.starting.entry(instance.clone()).or_insert(now));
+        sent(async move {
+            let started = inner.start_instance(&instance).await;
+            // What came in time is a driver's own.
+            world.with(|state, now| now < since + LEASE_MS && state.starting.remove(&instance).is_some());
+            started
+        })
+        .await
     }
 
     async fn protect_instance(

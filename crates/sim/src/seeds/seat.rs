@@ -19,6 +19,9 @@ use crate::gate::{Call, Gate, Mishap, Port, Ruling};
 use crate::rows::Rows;
 use crate::world::World;
 
+/// How long a driver's lease lasts without renewal.
+pub(super) const LEASE_MS: u64 = LEASE.as_millis() as u64;
+
 /// What all drivers of a run share: the count of their calls, and what has come of it.
 pub struct Tally {
     inner: Mutex<Counts>,
@@ -220,7 +223,7 @@ impl Seat {
             let later = writes.iter().find(|(_, at)| own.is_some_and(|own| **at > own));
             (own.map(|at| now.saturating_sub(at)), later.map(|(holder, _)| holder.clone()))
         });
-        let limit = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
+        let limit = LEASE_MS;
         let (who, what) = (&self.name, call.name);
         match (renewed, taken) {
             (Some(age), _) if age > limit => {

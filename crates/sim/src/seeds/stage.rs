@@ -92,7 +92,12 @@ impl Stage {
     /// The ports as a driver in this seat has them.
     fn ports(&self, seat: &Arc<Seat>) -> Ports {
         let sim = SimPorts::behind(&self.world, Arc::clone(seat) as Arc<_>);
-        let cloud = Arc::new(SentCloud { inner: sim.cloud(), planted: self.planted, imagined: Mutex::default() });
+        let cloud = Arc::new(SentCloud {
+            inner: sim.cloud(),
+            world: self.world.clone(),
+            planted: self.planted,
+            imagined: Mutex::default(),
+        });
         let kube = match self.planted {
             Some(planted) => kube::Client::new(BadCluster::new(sim.clone(), planted), "default"),
             None => sim.kube(),
