@@ -157,7 +157,9 @@ fn newest_snapshot(world: &World, n: u32) -> Option<SnapshotId> {
         world.ec2.with(|inner, _| {
             let by_snapshot = |tags: &Tags| tags.get(labels::STEP).is_some_and(|step| step.contains("snapshot"));
             let of_member = inner.core.snapshots.iter().filter(|(_, s)| of_member(&s.tags, n) && by_snapshot(&s.tags));
-            of_member.max_by_key(|(_, snapshot)| snapshot.started_at).map(|(id, _)| id.clone())
+            // A backup tool's copy has these tags too; it is of no volume that is there.
+            let taken = of_member.filter(|(_, snapshot)| inner.core.volumes.contains_key(&snapshot.volume));
+            taken.max_by_key(|(_, snapshot)| snapshot.started_at).map(|(id, _)| id.clone())
         })
     })
 }
