@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
+use rehome_model::task::HostTask;
 use rehome_ports::{CloudError, ErrorClass, InstanceProtection};
 
+use super::hosts;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -142,6 +144,25 @@ async fn set_standby(
             Ok(if now == wanted { Ok(()) } else { Err(format!("{instance} is {now} in Auto Scaling group {group}")) })
         })
         .await
+}
+
+/// Before the stop that makes it certain: nobody has started the member again since its volumes were captured. What it
+/// acknowledged since is on no volume that moves (I2); while the instance could not be stopped, somebody may have. The
+/// unmount once more tells: it does nothing where nothing is mounted, and fails where the service runs.
+pub(super) async fn still_captured(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    if describe(context, instance).await?.state != InstanceState::Running {
+        return Ok(());
+    }
+    let of_member = context.plan().members.iter().filter(|member| member.instance == *instance);
+    let mount_points =
+        of_member.flat_map(|member| member.volumes.iter().map(|volume| volume.mount_path.clone())).collect();
+    match hosts::task(context, instance, &HostTask::Unmount { mount_points }).await {
+        Err(error) if error.code == "Script" => Err(StepError::failed(
+            "ServedAfterCapture",
+            format!("the member on {instance} runs again, after its volumes were captured: {}", error.message),
+        )),
+        done => done.map(|_| ()),
+    }
 }
 
 /// Stops an instance by a clean shutdown. A stop protection is lifted for it: the user's own, or that of a rollback.

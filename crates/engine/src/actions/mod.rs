@@ -43,7 +43,12 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::DeleteVolumes { made_by } => volumes::delete(context, made_by).await,
         Action::Host { instance, host_task } => hosts::task(context, instance, host_task).await,
         Action::InspectDisk { instance, identity } => hosts::inspect(context, instance, identity).await,
-        Action::StopInstance { instance } => instances::stop(context, instance).await,
+        Action::StopInstance { instance } => {
+            if context.plan().purpose == Purpose::Apply && !context.undo {
+                instances::still_captured(context, instance).await?;
+            }
+            instances::stop(context, instance).await
+        }
         Action::StartInstance { instance } => instances::start(context, instance).await,
         Action::AwaitLegacyFenced { instances } => instances::fenced(context, instances).await,
         Action::ReleaseVolume { .. } => release::release(context, action).await,

@@ -12,7 +12,7 @@ use rehome_model::cloud::{
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::labels;
-use rehome_model::task::HostTask;
+use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{
     Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection,
     ResourceId, ScriptError, ScriptOutput, SnapshotFilter, VolumeFilter,
@@ -100,6 +100,20 @@ impl Hosts for WordlessHosts {
         let mut script = script.clone();
         script.text.clear();
         self.0.run(instance, &script).await
+    }
+}
+
+/// Hosts that are not asked whether the member runs again before its instance is stopped: a part of a planted bug.
+pub(super) struct UnaskedHosts(pub Arc<dyn Hosts>);
+
+#[async_trait]
+impl Hosts for UnaskedHosts {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        if matches!(script.task, HostTask::Unmount { .. }) && script.text.contains("--step stop-instance") {
+            let stdout = serde_json::to_string(&HostAnswer::Done).unwrap_or_default();
+            return Ok(ScriptOutput { exit_code: 0, stdout, stderr: String::new() });
+        }
+        self.0.run(instance, script).await
     }
 }
 

@@ -23,7 +23,7 @@ pub enum Planted {
     CapturesVolumesOneByOne,
     /// A failure after the opening undoes the run.
     UndoesAfterTheOpening,
-    /// The service runs again between its capture and the fence.
+    /// The service runs again between its capture and the fence, and nobody looks before the stop of its instance.
     ResumesAfterTheCapture,
     /// Two PersistentVolumes get the same volume.
     ReusesAHandle,

@@ -12,7 +12,7 @@ use rehome_ports::Hosts;
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::cloud::{SentCloud, TrustingHosts, WordlessHosts};
+use super::cloud::{SentCloud, TrustingHosts, UnaskedHosts, WordlessHosts};
 use super::planted::Planted;
 use super::planted_cluster::BadCluster;
 use super::seat::{Seat, Tally};
@@ -104,6 +104,7 @@ impl Stage {
         };
         let hosts: Arc<dyn Hosts> = match self.planted {
             Some(Planted::ServesTheOldOriginals) => Arc::new(TrustingHosts(sim.hosts())),
+            Some(Planted::ResumesAfterTheCapture) => Arc::new(UnaskedHosts(sim.hosts())),
             Some(Planted::LeavesNoWord) => Arc::new(WordlessHosts(sim.hosts())),
             _ => sim.hosts(),
         };
