@@ -257,6 +257,9 @@ impl StepContext {
     }
 }
 
+/// Code of a script that ran and ended badly; one of which that is not known is another matter.
+pub(crate) const SCRIPT_FAILED: &str = "ScriptFailed";
+
 fn succeeded(what: &str, output: &ScriptOutput) -> Result<(), StepError> {
     if output.exit_code == 0 {
         return Ok(());
@@ -264,5 +267,8 @@ fn succeeded(what: &str, output: &ScriptOutput) -> Result<(), StepError> {
     let said = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
     let last: Vec<&str> = said.trim().lines().rev().take(3).collect();
     let last: Vec<&str> = last.into_iter().rev().collect();
-    Err(StepError::again("Script", format!("{what} ended with exit code {}: {}", output.exit_code, last.join(" | "))))
+    Err(StepError::again(
+        SCRIPT_FAILED,
+        format!("{what} ended with exit code {}: {}", output.exit_code, last.join(" | ")),
+    ))
 }

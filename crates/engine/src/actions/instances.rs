@@ -10,7 +10,7 @@ use rehome_ports::{CloudError, ErrorClass, InstanceProtection};
 
 use super::hosts;
 use crate::cloud::Pace;
-use crate::context::{Outputs, StepContext};
+use crate::context::{Outputs, SCRIPT_FAILED, StepContext};
 use crate::error::StepError;
 
 /// Auto Scaling's word for a member it leaves alone.
@@ -157,7 +157,8 @@ pub(super) async fn still_captured(context: &StepContext, instance: &InstanceId)
     let mount_points =
         of_member.flat_map(|member| member.volumes.iter().map(|volume| volume.mount_path.clone())).collect();
     match hosts::task(context, instance, &HostTask::Unmount { mount_points }).await {
-        Err(error) if error.code == "Script" => Err(StepError::failed(
+        // At once: a service that is stopped meanwhile would hide that it ran.
+        Err(error) if error.code == SCRIPT_FAILED => Err(StepError::failed(
             "ServedAfterCapture",
             format!("the member on {instance} runs again, after its volumes were captured: {}", error.message),
         )),
