@@ -330,6 +330,37 @@ fn a_unit_that_cannot_be_masked_is_held_by_an_assertion_and_let_go_again() {
     assert!(!hold.exists());
 }
 
+/// A unit that systemd masks.
+const MASKABLE: &str = r#"
+case "$*" in
+  *LoadState*) echo masked ;;
+  *ActiveState*) echo inactive ;;
+  is-active*) return 3 ;;
+esac"#;
+
+#[test]
+fn a_masked_unit_is_held_too_for_the_day_that_somebody_unmasks_it() {
+    let units = tempfile::tempdir().unwrap();
+    let hold = units.path().join("cassandra.service.d/rehome-hold.conf");
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), MASKABLE);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(std::fs::read_to_string(&hold).unwrap().contains("AssertPathExists=/nonexistent/"));
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StartService, units.path(), MASKABLE);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(!hold.exists());
+}
+
+#[test]
+fn a_masked_unit_is_enough_where_no_drop_in_can_be_written() {
+    let units = tempfile::tempdir().unwrap();
+    // A file where the folder should be, as if the root volume were full.
+    std::fs::write(units.path().join("cassandra.service.d"), "").unwrap();
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), MASKABLE);
+    assert_eq!(code, 0, "{stderr}");
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), UNMASKABLE);
+    assert!(code == 1 && stderr.contains("rehome-hold.conf cannot be written"), "{stderr}");
+}
+
 /// Runs a task's script for a run, on a host whose folders are the test's.
 fn run_for(task: &HostTask, of: &str, root: &Path) -> (i32, String, String) {
     let (settings, id) = (BTreeMap::new(), rehome_model::ids::RunId(of.to_owned()));

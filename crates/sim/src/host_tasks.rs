@@ -43,7 +43,7 @@ pub(crate) fn host_task(
                 Ok(HostAnswer::Done)
             }
             HostTask::StopService => {
-                host.masked = true;
+                (host.masked, host.held) = (true, true);
                 database.stop(disks, id.as_str());
                 Ok(HostAnswer::Done)
             }
@@ -81,7 +81,7 @@ pub(crate) fn host_task(
                 Ok(HostAnswer::Done)
             }
             HostTask::StartService => {
-                host.masked = false;
+                (host.masked, host.held) = (false, false);
                 host.start(database, disks, now, id).map(|()| HostAnswer::Done).map_err(Some)
             }
         }

@@ -259,6 +259,7 @@ fn host(index: u32, volume: VolumeId, shape: HostShape) -> Host {
         file_systems: vec![("/var/lib/refdb".to_owned(), volume.clone(), "/dev/nvme1n1".to_owned())],
         originals: vec![volume],
         masked: false,
+        held: false,
         up: true,
         hangs: false,
         taken_back: BTreeSet::new(),

@@ -82,6 +82,8 @@ pub(crate) struct Host {
     /// The volumes that the host had in the beginning.
     pub originals: Vec<VolumeId>,
     pub masked: bool,
+    /// Whether a drop-in with an assertion keeps the service from starting.
+    pub held: bool,
     /// Whether the machine was up when last looked at.
     pub up: bool,
     /// Whether the service hangs when it is asked to stop.
@@ -369,7 +371,7 @@ impl World {
     }
 
     /// Hosts follow their instances: a stop shuts the service down cleanly, a start mounts what fstab says and starts
-    /// the service unless it is masked.
+    /// the service unless something keeps it down.
     fn run_hosts(&self, state: &mut State, now: u64) {
         let State { hosts, database, reboots, .. } = state;
         self.ec2.with_at(now, |inner, _| {
@@ -383,7 +385,7 @@ impl World {
                     }
                 } else if !host.up && up {
                     host.mount(inner, now, id);
-                    if !host.masked {
+                    if !host.is_kept_down() {
                         // systemd would try again; what keeps the service from starting is seen by whoever asks it.
                         let _ = host.start(database, &mut inner.disks, now, id);
                     }
@@ -395,6 +397,11 @@ impl World {
 }
 
 impl Host {
+    /// Whether nothing starts the service.
+    pub(crate) fn is_kept_down(&self) -> bool {
+        self.masked || self.held
+    }
+
     /// Mounts what fstab says: the attached volume whose file system has the UUID of the line. Of two with the same UUID
     /// either may be mounted, which no host should be left to choose.
     pub(crate) fn mount(&mut self, inner: &mut Inner, now: u64, id: &InstanceId) {

@@ -226,14 +226,14 @@ fn plan_over_ssh() -> Result<()> {
     Ok(())
 }
 
-/// Somebody starts the stopped legacy instances while the pods serve. Their service must stay down: a member that came
-/// up would be a second holder of its identity.
+/// Somebody starts the stopped legacy instances while the pods serve, and has their service started as configuration
+/// management would. It must stay down: a member that came up would be a second holder of its identity.
 fn started_by_hand() -> Result<()> {
     let ids = legacy::instances()?;
     cloud::power("start", &ids)?;
     cloud::wait_online(&ids)?;
     // Longer than a service with Restart=always needs to come back.
-    let script = "sleep 10; systemctl start cassandra.service; sleep 5; \
+    let script = "sleep 10; systemctl unmask cassandra.service; systemctl start cassandra.service; sleep 5; \
                   if pgrep -f CassandraDaemon; then echo 'it serves' >&2; exit 1; fi";
     const LIMIT: Duration = Duration::from_secs(60);
     let held = cloud::run_script(&ids, LIMIT, script);

@@ -248,7 +248,7 @@ pub fn meanwhile(world: &World, call: &str) -> Vec<String> {
 }
 
 /// I1: no member runs in a pod while a legacy instance is anything but stopped. EC2 keeps nobody from starting one: what a
-/// driver that stood still starts has its service masked, and the run stops it again.
+/// driver that stood still starts has its service kept down, and the run stops it again.
 fn unfenced(world: &World) -> Option<String> {
     world.with(|state, now| {
         let pods = state.database.processes.values().filter(|process| process.side == Side::Pods).count();
@@ -259,7 +259,7 @@ fn unfenced(world: &World) -> Option<String> {
             world.ec2.with(|inner, _| inner.core.instances.get(id).map(|i| i.state)) == Some(InstanceState::Stopped)
         };
         let late = |id: &InstanceId| state.starting.get(id).is_some_and(|since| since + LEASE_MS <= now);
-        let excused = |id: &InstanceId, host: &Host| host.masked && late(id);
+        let excused = |id: &InstanceId, host: &Host| host.is_kept_down() && late(id);
         let up = state.hosts.iter().filter(|(id, host)| !stopped(*id) && !excused(id, host)).count();
         (up > 0).then(|| format!("I1: {pods} members run in pods while {up} legacy instances are not stopped"))
     })

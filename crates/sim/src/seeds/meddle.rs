@@ -8,14 +8,13 @@ use rehome_ec2_emulator::api::{
 };
 use rehome_model::cloud::{Tags, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
-use rehome_model::task::HostTask;
 use rehome_model::{labels, names};
 use serde_json::json;
 
 use super::stage::{NAME, Stage};
 use super::trouble::{Stranger, Trouble};
 use crate::kubernetes::Key;
-use crate::world::World;
+use crate::world::{State, World};
 
 /// Between two looks of GitOps.
 const GITOPS: Duration = Duration::from_secs(20);
@@ -65,7 +64,8 @@ pub async fn act(stage: &Stage, what: Stranger, members: u32) {
         Stranger::StealsLease => change(world, "leases", &names::record(NAME), |lease| {
             lease["spec"]["holderIdentity"] = json!("thief");
         }),
-        Stranger::StartsService(n) => start_service(world, n),
+        Stranger::StartsService(n) => start_service(world, n, false),
+        Stranger::SetsUpService(n) => start_service(world, n, true),
         Stranger::TagsVolume(n) => tag_volume(world, n),
         Stranger::DeletesVolume(n) => {
             if let Some(id) = new_volume(world, n) {
@@ -171,13 +171,21 @@ fn tag_volume(world: &World, n: u32) {
 }
 
 /// Configuration management finds the service masked, and mends that: it mounts what fstab says first.
-fn start_service(world: &World, n: u32) {
+fn start_service(world: &World, n: u32, takes_drop_ins_away: bool) {
     let Some(id) = instance(world, n) else { return };
     world.with(|state, now| {
-        for task in [HostTask::Mount { mount_points: Vec::new() }, HostTask::StartService] {
-            // A host that is down is left alone.
-            let _ = crate::host_tasks::host_task(world, state, now, &id, &task);
-        }
+        let State { hosts, database, .. } = state;
+        // A host that is down is left alone.
+        let Some(host) = hosts.get_mut(&id).filter(|host| host.up) else { return };
+        world.ec2.with(|inner, _| {
+            host.mount(inner, now, &id);
+            host.masked = false;
+            host.held &= !takes_drop_ins_away;
+            if !host.held {
+                // systemd says why it does not start.
+                let _ = host.start(database, &mut inner.disks, now, &id);
+            }
+        });
     });
 }
 

@@ -356,6 +356,7 @@ fn strangers(dice: &mut Dice) -> Trouble {
         8 => Stranger::DeletesClaim(member),
         9 => Stranger::StealsLease,
         10 => Stranger::StartsService(member),
+        21 => Stranger::SetsUpService(member),
         11..=13 => Stranger::TagsVolume(member),
         14 => Stranger::DeletesVolume(member),
         15 => Stranger::DeletesSnapshot(member),

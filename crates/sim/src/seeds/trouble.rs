@@ -42,6 +42,8 @@ pub enum Stranger {
     StealsLease,
     /// Unmasks and starts a member's service, as configuration management does.
     StartsService(u32),
+    /// The same, once it has taken away the drop-ins that it did not write.
+    SetsUpService(u32),
     /// Puts a tag of its own on a new volume of a member.
     TagsVolume(u32),
     /// Deletes a new volume of a member, if nothing holds it.
@@ -102,7 +104,7 @@ impl Trouble {
                 | Stranger::DeletesVolume(_)
                 | Stranger::DeletesSnapshot(_)
                 | Stranger::KeepsScaling
-                | Stranger::StartsService(_)
+                | Stranger::SetsUpService(_)
         )
     }
 
@@ -162,6 +164,9 @@ impl fmt::Display for Stranger {
             Self::DeletesClaim(n) => write!(f, "deletes claim {n}"),
             Self::StealsLease => write!(f, "steals the Lease"),
             Self::StartsService(n) => write!(f, "unmasks and starts the service of member {n}"),
+            Self::SetsUpService(n) => {
+                write!(f, "takes the drop-ins of member {n} away, unmasks and starts its service")
+            }
             Self::TagsVolume(n) => write!(f, "tags the new volume of member {n}"),
             Self::DeletesVolume(n) => write!(f, "deletes the new volume of member {n}"),
             Self::DeletesSnapshot(n) => write!(f, "deletes the newest snapshot of member {n}"),

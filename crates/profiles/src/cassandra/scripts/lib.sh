@@ -11,13 +11,16 @@ data_dirs() {
 case $UNIT in *.*) ;; *) UNIT=$UNIT.service ;; esac
 SYSTEMD=/etc/systemd/system
 HOLD=$SYSTEMD/$UNIT.d/rehome-hold.conf
-# From here on nothing starts the service: no boot, no Restart=, no configuration management.
+# From here on nothing starts the service: no boot, no Restart=, no configuration management, which likes to unmask what it
+# is to start and leaves the drop-in alone. Its assertion never holds. A unit that is itself a file in /etc cannot be masked;
+# where the root volume is full there may be no drop-in.
 hold() {
+  written=
+  mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" && written=yes
   systemctl mask "$UNIT" >/dev/null 2>&1
-  [ "$(systemctl show "$UNIT" -p LoadState --value)" = masked ] && return
-  # A unit that is itself a file in /etc cannot be masked. An assertion that never holds does the same for it.
-  mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" || fail "$HOLD cannot be written"
   systemctl daemon-reload
+  [ "$(systemctl show "$UNIT" -p LoadState --value)" = masked ] && return
+  [ "$written" ] || fail "$HOLD cannot be written"
   systemctl show "$UNIT" -p DropInPaths --value | grep -qF "$HOLD" || fail "$UNIT can be neither masked nor held: it would start again by itself"
 }
 let_go() {
