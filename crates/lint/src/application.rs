@@ -1,8 +1,9 @@
 //! What the set's configuration says of the application, against what the members are.
 
 use rehome_model::answer::MemberIdentity;
-use rehome_model::cluster::StatefulSetReport;
+use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::migration::SetSlots;
+use rehome_model::names;
 
 use crate::context::Context;
 
@@ -20,6 +21,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         };
         let configuration = context.profile.set_configuration(set, container);
         check_attributes(context, &subject, &configuration);
+        check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
         check_mounts(context, &subject, slots, set);
         check_uid(context, &subject, &configuration);
@@ -75,15 +77,27 @@ fn is_older(left: &str, right: &str) -> bool {
     left[..common] < right[..common]
 }
 
+/// Any other ConfigMap, or another key of it, would leave the pods open: the planner writes this one.
+fn check_gate(context: &mut Context<'_>, subject: &str, set: &StatefulSetReport, container: &ContainerReport) {
+    let variable = context.profile.gate().variable;
+    let wanted = names::gate(&set.name);
+    let found = match container.env.get(variable) {
+        Some(EnvValue::ConfigMap { name, key, optional: true, .. }) if *name == wanted && key == variable => return,
+        Some(EnvValue::ConfigMap { name, key, optional, .. }) => {
+            format!("it is taken from key {key} of ConfigMap {name}, optional: {optional}")
+        }
+        Some(EnvValue::Literal(value)) => format!("it is {value:?}"),
+        Some(EnvValue::Other(from)) => format!("it is taken from {from}"),
+        None => "it is not set".to_owned(),
+    };
+    let message = format!(
+        "it cannot start closed: container {} does not take {variable} from key {variable} of ConfigMap {wanted}, optional: true",
+        container.name
+    );
+    context.report("RH0606", subject.to_owned(), message, vec![found]);
+}
+
 fn check_start(context: &mut Context<'_>, subject: &str, configuration: &rehome_profiles::SetConfiguration) {
-    let gate = context.profile.gate();
-    if !configuration.gated {
-        let message = format!(
-            "it cannot start closed: container {} does not take {} from ConfigMap key {} (optional: true)",
-            configuration.container, gate.variable, gate.variable
-        );
-        context.report("RH0606", subject.to_owned(), message, Vec::new());
-    }
     if configuration.readiness_needs_clients {
         let message = "its readiness probe passes only once clients are let in".to_owned();
         context.report("RH0607", subject.to_owned(), message, Vec::new());

@@ -371,7 +371,7 @@ pub const CHECKS: &[Check] = &[
         Error,
         "set cannot start closed",
         "Clients would write before the members were verified, and nothing could be undone after that.",
-        "Take the variable from ConfigMap rehome-gate-<set>, with optional: true.",
+        "Take the variable from the key of its name in ConfigMap rehome-gate-<set>, with optional: true; rehome writes that one.",
     ),
     check(
         "RH0607",

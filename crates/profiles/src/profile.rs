@@ -53,8 +53,6 @@ pub struct SetConfiguration {
     pub version: Option<String>,
     /// The uid it runs as, where image or set say it.
     pub uid: Option<u32>,
-    /// Whether the container takes the gate's variable from the gate's ConfigMap.
-    pub gated: bool,
     /// Whether the readiness probe can only pass once clients are let in.
     pub readiness_needs_clients: bool,
     /// Literal addresses of the configuration (seeds).

@@ -81,8 +81,6 @@ impl Profile for Reference {
         }
         configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
         configuration.uid = container.run_as_user.or(set.run_as_user);
-        configuration.gated =
-            matches!(container.env.get(self.gate().variable), Some(EnvValue::ConfigMap { optional: true, .. }));
         configuration.readiness_needs_clients =
             container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
         configuration.addresses =

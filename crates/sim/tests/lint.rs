@@ -164,6 +164,9 @@ fn cases() -> Vec<Case> {
         scene("RH0606", |s| {
             s.set()["spec"]["template"]["spec"]["containers"][0]["env"][3] = json!({"name": "X", "value": ""});
         }),
+        scene("RH0606", |s| gate(s)["name"] = json!("settings-of-the-set")),
+        scene("RH0606", |s| gate(s)["key"] = json!("REFDB_CLIENT")),
+        scene("RH0606", |s| gate(s)["optional"] = json!(false)),
         scene("RH0607", |s| {
             s.set()["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]["tcpSocket"]["port"] = json!(9042);
         }),
@@ -179,6 +182,11 @@ fn cases() -> Vec<Case> {
             s.ec2.denied.insert("CreateSnapshots".to_owned());
         }),
     ]
+}
+
+/// Where the set's container takes the variable from that keeps it closed.
+fn gate(scene: &mut Scene) -> &mut serde_json::Value {
+    &mut scene.set()["spec"]["template"]["spec"]["containers"][0]["env"][3]["valueFrom"]["configMapKeyRef"]
 }
 
 fn add_env(scene: &mut Scene, variable: serde_json::Value) {

@@ -250,8 +250,6 @@ impl Profile for Cassandra {
         }
         configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
         configuration.uid = container.run_as_user.or(set.run_as_user);
-        let gate = container.env.get(self.gate().variable);
-        configuration.gated = matches!(gate, Some(EnvValue::ConfigMap { optional: true, .. }));
         let probe = container.readiness.as_deref().unwrap_or_default();
         configuration.readiness_needs_clients = probe.contains("9042") || probe.contains("cqlsh");
         let seeds = known("CASSANDRA_SEEDS").unwrap_or_default();
