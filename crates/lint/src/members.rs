@@ -36,6 +36,10 @@ pub(crate) fn check(context: &mut Context<'_>) {
             ];
             context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
         }
+        if let Some(tag) = member.instance.tags.get("Name").filter(|tag| **tag != *member.name.as_str()) {
+            let message = "its Name tag is not used as its name".to_owned();
+            context.report("RH0112", subject.clone(), message, vec![format!("Name is {tag:?}")]);
+        }
         if let Some(group) = &member.instance.auto_scaling {
             let seen = format!("{} is {} in group {}", member.instance.id, group.lifecycle_state, group.group);
             context.report("RH0109", subject, "it is a member of an Auto Scaling group".to_owned(), vec![seen]);

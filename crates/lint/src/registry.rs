@@ -107,6 +107,13 @@ pub const CHECKS: &[Check] = &[
         "Let the schema settle (see the application's own tool), then plan again.",
     ),
     check(
+        "RH0112",
+        Info,
+        "Name tag is not used",
+        "A member's name becomes a label of its PersistentVolume, and names must differ. Such a member is called by its instance id.",
+        "Nothing; or a tag of letters, digits, '-', '_' and '.', 63 characters at most, that no other member has.",
+    ),
+    check(
         "RH0201",
         Error,
         "nothing is mounted where the data should be",

@@ -26,6 +26,20 @@ pub fn persistent_volume(namespace: &str, claim: &str) -> String {
     format!("{}-{}", readable.trim_end_matches('-'), &digest[..10])
 }
 
+/// The longest label value that Kubernetes takes.
+const LABEL_VALUE_MAX_CHARS: usize = 63;
+
+/// Whether Kubernetes takes this as a label's value (apimachinery `pkg/util/validation`, IsValidLabelValue), and it is not
+/// empty. Member names must be so: the PersistentVolume carries them, and refused there it is refused in the middle of the
+/// cutover. What is so is also safe in a comment of a script.
+pub fn is_label_value(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends = [text.bytes().next(), text.bytes().last()];
+    text.len() <= LABEL_VALUE_MAX_CHARS
+        && text.bytes().all(inner)
+        && ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// What every gate's name begins with.
 pub const GATE_PREFIX: &str = "rehome-gate-";
 
@@ -75,6 +89,16 @@ pub fn client_token(run: &RunId, step: &StepId, role: &RoleName, attempt: u32) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn label_values_are_those_that_kubernetes_takes() {
+        for good in ["a", "cassandra-0", "Prod_1.db", &"x".repeat(63)] {
+            assert!(is_label_value(good), "{good}");
+        }
+        for bad in ["", "-a", "a.", "cassandra prod", "prod/1", "db:1", "zoë", "a\nb", &"x".repeat(64)] {
+            assert!(!is_label_value(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn a_claim_has_the_name_the_statefulset_controller_looks_for() {

@@ -413,6 +413,14 @@ fn a_service_that_nothing_holds_is_not_called_stopped() {
 }
 
 #[test]
+fn no_name_ends_the_comment_that_a_script_begins_with() {
+    let (settings, step) = (BTreeMap::new(), "flush:db\ntouch /tmp/owned\r".into());
+    let context = ScriptContext { run: None, step: Some(&step), settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::Flush, &context);
+    assert!(script.starts_with("# rehome flush run survey step flush:db?touch /tmp/owned?\nUNIT="), "{script}");
+}
+
+#[test]
 fn scripts_say_which_run_and_step_they_belong_to_and_quote_settings() {
     let settings = BTreeMap::from([("unit".to_owned(), "it's.service".to_owned())]);
     let (step, run) = ("stop-service:cassandra-0".into(), "run-1".into());

@@ -175,6 +175,8 @@ fn cases() -> Vec<Case> {
         }),
         scene("RH0609", |s| s.set()["spec"]["template"]["spec"]["containers"] = json!([])),
         scene("RH0610", |s| s.set()["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([])),
+        world("RH0112", |stage| rename(stage, "refdb-1", "ref db\ntouch /tmp/owned")),
+        world("RH0112", |stage| rename(stage, "refdb-1", "refdb-0")),
         world("RH0701", |stage| stage.world.set_version("v1.22.3")),
         scene("RH0702", |s| object(s, "namespaces", "", "refdb")["status"]["phase"] = json!("Terminating")),
         world("RH0704", |stage| stage.world.deny("create persistentvolumes")),
@@ -187,6 +189,24 @@ fn cases() -> Vec<Case> {
 /// Where the set's container takes the variable from that keeps it closed.
 fn gate(scene: &mut Scene) -> &mut serde_json::Value {
     &mut scene.set()["spec"]["template"]["spec"]["containers"][0]["env"][3]["valueFrom"]["configMapKeyRef"]
+}
+
+/// Gives an instance another Name tag.
+fn rename(stage: &Stage, from: &str, to: &str) {
+    stage.world.ec2().with(|inner, _| {
+        let tags = inner.core.instances.values_mut().filter_map(|record| record.tags.get_mut("Name"));
+        tags.filter(|name| *name == from).for_each(|name| to.clone_into(name));
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_name_is_no_label_is_called_by_its_instance_id() {
+    let stage = Stage::new(Scene::new(3, 11));
+    rename(&stage, "refdb-1", "ref db");
+    let survey = stage.survey().await;
+    let names: Vec<(&str, &str)> = survey.members.iter().map(|m| (m.name.as_str(), m.instance.id.as_str())).collect();
+    let by_id = names.iter().filter(|(name, id)| name == id).count();
+    assert_eq!((names.len(), by_id), (3, 1), "{names:?}");
 }
 
 fn add_env(scene: &mut Scene, variable: serde_json::Value) {

@@ -7,6 +7,7 @@ use rehome_model::answer::PeerView;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, MemberName, VolumeId};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
+use rehome_model::names;
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, ScriptError, VolumeFilter};
@@ -186,10 +187,11 @@ async fn look(
     }
 }
 
-/// The Name tag where it is there and no other member has it, else the instance id.
+/// The Name tag, where no other member has it and Kubernetes takes it as a label; else the instance id.
 fn name(instance: &Instance, all: &[Instance]) -> MemberName {
-    let tag = |instance: &Instance| instance.tags.get("Name").filter(|name| !name.is_empty()).cloned();
-    match tag(instance) {
+    let tag = |instance: &Instance| instance.tags.get("Name").cloned();
+    let own = tag(instance).filter(|own| names::is_label_value(own));
+    match own {
         Some(own) if all.iter().filter(|other| tag(other).as_ref() == Some(&own)).count() == 1 => MemberName(own),
         _ => MemberName(instance.id.to_string()),
     }

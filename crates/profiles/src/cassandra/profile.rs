@@ -37,7 +37,9 @@ fn quote(text: &str) -> String {
 fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     let run = context.run.map_or("survey", |run| run.as_str());
     let step = context.step.map_or("-", |step| step.as_str());
-    let mut text = format!("# rehome {} run {run} step {step}\n", task.name());
+    // In a comment nothing is quoted: a line that ended there would be run.
+    let words = |text: &str| text.replace(|c: char| c.is_control(), "?");
+    let mut text = format!("# rehome {} run {} step {}\n", task.name(), words(run), words(step));
     for (setting, variable, default) in SETTINGS {
         let value = context.settings.get(*setting).map_or(*default, String::as_str);
         text.push_str(&format!("{variable}={}\n", quote(value)));
