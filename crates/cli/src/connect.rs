@@ -13,10 +13,12 @@ pub async fn kube(context: Option<&str>) -> Result<kube::Client> {
         let hint = "set KUBECONFIG or spec.target.context; `kubectl get nodes` should answer. Nothing was changed";
         problem(Exit::Unreachable, format!("no usable kubeconfig: {error}"), hint)
     };
-    let config = match context {
+    let mut config = match context {
         Some(_) => kube::Config::from_kubeconfig(&options).await.map_err(|error| unreachable(error.to_string()))?,
         None => kube::Config::infer().await.map_err(|error| unreachable(error.to_string()))?,
     };
+    // Sent again by itself, a write would go out when the lease it was checked against is long over (invariant I10).
+    config.default_retry = false;
     kube::Client::try_from(config).map_err(|error| unreachable(error.to_string()))
 }
 

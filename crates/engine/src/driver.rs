@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
 use crate::lease::{Lease, LeaseError};
+use crate::limits::LEASE_REQUEST;
 use crate::schedule::{self, Ending};
 use crate::shared::{Begun, Shared};
 use crate::store::{RecordStore, StoreError};
@@ -181,7 +182,7 @@ impl Driver {
         let store = RecordStore::new(kube.clone(), namespace, migration);
         // Looked at before the lease too, so that a refusal changes nothing at all.
         self.choose(&store, profile, namespace, migration, &command, self.clock).await?;
-        let lease = Lease::new(kube.clone(), namespace, migration, &self.holder, self.clock);
+        let lease = Lease::new(kube.clone().within(LEASE_REQUEST), namespace, migration, &self.holder, self.clock);
         let clock = lease.acquire().await?;
         let forever = async || {
             lease.keep().await;

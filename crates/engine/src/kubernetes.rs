@@ -1,6 +1,7 @@
 //! Kubernetes as rehome uses it: JSON in and out, so that fields this build does not know are never lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rehome_ports::with_causes;
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
-use crate::limits::LIST_PAGE;
+use crate::limits::{LIST_PAGE, REQUEST};
 
 /// An error of the cluster.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -75,17 +76,24 @@ pub struct Kube {
     client: kube::Client,
     /// Requests that may be under way at the same time; all that there are, for the driver's own Lease.
     slots: Option<Arc<Semaphore>>,
+    /// How long one request may take.
+    within: Duration,
 }
 
 impl Kube {
     /// Wraps a client.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, slots: None }
+        Self { client, slots: None, within: REQUEST }
     }
 
     /// The same, with at most so many requests under way at a time.
     pub(crate) fn limited(self, at_once: usize) -> Self {
         Self { slots: Some(Arc::new(Semaphore::new(at_once))), ..self }
+    }
+
+    /// The same, where one request may take so long.
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { within: limit, ..self }
     }
 
     async fn send<T: DeserializeOwned>(
@@ -110,16 +118,18 @@ impl Kube {
             .header(http::header::ACCEPT, "application/json")
             .body(bytes)
             .map_err(|error| transport(error.to_string()))?;
-        self.client.request::<T>(request).await.map_err(|error| match error {
-            kube::Error::Api(status) => KubeError::Api {
+        match tokio::time::timeout(self.within, self.client.request::<T>(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(KubeError::Api {
                 verb,
                 path: path.to_owned(),
                 status: status.code,
                 reason: status.reason.clone(),
                 message: status.message.clone(),
-            },
-            other => transport(with_causes(&other)),
-        })
+            }),
+            Ok(Err(other)) => Err(transport(with_causes(&other))),
+            Err(_) => Err(transport(format!("no answer within {} s", self.within.as_secs()))),
+        }
     }
 
     /// An object, or none if it does not exist.

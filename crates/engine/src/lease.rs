@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::clock::{Clock, Moment};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, paths, text};
-use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW};
+use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW, LEASE_RETRY};
 
 /// The lease of one driver.
 pub struct Lease {
@@ -90,14 +90,16 @@ impl Lease {
             } else if *first != renewed {
                 return Err(LeaseError::Held { holder, renewed: renewed.as_str().unwrap_or_default().to_owned() });
             }
-            tokio::time::sleep(LEASE_RENEW / 4).await;
+            tokio::time::sleep(LEASE_RETRY).await;
         }
     }
 
     /// Renews until the lease is lost or the future is dropped.
     pub async fn keep(&self) {
+        let mut pause = LEASE_RENEW;
         loop {
-            tokio::time::sleep(LEASE_RENEW).await;
+            tokio::time::sleep(pause).await;
+            pause = LEASE_RENEW;
             let sent = self.clock.moment();
             match self.renew().await {
                 Ok(Some(written)) => self.is_ours(sent, written),
@@ -106,7 +108,10 @@ impl Lease {
                     return;
                 }
                 // The cluster may come back in time; if not, `check` stops the acts.
-                Err(error) => tracing::warn!(%error, "lease not renewed"),
+                Err(error) => {
+                    tracing::warn!(%error, "lease not renewed");
+                    pause = LEASE_RETRY;
+                }
             }
         }
     }

@@ -29,8 +29,15 @@ pub const NUDGE_MAX: Duration = Duration::from_secs(1);
 pub const LEASE: Duration = Duration::from_secs(15);
 /// Between two renewals.
 pub const LEASE_RENEW: Duration = Duration::from_secs(4);
+/// After a renewal that failed, and between two looks at a lease that another holds.
+pub const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// A driver starts no act when its lease has less than this left by its machine's clocks (invariant I10).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// How long a request to the apiserver may take. A connection that a balancer has forgotten would else be waited for until the
+/// system gives it up, in a quarter of an hour or never.
+pub const REQUEST: Duration = Duration::from_secs(20);
+/// How long a request for the driver's own Lease may take: another one must fit into [`LEASE`].
+pub const LEASE_REQUEST: Duration = Duration::from_secs(3);
 /// Scripts that run on hosts and in pods at the same time; as many again that drain or start a member.
 pub const SCRIPTS_AT_ONCE: usize = 128;
 /// Requests to the apiserver at the same time.

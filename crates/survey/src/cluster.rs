@@ -1,6 +1,7 @@
 //! What the target cluster shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rehome_model::cluster::{
     ClaimReport, ClaimTemplateReport, ClusterReport, ContainerReport, EnvValue, NamespaceReport, NodeReport,
@@ -14,6 +15,12 @@ use crate::permissions::PERMISSIONS;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
+/// How long one request to the apiserver may take.
+const REQUEST: Duration = Duration::from_secs(20);
+/// How often a request is sent that the apiserver has no time for.
+const ATTEMPTS: u32 = 4;
+/// Between two of them.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Looks at the cluster.
 pub async fn cluster(
@@ -60,17 +67,28 @@ struct Api<'a> {
 impl Api<'_> {
     async fn send(&self, method: &str, path: &str, body: Vec<u8>) -> Result<Option<Value>, SurveyError> {
         let failed = |message: String| SurveyError::Cluster { what: path.to_owned(), message };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(body)
-            .map_err(|error| failed(error.to_string()))?;
-        match self.client.request::<Value>(request).await {
-            Ok(object) => Ok(Some(object)),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
-            Err(kube::Error::Api(status)) => Err(failed(status.message.clone())),
-            Err(error) => Err(failed(rehome_ports::with_causes(&error))),
+        let mut attempt = 1;
+        loop {
+            let request = http::Request::builder()
+                .method(method)
+                .uri(path)
+                .header("content-type", "application/json")
+                .body(body.clone())
+                .map_err(|error| failed(error.to_string()))?;
+            let message = match tokio::time::timeout(REQUEST, self.client.request::<Value>(request)).await {
+                Ok(Ok(object)) => return Ok(Some(object)),
+                Ok(Err(kube::Error::Api(status))) if status.code == 404 => return Ok(None),
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 429 | 503 | 504) => status.message.clone(),
+                Ok(Err(kube::Error::Api(status))) => return Err(failed(status.message.clone())),
+                Ok(Err(error)) => return Err(failed(rehome_ports::with_causes(&error))),
+                Err(_) => format!("no answer within {} s", REQUEST.as_secs()),
+            };
+            // Nothing that is sent here changes anything.
+            if attempt == ATTEMPTS {
+                return Err(failed(message));
+            }
+            attempt += 1;
+            tokio::time::sleep(RETRY).await;
         }
     }
 
