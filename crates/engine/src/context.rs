@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::cloud::{Calls, Pace};
 use crate::error::StepError;
 use crate::kubernetes::Kube;
-use crate::limits::{SCRIPT_S, SETTLE, VIEW_SCRIPT_S};
+use crate::limits::{SCRIPT_S, SETTLE, UNDO, VIEW_SCRIPT_S};
 use crate::shared::Shared;
 
 /// Outputs of a step.
@@ -59,9 +59,19 @@ impl StepContext {
         answer
     }
 
-    fn deadline(&self) -> Instant {
+    /// How long the step may take, without the time spent in line.
+    fn limit(&self) -> Duration {
         let own = Duration::from_secs(u64::from(self.step.deadline_s));
-        self.started + own + Duration::from_millis(self.in_line_ms.load(Ordering::Relaxed))
+        if self.undo { own.max(UNDO) } else { own }
+    }
+
+    /// How long the step has been at it, time in line included.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn deadline(&self) -> Instant {
+        self.started + self.limit() + Duration::from_millis(self.in_line_ms.load(Ordering::Relaxed))
     }
 
     pub(crate) fn kube(&self) -> &Kube {
@@ -188,7 +198,7 @@ impl StepContext {
         if left.is_zero() {
             return Err(StepError::failed(
                 "DeadlineExceeded",
-                format!("not done within {} s: {reason}", self.step.deadline_s),
+                format!("not done within {} s: {reason}", self.limit().as_secs()),
             ));
         }
         let mut stop = self.shared.stop.clone();
@@ -234,8 +244,7 @@ impl StepContext {
     /// Runs a task in a pod.
     pub(crate) async fn pod(&self, target: &PodTarget, task: PodTask) -> Result<ScriptOutput, StepError> {
         let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
-        let limit_s = if task == PodTask::View { VIEW_SCRIPT_S } else { SCRIPT_S };
-        let script = PodScript { text: self.profile().pod_script(&task), task, limit_s };
+        let script = PodScript { text: self.profile().pod_script(&task), task, limit_s: VIEW_SCRIPT_S };
         let namespace = &self.plan().namespace;
         let output = self.shared.ports.pods.run(namespace, &target.pod, &target.container, &script).await?;
         succeeded(&format!("{} in pod {}", script.task.name(), target.pod), &output)?;

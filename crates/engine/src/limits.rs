@@ -31,6 +31,11 @@ pub const LEASE: Duration = Duration::from_secs(15);
 pub const LEASE_RENEW: Duration = Duration::from_secs(4);
 /// After a renewal that failed, and between two looks at a lease that another holds.
 pub const LEASE_RETRY: Duration = Duration::from_secs(1);
+/// The least time that each undo has. What a step takes going forward says nothing of it: pods end in their own time, and a
+/// volume of a dead node is detached after six minutes (kube-controller-manager, maxWaitForUnmountDuration). Production waits.
+pub const UNDO: Duration = Duration::from_mins(30);
+/// How long a pod that should let nobody in any more is asked, on the way back. Its set is scaled down next.
+pub const CLOSE: Duration = Duration::from_mins(1);
 /// A driver starts no act when its lease has less than this left by its machine's clocks (invariant I10).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// How long a request to the apiserver may take. A connection that a balancer has forgotten would else be waited for until the
@@ -63,7 +68,7 @@ pub const SNAPSHOT_POLL_MAX: Duration = Duration::from_mins(1);
 /// The share of the account's rates of calls that a run keeps to if the user says nothing, in percent. The rest is for
 /// everybody else in the account, the cluster's CSI driver among them.
 pub const API_SHARE_PERCENT: u8 = 80;
-/// How long one script of a view in a pod or on a host may take, in seconds.
+/// How long one script in a pod may take, or one of a view on a host, in seconds.
 pub const VIEW_SCRIPT_S: u32 = 60;
 /// How long other scripts may take in one attempt, in seconds.
 pub const SCRIPT_S: u32 = 600;

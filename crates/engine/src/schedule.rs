@@ -96,8 +96,10 @@ struct Performed {
     started_ms: u64,
 }
 
-/// Runs `work` in the order of its `after`. After a failure nothing new starts.
+/// Runs `work` in the order of its `after`. After a failure nothing new starts; on the way back only what waits for the step
+/// that failed, since one host that refuses must not keep all others out of service.
 pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSet<StepId>) -> Ending {
+    let undoing = work.iter().any(|item| item.undo);
     let mut order = Order::new(&shared.plan, work, &done);
     // One task for all of them: dropping the driver's future ends every step at its current await, as a kill would.
     let mut running: FuturesUnordered<LocalBoxFuture<'_, Stage>> = FuturesUnordered::new();
@@ -107,7 +109,12 @@ pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSe
         if ending.is_none() && *shared.stop.borrow() {
             ending = Some(Ending::Interrupted("stopped on request".to_owned()));
         }
-        if ending.is_none() {
+        let goes_on = match &ending {
+            None => true,
+            Some(Ending::Failed { .. }) => undoing && !*shared.stop.borrow(),
+            Some(_) => false,
+        };
+        if goes_on {
             while let Some((work, rank)) = order.next() {
                 running.push(Box::pin(run_one(Arc::clone(shared), work, rank)));
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Plan, Purpose, Step, Undo};
+use rehome_model::plan::{Action, Plan, Purpose, Step, Undo};
 use rehome_model::record::{Phase, RunRecord, StepRecord, StepState};
 
 use crate::schedule::{self, Ending, Work};
@@ -18,36 +18,69 @@ pub(crate) fn committed(shared: &Shared, step: &StepId) -> bool {
     any_commit || shared.plan.groups.iter().any(|group| group.commit == *step && steps.contains_key(step))
 }
 
-/// The steps whose undo is still to be done, each after the undo of all that were built on it.
+/// Whether the undo of a step only takes away what the run made. Nothing waits for that: production comes first, and what was
+/// captured last is kept until it serves again.
+fn is_cleanup(step: &Step) -> bool {
+    let Undo::Act(action) = &step.undo else { return false };
+    matches!(**action, Action::DeleteSnapshots { .. } | Action::DeleteVolumes { .. })
+}
+
+/// The steps whose undo is still to be done, each after the undo of all that were built on it; those that only clean up come
+/// after all others.
 pub(crate) fn work(plan: &Plan, steps: &BTreeMap<StepId, StepRecord>) -> (Vec<Work>, BTreeSet<StepId>) {
     let begun = |id: &StepId| steps.contains_key(id);
     let undone: BTreeSet<StepId> =
         steps.iter().filter(|(_, record)| record.state == StepState::Undone).map(|(id, _)| id.clone()).collect();
-    let mut built_on: BTreeMap<&StepId, Vec<StepId>> = BTreeMap::new();
+    let mut built_on: BTreeMap<&StepId, Vec<&Step>> = BTreeMap::new();
     for step in plan.steps.iter().filter(|step| begun(&step.id)) {
         for before in &step.after {
-            built_on.entry(before).or_default().push(step.id.clone());
+            built_on.entry(before).or_default().push(step);
         }
     }
     let to_undo = plan.steps.iter().rev().filter(|step| begun(&step.id) && !undone.contains(&step.id));
-    let work = to_undo
-        .map(|step| Work {
+    let (last, first): (Vec<&Step>, Vec<&Step>) = to_undo.partition(|step| is_cleanup(step));
+    let work = first.into_iter().chain(last).map(|step| {
+        let cleanup = is_cleanup(step);
+        Work {
             action: match &step.undo {
                 Undo::Act(action) => Some(action.as_ref().clone()),
                 Undo::Nothing(_) => None,
             },
-            after: built_on.get(&step.id).cloned().unwrap_or_default(),
+            after: waits_for(&built_on, step, !cleanup).into_iter().collect(),
             step: step.clone(),
             undo: true,
-        })
-        .collect();
-    (work, undone)
+        }
+    });
+    (work.collect(), undone)
+}
+
+/// The steps that were built on this one. `through`: of those that only clean up, what was built on them in their place.
+fn waits_for(built_on: &BTreeMap<&StepId, Vec<&Step>>, step: &Step, through: bool) -> BTreeSet<StepId> {
+    let mut found = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut open = vec![&step.id];
+    while let Some(id) = open.pop() {
+        for later in built_on.get(id).into_iter().flatten() {
+            if !(through && is_cleanup(later)) {
+                found.insert(later.id.clone());
+            } else if seen.insert(&later.id) {
+                open.push(&later.id);
+            }
+        }
+    }
+    found
 }
 
 /// Undoes everything that was begun.
 pub(crate) async fn run_undo(shared: &Arc<Shared>) -> Ending {
-    let (work, undone) = work(&shared.plan, &shared.steps());
-    let ending = schedule::run_all(shared, work, undone).await;
+    let (work, mut undone) = work(&shared.plan, &shared.steps());
+    let (last, first): (Vec<Work>, Vec<Work>) = work.into_iter().partition(|item| is_cleanup(&item.step));
+    let back: Vec<StepId> = first.iter().map(|item| item.step.id.clone()).collect();
+    let mut ending = schedule::run_all(shared, first, undone.clone()).await;
+    if ending == Ending::Done {
+        undone.extend(back);
+        ending = schedule::run_all(shared, last, undone).await;
+    }
     let written = match &ending {
         Ending::Done => shared.change_header(|header| header.phase = Phase::RolledBack).await,
         Ending::Failed { step, error } => {

@@ -7,11 +7,13 @@ use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
 use rehome_model::task::HostTask;
 use rehome_ports::{CloudError, ErrorClass, InstanceProtection};
+use tokio::time::Instant;
 
 use super::hosts;
 use crate::cloud::Pace;
 use crate::context::{Outputs, SCRIPT_FAILED, StepContext};
 use crate::error::StepError;
+use crate::limits::SETTLE;
 
 /// Auto Scaling's word for a member it leaves alone.
 const STANDBY: &str = "Standby";
@@ -192,7 +194,13 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
             }
         }
     }
-    reach(context, instance, InstanceState::Stopped).await
+    context
+        .wait_at(Pace { kind: Some("stop-instance"), ..Pace::QUICK }, async || {
+            let state = describe(context, instance).await?.state;
+            Ok(if state == InstanceState::Stopped { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
+        })
+        .await?;
+    Ok(Outputs::new())
 }
 
 /// Keeps the instance from being stopped.
@@ -209,27 +217,19 @@ pub(super) async fn protect_from_stop(context: &StepContext, instance: &Instance
 /// wakes.
 pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
     protect_from_stop(context, instance).await?;
+    let mut sent: Option<Instant> = None;
+    let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
-        .wait(async || {
-            Ok(match describe(context, instance).await?.state {
-                InstanceState::Stopping => Err(format!("{instance} is still stopping")),
-                _ => Ok(()),
-            })
-        })
-        .await?;
-    if describe(context, instance).await?.state == InstanceState::Stopped {
-        context.may_act()?;
-        context.cloud().start_instance(instance).await?;
-    }
-    reach(context, instance, InstanceState::Running).await
-}
-
-async fn reach(context: &StepContext, instance: &InstanceId, wanted: InstanceState) -> Result<Outputs, StepError> {
-    let kind = if wanted == InstanceState::Stopped { "stop-instance" } else { "start-instance" };
-    context
-        .wait_at(Pace { kind: Some(kind), ..Pace::QUICK }, async || {
+        .wait_at(pace, async || {
             let state = describe(context, instance).await?.state;
-            Ok(if state == wanted { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
+            // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start
+            // must show.
+            if state == InstanceState::Stopped && sent.is_none_or(|at| at.elapsed() >= SETTLE) {
+                context.may_act()?;
+                context.cloud().start_instance(instance).await?;
+                sent = Some(Instant::now());
+            }
+            Ok(if state == InstanceState::Running { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
         })
         .await?;
     Ok(Outputs::new())

@@ -10,15 +10,14 @@ use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
 
-/// Sets the replicas through the scale subresource, against the version that was seen.
+/// Sets the replicas through the scale subresource, against the version that was seen. A set that somebody deleted has none.
 pub(super) async fn set_replicas(context: &StepContext, set: &str, replicas: u32) -> Result<(), StepError> {
     let namespace = &context.plan().namespace;
     let path = paths::scale(namespace, set);
-    let scale = context
-        .kube()
-        .get(&path)
-        .await?
-        .ok_or_else(|| StepError::failed("NotFound", format!("StatefulSet {namespace}/{set} is gone")))?;
+    let Some(scale) = context.kube().get(&path).await? else {
+        let gone = StepError::failed("NotFound", format!("StatefulSet {namespace}/{set} is gone"));
+        return if replicas == 0 { Ok(()) } else { Err(gone) };
+    };
     if scale["spec"]["replicas"].as_u64().unwrap_or(0) != u64::from(replicas) {
         let wanted = json!({
             "apiVersion": "autoscaling/v1", "kind": "Scale",

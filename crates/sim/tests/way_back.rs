@@ -1,0 +1,111 @@
+//! The way back where something of the new side, or of one member, is in its way.
+
+mod common;
+mod opened;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::Stage;
+use opened::completed;
+use rehome_engine::{Command, Kube};
+use rehome_model::ids::InstanceId;
+use rehome_model::record::Phase;
+use rehome_model::task::HostTask;
+use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
+use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
+
+/// Nobody reaches one pod.
+struct Unreachable(&'static str);
+
+impl Gate for Unreachable {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let it = call.port == Port::Pods && call.subject == self.0;
+        (0, if it { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+/// One host lets nobody mount anything.
+struct Refuses(Arc<dyn Hosts>, InstanceId);
+
+#[async_trait]
+impl Hosts for Refuses {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        if *instance == self.1 && matches!(script.task, HostTask::Mount { .. }) {
+            return Err(ScriptError::Refused { target: instance.to_string(), reason: "publickey".to_owned() });
+        }
+        self.0.run(instance, script).await
+    }
+}
+
+async fn is_back(stage: &Stage, members: usize) {
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert_eq!(checks::legacy_serving(&stage.world), members);
+    assert_eq!(checks::pods_running(&stage.world), 0);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_asked_does_not_keep_production_down() {
+    let (mut stage, _) = completed(Scene::new(3, 91)).await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(Unreachable("refdb-1")));
+    is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_somebody_deleted_does_not_keep_production_down() {
+    let (stage, _) = completed(Scene::new(3, 92)).await;
+    let kube = Kube::new(stage.ports.kube());
+    let of = |kind: &str, name: &str| format!("/{kind}/namespaces/refdb/{name}");
+    let mut paths = vec![of("apis/apps/v1", "statefulsets/refdb")];
+    paths.extend((0..3).map(|n| of("api/v1", &format!("pods/refdb-{n}"))));
+    for path in paths {
+        // The garbage collector deletes its pods.
+        let object = kube.get(&path).await.expect("an answer").expect("it is there");
+        kube.delete(&path, object["metadata"]["uid"].as_str().expect("a uid")).await.expect("it is deleted");
+    }
+    is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_for_good_holds_back_only_what_waits_for_it() {
+    let (stage, _) = completed(Scene::new(3, 93)).await;
+    let denied = |deny: bool| {
+        stage.world.ec2().with(|inner, _| {
+            let denied = &mut inner.core.config.denied;
+            if deny {
+                denied.insert("DeleteVolume".to_owned())
+            } else {
+                denied.remove("DeleteVolume")
+            };
+        });
+    };
+    denied(true);
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    assert!(outcome.failure.is_some_and(|why| why.contains("DeleteVolume")));
+    // Nobody is kept from serving by a volume that is left over.
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+    denied(false);
+    is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_host_that_refuses_does_not_keep_the_others_out_of_service() {
+    let (mut stage, plan) = completed(Scene::new(3, 94)).await;
+    let kept = stage.world.ec2().with(|inner, _| inner.core.snapshots.len());
+    stage.hosts = Some(Arc::new(Refuses(stage.ports.hosts(), plan.members[0].instance.clone())));
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+    // While one member is not back, what was captured last stays.
+    assert_eq!(stage.world.ec2().with(|inner, _| inner.core.snapshots.len()), kept);
+    stage.hosts = None;
+    is_back(&stage, 3).await;
+}
