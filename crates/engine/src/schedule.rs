@@ -220,7 +220,8 @@ fn selected(step: &Step, alternative: usize, last: &Result<(), StepError>) -> bo
     }
 }
 
-fn blank(at_ms: u64) -> StepRecord {
+/// The line of a step that was just begun.
+pub(crate) fn blank(at_ms: u64) -> StepRecord {
     StepRecord { state: StepState::Intended, attempt: 1, outputs: Outputs::new(), error: None, at_ms }
 }
 

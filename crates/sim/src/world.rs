@@ -228,6 +228,11 @@ impl World {
         self.with(|state, _| state.cluster.change_all("csinodes", change));
     }
 
+    /// Changes all objects of a kind, as another user would.
+    pub fn change_objects(&self, plural: &'static str, change: impl Fn(&mut serde_json::Value)) {
+        self.with(|state, _| state.cluster.change_all(plural, change));
+    }
+
     /// Adds an object to the cluster, as another user would.
     pub fn add_object(&self, plural: &'static str, namespace: &str, name: &str, object: serde_json::Value) {
         let added = self.with(|state, now| state.cluster.put_new(now, &Key::new(plural, namespace, name), object));

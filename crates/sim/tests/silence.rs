@@ -21,8 +21,8 @@ struct Silent {
 
 impl Silent {
     fn ruling(&self, request: u64, landed: bool) -> Ruling {
-        let due = request > 0 && request % self.every == 0;
-        let after = request / self.every % 2 == 0;
+        let due = request > 0 && request.is_multiple_of(self.every);
+        let after = (request / self.every).is_multiple_of(2);
         if due && after == landed { Ruling::Never } else { Ruling::Go }
     }
 }

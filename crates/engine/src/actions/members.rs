@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
 use rehome_model::ids::{InstanceId, MemberName};
-use rehome_model::plan::{PodTarget, ReturnedMember};
+use rehome_model::plan::{PodTarget, Purpose, ReturnedMember};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
 use crate::limits::CLOSE;
+use crate::schedule::blank;
 
 /// Lets clients in, or shuts them out, pod by pod.
 pub(super) async fn switch(context: &StepContext, pods: &[PodTarget], open: bool) -> Result<Outputs, StepError> {
@@ -75,6 +76,9 @@ pub(super) async fn in_pods(
                     Err(error) => return Err(error),
                 }
                 let view = &views[views.len() - 1];
+                if !open && view.clients_open && context.plan().purpose == Purpose::Apply {
+                    return Ok(Err(shut(context, pod).await?));
+                }
                 check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
                 if let Some(reason) = not_whole(&format!("pod {}", pod.pod), view, &ids, Some(legacy_addresses), open) {
                     return Ok(Err(reason));
@@ -85,6 +89,23 @@ pub(super) async fn in_pods(
         .await?;
     let outputs = pods.iter().zip(views).map(|(pod, view)| (format!("address/{}", pod.member), view.address));
     Ok(outputs.collect())
+}
+
+/// A pod let clients in before it was verified: its gate is not in effect. Clients may have written, so nothing discards by
+/// itself from here on, as if it had been opened; and it is closed. Answers what happened.
+async fn shut(context: &StepContext, pod: &PodTarget) -> Result<String, StepError> {
+    let plan = context.plan();
+    for step in plan.groups.iter().filter_map(|group| plan.step(&group.commit)) {
+        if context.shared.step_record(&step.id).is_none() {
+            context.shared.save_step(step, blank(context.now_ms())).await?;
+        }
+    }
+    let said = format!("pod {} let clients in before it was verified, in spite of its gate", pod.pod);
+    context
+        .note(format!("{said}; it is closed, and what was written counts: this run is not undone by itself any more"));
+    context.may_act()?;
+    context.pod(pod, PodTask::Close).await?;
+    Ok(said)
 }
 
 /// On every legacy host all members are up and open to clients.

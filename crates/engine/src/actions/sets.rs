@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rehome_model::plan::PodTarget;
+use rehome_model::names;
+use rehome_model::plan::{Action, PodTarget, Purpose};
 use serde_json::{Value, json};
 
 use super::claims::keep_closed;
@@ -40,11 +41,52 @@ pub(super) async fn scale(
     replicas: u32,
     gone: &[String],
 ) -> Result<Outputs, StepError> {
+    if replicas > 0 && context.plan().purpose == Purpose::Apply && !context.undo {
+        see_gated(context, set).await?;
+    }
     set_replicas(context, set, replicas).await?;
     for pod in gone {
         keep_closed(context, &context.plan().namespace, pod).await?;
     }
     Ok(Outputs::new())
+}
+
+/// Right before the pods start: the gate says closed, and the set's template takes it. The plan was made, and the gate
+/// written, up to a day before; whoever deleted one or deployed the other anew meanwhile would let clients in at once.
+async fn see_gated(context: &StepContext, set: &str) -> Result<(), StepError> {
+    let namespace = &context.plan().namespace;
+    let gate = names::gate(set);
+    let written = context.plan().steps.iter().find_map(|step| match &step.action {
+        Action::CloseSet { config_map, data } if *config_map == gate => Some(data),
+        _ => None,
+    });
+    // A plan of a version that knew no gate.
+    let Some(data) = written else { return Ok(()) };
+    super::config::write(context, &gate, data).await?;
+    let found = context.kube().get(&paths::set(namespace, set)).await?.unwrap_or_default();
+    let container = context.plan().steps.iter().find_map(|step| match &step.action {
+        Action::AwaitPods { pods, .. } => {
+            pods.iter().find(|target| target.pod.strip_prefix(set).is_some_and(|n| n.starts_with('-')))
+        }
+        _ => None,
+    });
+    let containers = found.pointer("/spec/template/spec/containers").and_then(Value::as_array);
+    let variable = context.profile().gate().variable;
+    let takes = |name: &str| {
+        let container = containers?.iter().find(|found| found["name"] == name)?;
+        let variable = container["env"].as_array()?.iter().find(|found| found["name"] == variable)?;
+        variable.pointer("/valueFrom/configMapKeyRef/name")?.as_str()
+    };
+    match container.map(|target| takes(&target.container)) {
+        Some(Some(taken)) if taken == gate => Ok(()),
+        _ => Err(StepError::failed(
+            "NotGated",
+            format!(
+                "StatefulSet {namespace}/{set} does not take {variable} from ConfigMap {gate} any more: its pods would let \
+                 clients in before they are verified. It was changed since the plan was made"
+            ),
+        )),
+    }
 }
 
 /// Every pod runs, on the claims of its slot, each bound to the volume made for it.
