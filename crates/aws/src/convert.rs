@@ -23,6 +23,7 @@ pub(crate) fn instance(operation: &'static str, from: &ec2::Instance) -> Result<
         state: state.ok_or_else(|| lacks("instanceState"))?,
         zone: Zone::new(zone.ok_or_else(|| lacks("availabilityZone"))?),
         instance_type: from.instance_type().ok_or_else(|| lacks("instanceType"))?.as_str().to_owned(),
+        launched_at_s: from.launch_time().and_then(|time| u64::try_from(time.secs()).ok()),
         private_ip: text(from.private_ip_address()),
         tags: tags(from.tags()),
         root_device: text(from.root_device_name()),

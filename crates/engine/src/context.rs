@@ -134,8 +134,8 @@ impl StepContext {
         SETTLE.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(acted_ms)))
     }
 
-    /// Writes down that an act of this attempt may be under way, before it is.
-    pub(crate) async fn record_attempt(&self, attempt: u32) -> Result<(), StepError> {
+    /// Writes down that an act of this attempt may be under way, before it is, and what must be known of it.
+    pub(crate) async fn record_attempt(&self, attempt: u32, outputs: Outputs) -> Result<(), StepError> {
         let mut record = self.record().unwrap_or(StepRecord {
             state: StepState::Intended,
             attempt,
@@ -144,6 +144,7 @@ impl StepContext {
             at_ms: self.now_ms(),
         });
         record.attempt = attempt;
+        record.outputs.extend(outputs);
         record.at_ms = self.now_ms();
         self.shared.save_step(&self.step, record).await
     }

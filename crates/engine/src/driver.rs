@@ -309,7 +309,7 @@ impl Driver {
             return Ok(Self::outcome(shared, &Ending::Done));
         } else {
             match schedule::run_plan(shared).await {
-                Ending::Failed { step, error } if !undo::committed(shared, &step) => {
+                Ending::Failed { step, error } if !undo::is_committed(shared) => {
                     let reason = format!("{step}: {error}");
                     shared
                         .change_header(|header| {

@@ -17,7 +17,7 @@ use crate::error::{StepError, StepErrorKind};
 use crate::limits::{RETRY, RETRY_MAX};
 use crate::order::Order;
 use crate::shared::Shared;
-use crate::{actions, finalize};
+use crate::{actions, finalize, undo};
 
 /// How a set of steps ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +50,16 @@ pub(crate) struct Work {
 
 /// Runs all steps of the plan that are not done yet.
 pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
-    let done: BTreeSet<StepId> =
+    let mut done: BTreeSet<StepId> =
         shared.steps().into_iter().filter(|(_, record)| record.state == StepState::Done).map(|(id, _)| id).collect();
+    // Until it is opened, a run that is taken up looks at its fence anew, before all else: while nobody drove, somebody may
+    // have brought the legacy side back.
+    let fence: Vec<StepId> = if shared.plan.purpose == Purpose::Apply && !undo::is_committed(shared) {
+        let fences = shared.plan.steps.iter().filter(|step| matches!(step.action, Action::AwaitLegacyFenced { .. }));
+        fences.map(|step| step.id.clone()).filter(|id| done.remove(id)).collect()
+    } else {
+        Vec::new()
+    };
     let work: Vec<Work> = shared
         .plan
         .steps
@@ -62,7 +70,7 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         .map(|step| Work {
             step: step.clone(),
             action: Some(step.action.clone()),
-            after: step.after.clone(),
+            after: step.after.iter().chain(fence.iter().filter(|id| **id != step.id)).cloned().collect(),
             undo: false,
         })
         .collect();

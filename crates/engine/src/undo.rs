@@ -10,12 +10,11 @@ use rehome_model::record::{Phase, RunRecord, StepRecord, StepState};
 use crate::schedule::{self, Ending, Work};
 use crate::shared::Shared;
 
-/// Whether a failure of `step` leaves things as they are, because its group is committed: clients may write already.
-pub(crate) fn committed(shared: &Shared, step: &StepId) -> bool {
+/// Whether a failure leaves things as they are, because a group is committed: clients may write already. The commit step counts
+/// as soon as it was begun: whether its act took effect is not known.
+pub(crate) fn is_committed(shared: &Shared) -> bool {
     let steps = shared.steps();
-    let any_commit = shared.plan.groups.iter().any(|group| steps.contains_key(&group.commit));
-    // The commit step itself counts as soon as it was begun: whether its act took effect is not known.
-    any_commit || shared.plan.groups.iter().any(|group| group.commit == *step && steps.contains_key(step))
+    shared.plan.groups.iter().any(|group| steps.contains_key(&group.commit))
 }
 
 /// Whether the undo of a step only takes away what the run made. Nothing waits for that: production comes first, and what was

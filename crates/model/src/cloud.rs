@@ -33,6 +33,9 @@ pub struct Instance {
     pub zone: Zone,
     /// Its type, `m5.large`.
     pub instance_type: String,
+    /// When it was last started, in seconds since 1970: a stop does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launched_at_s: Option<u64>,
     /// Its private address; a stopped instance keeps it.
     pub private_ip: Option<String>,
     /// Its tags.

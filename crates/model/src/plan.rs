@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::action::{
-    Action, ClaimSpec, Input, LEFT, PodTarget, ReturnedMember, STOP_PROTECTION_WAS, SnapshotPhase,
+    Action, ClaimSpec, Input, LAUNCHED_AT, LEFT, PodTarget, ReturnedMember, STOP_PROTECTION_WAS, SnapshotPhase,
     TERMINATION_PROTECTION_WAS,
 };
 use crate::cloud::VolumeSpec;

@@ -218,6 +218,15 @@ impl World {
         });
     }
 
+    /// Somebody takes away what keeps the services of all legacy hosts down: they start with their machines again.
+    pub fn let_services_go(&self) {
+        self.with(|state, _| {
+            for host in state.hosts.values_mut() {
+                (host.masked, host.held) = (false, false);
+            }
+        });
+    }
+
     /// Changes all nodes.
     pub fn change_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
         self.with(|state, _| state.cluster.change_all("nodes", change));

@@ -16,6 +16,7 @@ pub(super) fn instance(found: api::Instance, membership: Option<model::AutoScali
         state: found.state,
         zone: found.zone,
         instance_type: found.instance_type,
+        launched_at_s: Some(found.launched_at / 1_000),
         private_ip: found.private_ip,
         tags: found.tags,
         root_device: Some(found.root_device),

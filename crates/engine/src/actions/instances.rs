@@ -1,17 +1,15 @@
-//! The legacy instances: protection, stop, start, and the proof that all are stopped.
+//! The legacy instances: protection, stop, start.
 
 use std::collections::BTreeMap;
 
 use rehome_model::cloud::{Instance, InstanceState};
-use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::ids::InstanceId;
 use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
-use rehome_model::task::HostTask;
-use rehome_ports::{CloudError, ErrorClass, InstanceProtection};
+use rehome_ports::{CloudError, InstanceProtection};
 use tokio::time::Instant;
 
-use super::hosts;
 use crate::cloud::Pace;
-use crate::context::{Outputs, SCRIPT_FAILED, StepContext};
+use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::limits::SETTLE;
 
@@ -148,26 +146,6 @@ async fn set_standby(
         .await
 }
 
-/// Before the stop that makes it certain: nobody has started the member again since its volumes were captured. What it
-/// acknowledged since is on no volume that moves (I2); while the instance could not be stopped, somebody may have. The
-/// unmount once more tells: it does nothing where nothing is mounted, and fails where the service runs.
-pub(super) async fn still_captured(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
-    if describe(context, instance).await?.state != InstanceState::Running {
-        return Ok(());
-    }
-    let of_member = context.plan().members.iter().filter(|member| member.instance == *instance);
-    let mount_points =
-        of_member.flat_map(|member| member.volumes.iter().map(|volume| volume.mount_path.clone())).collect();
-    match hosts::task(context, instance, &HostTask::Unmount { mount_points }).await {
-        // At once: a service that is stopped meanwhile would hide that it ran.
-        Err(error) if error.code == SCRIPT_FAILED => Err(StepError::failed(
-            "ServedAfterCapture",
-            format!("the member on {instance} runs again, after its volumes were captured: {}", error.message),
-        )),
-        done => done.map(|_| ()),
-    }
-}
-
 /// Stops an instance by a clean shutdown. A stop protection is lifted for it: the user's own, or that of a rollback.
 pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
     match describe(context, instance).await?.state {
@@ -233,55 +211,4 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
         })
         .await?;
     Ok(Outputs::new())
-}
-
-/// All legacy members are stopped, and their volumes are attached to nothing else: no pod can meet a live original.
-pub(super) async fn fenced(
-    context: &StepContext,
-    instances: &BTreeMap<InstanceId, Vec<VolumeId>>,
-) -> Result<Outputs, StepError> {
-    let ids: Vec<InstanceId> = instances.keys().cloned().collect();
-    context
-        .wait(async || {
-            let found = context.cloud().instances(&ids).await?;
-            let running: Vec<String> = instances
-                .keys()
-                .filter(|id| !found.iter().any(|i| i.id == **id && i.state == InstanceState::Stopped))
-                .map(ToString::to_string)
-                .collect();
-            Ok(if running.is_empty() { Ok(()) } else { Err(format!("not stopped: {}", running.join(", "))) })
-        })
-        .await?;
-    let volumes: Vec<VolumeId> = instances.values().flatten().cloned().collect();
-    for volume in context.cloud().volumes(&volumes).await? {
-        for attachment in &volume.attachments {
-            let owner = instances.get(&attachment.instance);
-            if !owner.is_some_and(|volumes| volumes.contains(&volume.id)) {
-                return Err(StepError::failed(
-                    "LegacyVolumeMoved",
-                    format!("legacy volume {} is attached to {}", volume.id, attachment.instance),
-                ));
-            }
-        }
-    }
-    Ok(Outputs::new())
-}
-
-/// Sees the legacy instances stopped still, and stops again what runs. EC2 has neither a token for StartInstances nor a
-/// protection from it: that of an earlier rollback's driver that stood still may arrive when this run has stopped them
-/// all. Its service is masked and serves nothing; but nothing of the old side should be up beside the new one.
-pub(super) async fn keep_stopped(context: &StepContext) -> Result<(), StepError> {
-    let ids: Vec<InstanceId> = context.plan().members.iter().map(|member| member.instance.clone()).collect();
-    let found = match context.cloud().instances(&ids).await {
-        Ok(found) => found,
-        // One of them is terminated and forgotten. Nobody starts it, and of the others EC2 tells nothing in this answer.
-        Err(error) if error.class() == ErrorClass::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
-    for instance in up {
-        context.note(format!("{} was started after this run had stopped it; it is stopped once more", instance.id));
-        stop(context, &instance.id).await?;
-    }
-    Ok(())
 }

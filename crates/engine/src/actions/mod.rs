@@ -2,6 +2,7 @@
 
 mod claims;
 mod config;
+mod fence;
 mod finalize;
 mod hosts;
 mod instances;
@@ -45,19 +46,19 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::InspectDisk { instance, identity } => hosts::inspect(context, instance, identity).await,
         Action::StopInstance { instance } => {
             if context.plan().purpose == Purpose::Apply && !context.undo {
-                instances::still_captured(context, instance).await?;
+                fence::still_captured(context, instance).await?;
             }
             instances::stop(context, instance).await
         }
         Action::StartInstance { instance } => instances::start(context, instance).await,
-        Action::AwaitLegacyFenced { instances } => instances::fenced(context, instances).await,
+        Action::AwaitLegacyFenced { instances } => fence::fenced(context, instances).await,
         Action::ReleaseVolume { .. } => release::release(context, action).await,
         Action::ScaleSet { set, replicas, gone } => sets::scale(context, set, *replicas, gone).await,
         Action::AwaitPods { pods, volumes } => sets::pods_run(context, pods, volumes).await,
         Action::AwaitMembers { pods, legacy_addresses, open } => {
             let outputs = members::in_pods(context, pods, legacy_addresses, *open).await?;
             if context.plan().purpose == Purpose::Apply && !context.undo {
-                instances::keep_stopped(context).await?;
+                fence::keep_stopped(context).await?;
             }
             Ok(outputs)
         }

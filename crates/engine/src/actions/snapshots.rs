@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::cloud::{Snapshot, SnapshotState, Tags};
 use rehome_model::ids::{RoleName, SnapshotId, StepId, VolumeId};
 use rehome_model::labels;
-use rehome_model::plan::{Action, Input};
+use rehome_model::plan::{Action, Input, LAUNCHED_AT, SnapshotPhase};
 use rehome_model::record::StepState;
 use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId};
 use tokio::time::Instant;
 
+use super::instances;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -26,7 +27,7 @@ pub(super) fn made_by(context: &StepContext, step: &StepId) -> Tags {
 
 /// One snapshot a volume, all at one instant; adopts the oldest complete set if there is one.
 pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
-    let Action::SnapshotInstance { instance, volumes, excluded, phase: _, tags } = action else {
+    let Action::SnapshotInstance { instance, volumes, excluded, phase, tags } = action else {
         return Err(StepError::failed("Plan", "not a snapshot"));
     };
     let by_step = made_by(context, &context.step.id);
@@ -50,7 +51,13 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
             tags: common,
         };
         let attempt = context.record().map_or(1, |record| record.attempt + 1);
-        context.record_attempt(attempt).await?;
+        // What the fence compares: one that is started after this has served what nobody captures.
+        let launched = match phase {
+            SnapshotPhase::Final => instances::describe(context, instance).await?.launched_at_s,
+            SnapshotPhase::Base => None,
+        };
+        let launched = launched.map(|at| (LAUNCHED_AT.to_owned(), at.to_string()));
+        context.record_attempt(attempt, launched.into_iter().collect()).await?;
         context.may_act()?;
         let made = context.cloud().create_snapshots(&request).await?;
         complete_set(&made, volumes).ok_or_else(|| {

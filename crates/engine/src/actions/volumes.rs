@@ -60,7 +60,7 @@ async fn next_attempt(context: &StepContext, attempt: u32, why: &str) -> Result<
         return Err(StepError::failed("VolumeFailed", format!("{attempt} attempts failed; the last: {why}")));
     }
     context.note(format!("{}: attempt {attempt} failed ({why}); trying once more", context.step.id));
-    context.record_attempt(attempt + 1).await
+    context.record_attempt(attempt + 1, Outputs::new()).await
 }
 
 /// The oldest live volume that a step of this run made.

@@ -90,6 +90,10 @@ pub const LEFT: &str = "left";
 /// Output of [`Action::StopInstance`]: `on` if a stop protection had to be lifted for it.
 pub const STOP_PROTECTION_WAS: &str = "stop-protection-was";
 
+/// Output of the final [`Action::SnapshotInstance`]: when the instance had last been started, in seconds since 1970. One that
+/// shows another time afterwards may have served what nobody captured.
+pub const LAUNCHED_AT: &str = "launched-at";
+
 /// What a step does. Each is idempotent: it looks first, acts only if needed, and looks again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]

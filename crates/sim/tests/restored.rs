@@ -1,0 +1,106 @@
+//! A driver dies in the downtime, somebody brings the legacy side back by hand, and later the run is taken up.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use common::{End, Stage};
+use rehome_model::plan::Plan;
+use rehome_model::record::Phase;
+use rehome_ports::Cloud;
+use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, checks};
+
+const MEMBERS: usize = 2;
+
+/// Longer than a machine needs to start, and a client to write.
+const A_WHILE: Duration = Duration::from_secs(600);
+
+/// Calls of an undisturbed run that change something, and of these the first after the fence and the one that opens.
+async fn downtime() -> std::ops::Range<u64> {
+    let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
+    let plan = stage.plan().await;
+    stage.control.disarm();
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let names = stage.control.names();
+    let at = |wanted: &str| names.iter().rposition(|name| *name == wanted).expect(wanted) as u64;
+    at("StopInstances") + 2..at("open") + 1
+}
+
+/// A run that was killed before call `n`, in which production then came back by hand. None if its pods were up by then: members
+/// that meet their copies are a mistake that no tool takes back.
+async fn restored(n: u64) -> Option<(Stage, Plan)> {
+    let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
+    let plan = stage.plan().await;
+    stage.control.arm(n, Kill::Before);
+    assert!(matches!(stage.apply(&plan).await, End::Killed), "call {n}");
+    stage.control.disarm();
+    // Until what was begun has ended.
+    tokio::time::sleep(A_WHILE).await;
+    if checks::pods_running(&stage.world) > 0 {
+        return None;
+    }
+    stage.world.let_services_go();
+    for member in &plan.members {
+        stage.ports.cloud().start_instance(&member.instance).await.expect("it starts");
+    }
+    let before = stage.world.ledger().acknowledged.len();
+    tokio::time::sleep(A_WHILE).await;
+    assert!(stage.world.ledger().acknowledged.len() > before, "call {n}: nobody wrote to the legacy side");
+    Some((stage, plan))
+}
+
+async fn is_taken_back(stage: &Stage, plan: &Plan, what: &str) {
+    let outcome = stage.apply(plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{what}: {:?}", outcome.failure);
+    let why = outcome.failure.unwrap_or_default();
+    assert!(why.contains("may have served") || why.contains("runs again"), "{what}: {why}");
+    assert_eq!(checks::legacy_serving(&stage.world), MEMBERS, "{what}");
+    assert_eq!(checks::lost_writes(&stage.world).len(), 0, "{what}");
+    assert_eq!(checks::pods_running(&stage.world), 0, "{what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_legacy_side_that_serves_again_is_left_serving() {
+    for n in downtime().await {
+        let Some((stage, plan)) = restored(n).await else { continue };
+        is_taken_back(&stage, &plan, &format!("call {n}")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_served_and_was_stopped_again_is_brought_back() {
+    for n in downtime().await {
+        let Some((stage, plan)) = restored(n).await else { continue };
+        let ids: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
+        stage.ports.cloud().stop_instances(&ids).await.expect("they stop");
+        tokio::time::sleep(A_WHILE).await;
+        is_taken_back(&stage, &plan, &format!("call {n}, stopped again")).await;
+    }
+}
+
+/// EC2 shows no instance for a while.
+struct Blind(AtomicU32);
+
+impl Gate for Blind {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let looks = call.name == "DescribeInstances" && self.0.fetch_add(1, Ordering::Relaxed) < 8;
+        (0, if looks { Ruling::Wrong(Mishap::Code("RequestLimitExceeded")) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_the_fence_is_seen_again_no_pod_starts() {
+    for n in downtime().await {
+        let Some((mut stage, plan)) = restored(n).await else { continue };
+        stage.ports = SimPorts::behind(&stage.world, Arc::new(Blind(AtomicU32::new(0))));
+        is_taken_back(&stage, &plan, &format!("call {n}, blind")).await;
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "call {n}");
+        assert!(stage.world.landed().is_empty(), "call {n}: a pod had started");
+    }
+}
