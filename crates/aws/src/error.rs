@@ -5,7 +5,7 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use rehome_ports::{CloudError, ErrorClass};
+use rehome_ports::{CloudError, ErrorClass, NO_CREDENTIALS};
 
 /// Codes of ours, where EC2 gave none.
 const TIMEOUT: &str = "Timeout";
@@ -27,7 +27,9 @@ where
         SdkError::DispatchFailure(failure) => {
             let code = if failure.is_timeout() {
                 TIMEOUT
-            } else if failure.is_user() || is_about_credentials(error) {
+            } else if is_about_credentials(error) {
+                NO_CREDENTIALS
+            } else if failure.is_user() {
                 NOT_SENT
             } else {
                 TRANSPORT
@@ -39,6 +41,9 @@ where
             let status = context.raw().status().as_u16();
             let message = format!("the reply could not be read (HTTP {status}): {}", DisplayErrorContext(error));
             CloudError::new(operation, TRANSPORT, message)
+        }
+        _ if is_about_credentials(error) => {
+            CloudError::new(operation, NO_CREDENTIALS, DisplayErrorContext(error).to_string())
         }
         _ => CloudError::new(operation, NOT_SENT, DisplayErrorContext(error).to_string()),
     }

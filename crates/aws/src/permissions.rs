@@ -133,7 +133,7 @@ fn is_denied(end: Result<(), CloudError>) -> Result<bool, CloudError> {
     match error.code.as_str() {
         "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => Ok(true),
         "AuthFailure" | "RequestNotSent" => Err(error),
-        _ if error.class() == ErrorClass::Retry => Err(error),
+        _ if matches!(error.class(), ErrorClass::Retry | ErrorClass::Credentials) => Err(error),
         _ => Ok(false),
     }
 }
@@ -152,5 +152,6 @@ mod tests {
         assert_eq!(end("DryRunOperation"), Ok(false));
         assert_eq!(end("InvalidVolume.NotFound"), Ok(false));
         assert_eq!(end("Timeout"), Err("Timeout".to_owned()));
+        assert_eq!(end("NoCredentials"), Err("NoCredentials".to_owned()));
     }
 }

@@ -128,7 +128,7 @@ impl SsmHosts {
                 // The script runs, but this caller may not know its end.
                 Err(error) => {
                     self.cancel(instance, command).await;
-                    return Err(ScriptError::Refused { target: instance.to_string(), reason: error.to_string() });
+                    return Err(refused(instance, &error));
                 }
             }
         }
@@ -161,11 +161,19 @@ fn is_not_there(error: &CloudError) -> bool {
 
 /// An error from before the script could start.
 fn not_started(instance: &InstanceId, error: &CloudError) -> ScriptError {
-    let (target, reason) = (instance.to_string(), error.to_string());
     if error.code == "InvalidInstanceId" || error.class() == ErrorClass::Retry {
-        ScriptError::Unreachable { target, reason }
+        ScriptError::Unreachable { target: instance.to_string(), reason: error.to_string() }
     } else {
-        ScriptError::Refused { target, reason }
+        refused(instance, error)
+    }
+}
+
+/// An error that asking again does not mend: of the caller's credentials, or of what was asked.
+fn refused(instance: &InstanceId, error: &CloudError) -> ScriptError {
+    let (target, reason) = (instance.to_string(), error.to_string());
+    match error.class() {
+        ErrorClass::Credentials => ScriptError::Credentials { target, reason },
+        _ => ScriptError::Refused { target, reason },
     }
 }
 

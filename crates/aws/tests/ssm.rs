@@ -125,6 +125,18 @@ async fn a_missing_permission_is_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn credentials_that_ran_out_before_or_after_the_sending_are_no_refusal() {
+    let before = Story::default().online().error("SendCommand", "ExpiredTokenException");
+    let sent = Story::default().online().sent();
+    let after =
+        sent.error("GetCommandInvocation", "ExpiredTokenException").error("CancelCommand", "ExpiredTokenException");
+    for story in [before, after] {
+        let error = story.run().await.0.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Credentials, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_ran_out_of_time_may_still_run() {
     let (end, _) = Story::default().online().sent().shown("TimedOut", "ExecutionTimedOut").run().await;
     assert!(matches!(end, Err(ScriptError::TimedOut { limit_s: 600, .. })), "{end:?}");

@@ -55,9 +55,9 @@ pub enum Command {
 pub struct Outcome {
     /// Its phase.
     pub phase: Phase,
-    /// Whether the driver was stopped before the end; `apply` goes on.
+    /// Whether the driver was stopped before the end, and nothing failed; the same command goes on.
     pub interrupted: bool,
-    /// What failed, if something did.
+    /// What failed, if something did; why it was stopped, if it was.
     pub failure: Option<String>,
     /// The record.
     pub record: RunRecord,
@@ -330,7 +330,8 @@ impl Driver {
         let record = shared.record();
         let failure = match ending {
             Ending::Failed { step, error } => Some(format!("{step}: {error}")),
-            _ => record.header.reason.clone(),
+            Ending::Interrupted(why) => Some(why.clone()),
+            Ending::Done => record.header.reason.clone(),
         };
         Outcome { phase: record.header.phase, interrupted: matches!(ending, Ending::Interrupted(_)), failure, record }
     }

@@ -13,7 +13,7 @@ pub enum StepErrorKind {
     Again,
     /// The step has failed.
     Failed,
-    /// The driver must stop at once: lease lost, or asked to.
+    /// The driver must stop at once, and nothing is undone: lease lost, asked to, or nobody takes its credentials.
     Interrupted,
 }
 
@@ -49,14 +49,33 @@ impl StepError {
 fn kind(class: ErrorClass) -> StepErrorKind {
     match class {
         ErrorClass::Retry | ErrorClass::Wait | ErrorClass::Decide | ErrorClass::NotFound => StepErrorKind::Again,
+        // An undo would meet the same: with dead credentials it can only end stuck.
+        ErrorClass::Credentials => StepErrorKind::Interrupted,
         ErrorClass::Stop => StepErrorKind::Failed,
     }
+}
+
+/// An error by its class. What interrupts the driver says what the person has to do.
+fn classed(class: ErrorClass, code: String, message: String) -> StepError {
+    let kind = kind(class);
+    let message = if kind == StepErrorKind::Interrupted {
+        format!("the credentials are not taken, renew them: {message}")
+    } else {
+        message
+    };
+    StepError { kind, code, message }
+}
+
+/// Whether the apiserver does not know who asks. It takes no write of the record either.
+fn is_about_credentials(error: &KubeError) -> bool {
+    matches!(error, KubeError::Api { status: 401, .. })
 }
 
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotOurs(why) => Self::interrupted(why),
+            StoreError::Kube(error) if is_about_credentials(&error) => error.into(),
             error => Self::again("Record", format!("the run record was not written: {error}")),
         }
     }
@@ -64,18 +83,21 @@ impl From<StoreError> for StepError {
 
 impl From<CloudError> for StepError {
     fn from(error: CloudError) -> Self {
-        Self { kind: kind(error.class()), code: error.code.clone(), message: error.to_string() }
+        classed(error.class(), error.code.clone(), error.to_string())
     }
 }
 
 impl From<ScriptError> for StepError {
     fn from(error: ScriptError) -> Self {
-        Self { kind: kind(error.class()), code: "Script".to_owned(), message: error.to_string() }
+        classed(error.class(), "Script".to_owned(), error.to_string())
     }
 }
 
 impl From<KubeError> for StepError {
     fn from(error: KubeError) -> Self {
+        if is_about_credentials(&error) {
+            return classed(ErrorClass::Credentials, error.reason().to_owned(), error.to_string());
+        }
         let kind = if error.is_final() { StepErrorKind::Failed } else { StepErrorKind::Again };
         Self { kind, code: error.reason().to_owned(), message: error.to_string() }
     }

@@ -13,6 +13,9 @@ pub enum ErrorClass {
     Decide,
     /// Not found: soon after a create this may be staleness, later it is the truth.
     NotFound,
+    /// Whoever calls is not known: credentials ran out, were taken back, or do not fit the clock. No effect happened, and
+    /// no other call will be taken either, an undo's least of all, until somebody renews them.
+    Credentials,
     /// Will not go away by itself: permission, bad parameter, quota.
     Stop,
 }
@@ -23,7 +26,7 @@ pub enum ErrorClass {
 pub struct CloudError {
     /// The EC2 operation, `CreateVolume`.
     pub operation: &'static str,
-    /// EC2's code; `Timeout` or `Transport` if no reply came.
+    /// EC2's code; `Timeout` or `Transport` if no reply came, [`NO_CREDENTIALS`] if nothing could be signed.
     pub code: String,
     /// EC2's message.
     pub message: String,
@@ -37,6 +40,11 @@ impl CloudError {
 
     /// What to do about it.
     pub fn class(&self) -> ErrorClass {
+        // EC2 gives this code for two things, and only its words tell them apart (API reference, "Client error codes"):
+        // "AWS was not able to validate the provided access credentials", and a resource that is somebody else's.
+        if self.code == "AuthFailure" && self.message.to_lowercase().contains("credential") {
+            return ErrorClass::Credentials;
+        }
         classify(&self.code)
     }
 
@@ -54,6 +62,9 @@ impl CloudError {
     }
 }
 
+/// The code of a call that could not be signed: the caller's credentials ran out, and no new ones were found.
+pub const NO_CREDENTIALS: &str = "NoCredentials";
+
 /// The class of an EC2 error code. Unknown codes stop: a driver that retries what it does not understand does harm.
 pub fn classify(code: &str) -> ErrorClass {
     match code {
@@ -68,9 +79,21 @@ pub fn classify(code: &str) -> ErrorClass {
         | "Unavailable"
         | "ServiceUnavailable"
         | "RequestTimeout"
-        | "RequestExpired"
         | "Timeout"
         | "Transport" => ErrorClass::Retry,
+        // EC2 says RequestExpired, STS and Auto Scaling ExpiredToken, SSM ExpiredTokenException of a session that is over;
+        // then keys that are not known (any more), and signatures of another key or of a clock that is wrong ("Common
+        // errors" of each service's API reference).
+        NO_CREDENTIALS
+        | "RequestExpired"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "SignatureDoesNotMatch"
+        | "InvalidSignatureException" => ErrorClass::Credentials,
         "SnapshotCreationPerVolumeRateExceeded"
         | "ConcurrentSnapshotLimitExceeded"
         | "PendingSnapshotLimitExceeded"
@@ -123,6 +146,15 @@ pub enum ScriptError {
         /// Why.
         reason: String,
     },
+    /// What carries scripts does not take the caller's credentials. If it was sent before, **it may still run**: run it
+    /// again with good ones, it finds what was done.
+    #[error("{target}: {reason}")]
+    Credentials {
+        /// Which host or pod.
+        target: String,
+        /// Why.
+        reason: String,
+    },
     /// Refused for good: permission, unknown target.
     #[error("{target}: {reason}")]
     Refused {
@@ -138,6 +170,7 @@ impl ScriptError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::EndUnknown { .. } => ErrorClass::Retry,
+            Self::Credentials { .. } => ErrorClass::Credentials,
             Self::Refused { .. } => ErrorClass::Stop,
         }
     }
@@ -172,6 +205,21 @@ mod tests {
     fn not_found_is_its_own_class_but_for_attachments() {
         assert_eq!(classify("InvalidVolume.NotFound"), ErrorClass::NotFound);
         assert_eq!(classify("InvalidAttachment.NotFound"), ErrorClass::Decide);
+    }
+
+    #[test]
+    fn a_session_that_is_over_is_no_refusal() {
+        for code in ["RequestExpired", "ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"] {
+            assert_eq!(classify(code), ErrorClass::Credentials, "{code}");
+        }
+    }
+
+    #[test]
+    fn an_auth_failure_is_about_the_caller_only_if_it_says_so() {
+        let class = |message: &str| CloudError::new("AttachVolume", "AuthFailure", message).class();
+        let expired = "AWS was not able to validate the provided access credentials";
+        assert_eq!(class(expired), ErrorClass::Credentials);
+        assert_eq!(class("Not authorized for images: [ami-1]"), ErrorClass::Stop);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod tap;
 pub use cloud::{
     Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter, VolumeFilter,
 };
-pub use error::{CloudError, ErrorClass, ScriptError, with_causes};
+pub use error::{CloudError, ErrorClass, NO_CREDENTIALS, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};
 pub use pods::{PodScript, Pods};
 pub use tap::Tap;

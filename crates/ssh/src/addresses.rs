@@ -38,6 +38,9 @@ impl Addresses {
             Self::Private(cloud) => {
                 let shown = cloud.describe_instances(&InstanceFilter::Ids(vec![instance.clone()])).await;
                 let shown = shown.map_err(|error| match error.class() {
+                    ErrorClass::Credentials => {
+                        ScriptError::Credentials { target: target.clone(), reason: error.to_string() }
+                    }
                     ErrorClass::Stop => ScriptError::Refused { target: target.clone(), reason: error.to_string() },
                     _ => ScriptError::Unreachable { target: target.clone(), reason: error.to_string() },
                 })?;

@@ -265,7 +265,8 @@ impl<'a> Calls<'a> {
 /// The code of a call that was not sent.
 const NOT_SENT: &str = "NotSent";
 
-/// Whether one of several may be why all were refused. What passes by itself is not; it is tried again by the step.
+/// Whether one of several may be why all were refused. What passes by itself is not, it is tried again by the step; nor
+/// are the credentials, which are the same for all.
 fn alone(error: &CloudError, asked: usize) -> bool {
-    asked > 1 && error.code != NOT_SENT && error.class() != ErrorClass::Retry
+    asked > 1 && error.code != NOT_SENT && !matches!(error.class(), ErrorClass::Retry | ErrorClass::Credentials)
 }

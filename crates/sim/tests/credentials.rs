@@ -1,0 +1,117 @@
+//! The driver's AWS credentials run out in the middle: nothing is undone with dead ones, and the same command goes on.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::Stage;
+use rehome_engine::{Command, Outcome};
+use rehome_model::plan::Plan;
+use rehome_model::record::Phase;
+use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
+
+/// What EC2 says of a session that is over.
+const CODE: &str = "RequestExpired";
+/// Places at which they run out, spread over all calls to the cloud.
+const PLACES: usize = 12;
+
+/// Credentials that are good for so many calls.
+struct Session {
+    good_for: usize,
+    calls: AtomicUsize,
+}
+
+impl Session {
+    fn good_for(good_for: usize) -> Arc<Self> {
+        Arc::new(Self { good_for, calls: AtomicUsize::new(0) })
+    }
+
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+impl Gate for Session {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let over = call.port == Port::Cloud && self.calls.fetch_add(1, Ordering::SeqCst) >= self.good_for;
+        (0, if over { Ruling::Wrong(Mishap::Code(CODE)) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+impl Stage {
+    /// The next drivers have credentials that are good for so many calls.
+    fn sign_in(&mut self, good_for: usize) -> Arc<Session> {
+        let session = Session::good_for(good_for);
+        self.ports = SimPorts::behind(&self.world, Arc::clone(&session) as Arc<_>);
+        session
+    }
+
+    async fn told(&self, command: Command) -> Outcome {
+        self.drive(command).await.outcome()
+    }
+}
+
+fn apply(plan: &Plan) -> Command {
+    Command::Apply(Box::new(plan.clone()))
+}
+
+fn interrupted(outcome: &Outcome, phases: &[Phase], what: &str) {
+    let why = outcome.failure.as_deref().unwrap_or_default();
+    assert!(outcome.interrupted, "{what}: {:?}: {why}", outcome.phase);
+    assert!(phases.contains(&outcome.phase), "{what}: {:?}: {why}", outcome.phase);
+    assert!(why.contains("renew them") && why.contains(CODE), "{what}: {why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_credentials_run_out_is_interrupted_and_goes_on_with_new_ones() {
+    let mut stage = Stage::new(Scene::new(2, 21));
+    let plan = stage.plan().await;
+    let session = stage.sign_in(usize::MAX);
+    assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed);
+    let calls = session.calls();
+    for good_for in (0..calls).step_by(calls.div_ceil(PLACES)) {
+        let what = format!("after {good_for} of {calls} calls");
+        let mut stage = Stage::new(Scene::new(2, 21));
+        let plan = stage.plan().await;
+        stage.sign_in(good_for);
+        interrupted(&stage.told(apply(&plan)).await, &[Phase::Preparing, Phase::Cutover], &what);
+        // Not yet renewed: the same again, and nothing is worse for it.
+        stage.sign_in(0);
+        interrupted(&stage.told(apply(&plan)).await, &[Phase::Preparing, Phase::Cutover], &what);
+        stage.sign_in(usize::MAX);
+        let outcome = stage.told(apply(&plan)).await;
+        assert_eq!(outcome.phase, Phase::Completed, "{what}: {:?}", outcome.failure);
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{what}");
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "{what}");
+        assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_whose_credentials_run_out_is_not_stuck() {
+    let mut stage = Stage::new(Scene::new(2, 22));
+    let plan = stage.plan().await;
+    assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed);
+    let session = stage.sign_in(usize::MAX);
+    assert_eq!(stage.told(Command::RollbackDiscardWrites).await.phase, Phase::RolledBack);
+    let calls = session.calls();
+    for good_for in (0..calls).step_by(calls.div_ceil(PLACES)) {
+        let what = format!("after {good_for} of {calls} calls");
+        let mut stage = Stage::new(Scene::new(2, 22));
+        let plan = stage.plan().await;
+        assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed);
+        stage.sign_in(good_for);
+        interrupted(&stage.told(Command::RollbackDiscardWrites).await, &[Phase::Undoing], &what);
+        stage.sign_in(usize::MAX);
+        let outcome = stage.told(Command::RollbackDiscardWrites).await;
+        assert_eq!(outcome.phase, Phase::RolledBack, "{what}: {:?}", outcome.failure);
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{what}");
+        assert_eq!(checks::legacy_serving(&stage.world), 2, "{what}");
+        assert_eq!(checks::duplicates(&stage.world, 0, 0), Vec::<String>::new(), "{what}");
+    }
+}
