@@ -14,11 +14,13 @@ pub enum Exit {
     Usage = 2,
     /// Checks found errors, or the facts of a plan no longer hold. Nothing was changed.
     Findings = 3,
-    /// Cloud, cluster or hosts cannot be reached or refuse the caller. Nothing was changed by this.
+    /// Cloud, cluster or hosts cannot be reached or refuse the caller, or another driver is at work. Nothing was changed by
+    /// this, and it may go later.
     Unreachable = 4,
-    /// The run is stuck: a person must look.
+    /// A person must look: a run is stuck, or failed after its commit and was not put back, a finalize is half done, a
+    /// record is damaged, `gc` left something in place.
     Stuck = 5,
-    /// The run was interrupted; `rehome apply` goes on.
+    /// It was interrupted, or stopped on its way; what was begun is recorded, and the same command goes on.
     Interrupted = 6,
 }
 

@@ -63,7 +63,7 @@ pub struct Outcome {
     pub record: RunRecord,
 }
 
-/// Why a run could not be taken up.
+/// Why a run could not be taken up; or why its driver stopped on the way ([`EngineError::Stopped`] alone).
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// The record.
@@ -150,9 +150,9 @@ pub enum EngineError {
         /// Where it was looked for.
         namespace: String,
     },
-    /// A step's driver failed in a way that no step explains.
-    #[error("the driver stopped: {0}")]
-    Driver(String),
+    /// The run was taken up, and its header or plan could not be written on the way: acts may have been made.
+    #[error("the driver stopped on its way: {0}")]
+    Stopped(String),
 }
 
 /// A driver of one migration's runs.
@@ -281,11 +281,12 @@ impl Driver {
     }
 
     async fn carry_out(&self, shared: &Arc<Shared>, command: &Command) -> Result<Outcome, EngineError> {
-        let stopped = |error: &StepError| EngineError::Driver(error.to_string());
+        let stopped = |error: &StepError| EngineError::Stopped(error.to_string());
         // The plan first: a crash between them leaves a plan that no header speaks of, and the next driver begins anew.
         // A header without its plan could be neither carried out nor taken back.
         if !shared.stored {
-            shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await?;
+            let saved = shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await;
+            saved.map_err(|error| EngineError::Stopped(error.to_string()))?;
             shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
         }
         if matches!(command, Command::Finalize(_)) {

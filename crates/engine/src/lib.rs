@@ -31,6 +31,7 @@ pub use finalize::finalize_plan;
 pub use gc::{Collector, GcError, Outcome as GcOutcome, Removal, Scope};
 pub use keep_writes::keep_writes_plan;
 pub use kubernetes::{Kube, KubeError};
+pub use lease::LeaseError;
 pub use limits::*;
 pub use store::{RecordStore, StoreError};
 pub use undo::rollback_plan;

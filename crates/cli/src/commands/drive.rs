@@ -12,7 +12,7 @@ use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::{keep_writes, look};
+use super::{ending, keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -202,30 +202,8 @@ async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
     }
 }
 
-/// A run that was taken up and let go at an end; an error with its exit code otherwise.
-pub fn taken_up(outcome: Result<Outcome, EngineError>) -> Result<Outcome> {
-    let outcome = outcome.map_err(|error| {
-        let exit = match &error {
-            EngineError::Store(_) | EngineError::Lease(_) | EngineError::Driver(_) | EngineError::Unseen(_) => {
-                Exit::Unreachable
-            }
-            EngineError::CannotKeepWrites { .. } => Exit::Findings,
-            _ => Exit::Usage,
-        };
-        problem(exit, error.to_string(), "see `rehome status`; nothing was changed by this command")
-    })?;
-    if outcome.interrupted {
-        return Err(problem(
-            Exit::Interrupted,
-            "the run was interrupted; what was begun is recorded",
-            "run the same command again to go on",
-        ));
-    }
-    Ok(outcome)
-}
-
 fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
-    let outcome = taken_up(outcome)?;
+    let outcome = ending::taken_up(outcome)?;
     let why = outcome.failure.clone().unwrap_or_default();
     match outcome.phase {
         Phase::Completed => {
@@ -254,7 +232,7 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             "mend the cause, then run `rehome rollback --discard-writes` again; it goes on where it stopped",
         )),
         phase => Err(problem(
-            Exit::Failed,
+            Exit::Stuck,
             format!("the run stopped while {phase:?}: {why}"),
             "clients may be writing to the new side already: mend the cause and apply again, or roll back",
         )),

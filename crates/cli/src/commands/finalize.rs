@@ -8,7 +8,7 @@ use rehome_engine::{Command, EngineError, Outcome};
 use rehome_model::plan::Plan;
 use rehome_model::record::{FinalizeChoice, Phase};
 
-use super::{drive, look};
+use super::{drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -86,7 +86,7 @@ fn text(plan: &Plan) -> String {
 }
 
 fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
-    let outcome = drive::taken_up(outcome)?;
+    let outcome = ending::taken_up(outcome)?;
     let why = outcome.failure.clone().unwrap_or_default();
     match outcome.phase {
         Phase::Finalized => {
@@ -102,7 +102,7 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             "see `rehome verify`, mend it and finalize again. Nothing was deleted",
         )),
         phase => Err(problem(
-            Exit::Failed,
+            Exit::Stuck,
             format!("the finalize stopped while {phase:?}: {why}"),
             "what was done stays done, and there is no way back any more; mend the cause and finalize again",
         )),

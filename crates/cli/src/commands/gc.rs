@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope};
+use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope, StoreError};
 use rehome_model::collection::{Collection, Verdict};
 use serde::Serialize;
 
-use super::{drive, look};
+use super::{drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -99,7 +99,7 @@ pub async fn gc(args: &Args) -> Result<Exit> {
         Format::Json => print_json(&list, Some(&removed))?,
     }
     let all = removed.iter().all(|removal| removal.outcome == GcOutcome::Deleted);
-    Ok(if all { Exit::Ok } else { Exit::Failed })
+    Ok(if all { Exit::Ok } else { Exit::Stuck })
 }
 
 /// What is looked for, in which region and context.
@@ -125,7 +125,8 @@ fn scope(args: &Args) -> Result<(Scope, String, Option<String>)> {
 
 fn failed(error: &GcError, then: &str) -> anyhow::Error {
     let (exit, hint) = match error {
-        GcError::Lease(_) => (Exit::Usage, "wait until it has ended, or end it; see `rehome status`"),
+        GcError::Lease(error) => ending::of_lease(error),
+        GcError::Store(error) if !matches!(error, StoreError::Kube(_)) => ending::of_store(error),
         GcError::Lost(_) => (Exit::Interrupted, "another driver came in between; see `rehome status`"),
         GcError::Cloud(_) => (Exit::Unreachable, "see that the AWS CLI may do the same"),
         GcError::Kube(_) | GcError::Store(_) => {

@@ -9,7 +9,7 @@ use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_profiles::Profile;
 
-use super::{drive, look};
+use super::{drive, ending, look};
 use crate::args::{Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::output;
@@ -27,17 +27,7 @@ pub async fn rollback(
         return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
     };
     let shown = rehome_engine::keep_writes_plan(ports, profile, &plan, &record, look::now_ms()).await;
-    let shown = shown.map_err(|error| {
-        let (exit, hint) = match &error {
-            EngineError::CannotKeepWrites { .. } => (
-                Exit::Findings,
-                "mend what is named and run it again, or give the new writes up with --discard-writes. Nothing was changed",
-            ),
-            EngineError::Unseen(_) => (Exit::Unreachable, "run it again. Nothing was changed"),
-            _ => (Exit::Usage, "see `rehome status`. Nothing was changed"),
-        };
-        problem(exit, error.to_string(), hint)
-    })?;
+    let shown = shown.map_err(|error| ending::of_engine(&error))?;
     if args.output == Format::Text {
         anstream::eprint!("{}", text(&shown));
     }
@@ -60,7 +50,7 @@ fn text(plan: &Plan) -> String {
 }
 
 fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
-    let outcome = drive::taken_up(outcome)?;
+    let outcome = ending::taken_up(outcome)?;
     let why = outcome.failure.clone().unwrap_or_default();
     if outcome.phase != Phase::Returned {
         return Err(problem(

@@ -9,9 +9,11 @@ use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, RunRecord};
 use rehome_model::survey::Survey;
 use rehome_planner::PlanError;
+use rehome_ports::ErrorClass;
 use rehome_profiles::Profile;
 use rehome_survey::SurveyError;
 
+use super::ending;
 use crate::args::{Format, FromMigration, Plan as PlanArgs, Target};
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -53,6 +55,10 @@ fn advice(error: &SurveyError, region: &str) -> (Exit, String) {
                      credentials are valid and the clock is right"
                 );
                 (Exit::Unreachable, hint)
+            }
+            _ if source.class() == ErrorClass::Credentials => {
+                let hint = "renew the AWS credentials (`aws sts get-caller-identity` should answer)";
+                (Exit::Unreachable, hint.to_owned())
             }
             _ => (Exit::Unreachable, "see that the AWS CLI may do the same".to_owned()),
         },
@@ -144,11 +150,11 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The run that is recorded, if any. A cluster that does not answer, or refuses, has an exit code of its own: what was asked
-/// may well be so.
+/// The run that is recorded, if any. Why it cannot be read has an exit code of its own: what was asked may well be so.
 pub async fn recorded(kube: &kube::Client, namespace: &str, migration: &str) -> Result<Option<(RunRecord, Plan)>> {
     rehome_engine::status(kube.clone(), namespace, migration).await.map_err(|error| {
-        problem(Exit::Unreachable, error.to_string(), "see that kubectl reaches the cluster. Nothing was changed")
+        let (exit, hint) = ending::of_store(&error);
+        problem(exit, error.to_string(), &format!("{hint}. Nothing was changed"))
     })
 }
 
@@ -193,6 +199,7 @@ mod tests {
             assert_eq!(exit, Exit::Unreachable);
             assert!(hint.contains("AWS_ENDPOINT_URL") && hint.contains("eu-west-1"), "{hint}");
         }
+        assert!(told("DescribeInstances", "RequestExpired").1.contains("renew the AWS credentials"));
         assert!(told("DescribeInstances", "Transport").1.contains("AWS CLI"));
     }
 }

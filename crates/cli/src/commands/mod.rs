@@ -4,6 +4,7 @@ mod demo;
 mod drive;
 #[cfg(feature = "emulate")]
 mod emulate;
+mod ending;
 pub mod finalize;
 pub mod gc;
 mod keep_writes;

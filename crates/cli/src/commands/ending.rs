@@ -1,0 +1,136 @@
+//! How commands that drive end: which exit code, and what to do next.
+
+use anyhow::Result;
+use rehome_engine::{EngineError, LeaseError, Outcome, StoreError};
+use rehome_model::record::Phase;
+
+use crate::exit::{Exit, problem};
+
+/// A run that was taken up and let go at an end; an error with its exit code otherwise.
+pub fn taken_up(outcome: Result<Outcome, EngineError>) -> Result<Outcome> {
+    let outcome = outcome.map_err(|error| of_engine(&error))?;
+    if !outcome.interrupted {
+        return Ok(outcome);
+    }
+    let why = outcome.failure.unwrap_or_default();
+    let hint = match outcome.phase {
+        // `apply` does not take up a run whose undo has begun.
+        Phase::Undoing => "run `rehome rollback --discard-writes` to go on: the run is being taken back",
+        _ => "run the same command again to go on",
+    };
+    Err(problem(Exit::Interrupted, format!("the run was interrupted: {why}"), &format!("{hint}. {BEGUN}")))
+}
+
+const BEGUN: &str = "What was begun is recorded";
+
+/// A command that the engine refused, or that stopped on its way.
+pub fn of_engine(error: &EngineError) -> anyhow::Error {
+    let (exit, hint) = match error {
+        // The only one that comes after acts.
+        EngineError::Stopped(_) => {
+            let hint = format!("mend the cause and run the same command again: it goes on where it stopped. {BEGUN}");
+            return problem(Exit::Interrupted, error.to_string(), &hint);
+        }
+        EngineError::Store(error) => of_store(error),
+        EngineError::Lease(error) => of_lease(error),
+        EngineError::Unseen(_) => (Exit::Unreachable, "run it again"),
+        EngineError::CannotKeepWrites { .. } => {
+            (Exit::Findings, "mend what is named and run it again, or give the new writes up with --discard-writes")
+        }
+        _ => (Exit::Usage, "see `rehome status`"),
+    };
+    problem(exit, error.to_string(), &format!("{hint}. Nothing was changed by this command"))
+}
+
+/// A record that could not be read.
+pub fn of_store(error: &StoreError) -> (Exit, &'static str) {
+    match error {
+        StoreError::Kube(_) => (Exit::Unreachable, "see that kubectl reaches the cluster"),
+        StoreError::Format(_) => (Exit::Usage, "use the rehome that wrote it, or a newer one"),
+        StoreError::Damaged { .. } => (
+            Exit::Stuck,
+            "put the ConfigMap back as it was, from a backup of the cluster. Do not delete it: it tells what was done, \
+             and what is to be taken back",
+        ),
+        StoreError::Stranger { .. } => {
+            (Exit::Usage, "give the migration another metadata.name, or move that ConfigMap out of the way")
+        }
+        StoreError::NotOurs(_) => (Exit::Interrupted, "another driver came in between; see `rehome status`"),
+    }
+}
+
+/// A lease that could not be taken.
+pub fn of_lease(error: &LeaseError) -> (Exit, &'static str) {
+    match error {
+        LeaseError::Held { .. } => (Exit::Unreachable, "wait until it has ended, or end it; see `rehome status`"),
+        LeaseError::Kube(_) => (Exit::Unreachable, "see that kubectl reaches the cluster"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rehome_engine::KubeError;
+    use rehome_model::format::{Format, RUN};
+    use rehome_model::ids::RunId;
+    use rehome_model::record::{RunHeader, RunRecord};
+
+    use super::*;
+
+    fn told(error: &anyhow::Error) -> (Exit, String) {
+        (crate::exit::of(error), error.to_string())
+    }
+
+    fn interrupted(phase: Phase) -> Outcome {
+        let header = RunHeader {
+            format: Format::current(RUN),
+            run: RunId::from("r-1"),
+            migration: "m".to_owned(),
+            plan_hash: String::new(),
+            generation: 1,
+            phase,
+            reason: None,
+            started_at_ms: 0,
+            cutover_at_ms: None,
+            opened_at_ms: None,
+            finalize: None,
+            keep_writes: None,
+        };
+        let failure = Some("the credentials are not taken".to_owned());
+        Outcome { phase, interrupted: true, failure, record: RunRecord { header, steps: BTreeMap::new() } }
+    }
+
+    #[test]
+    fn what_stopped_on_its_way_does_not_say_that_nothing_was_changed() {
+        let (exit, said) = told(&of_engine(&EngineError::Stopped("the record was not written".to_owned())));
+        assert_eq!(exit, Exit::Interrupted);
+        assert!(said.contains("same command again") && !said.contains("othing was changed"), "{said}");
+        let (exit, said) = told(&of_engine(&EngineError::Unseen("no answer".to_owned())));
+        assert_eq!(exit, Exit::Unreachable);
+        assert!(said.contains("Nothing was changed"), "{said}");
+    }
+
+    #[test]
+    fn an_interruption_says_why_and_which_command_goes_on() {
+        let (exit, said) = told(&taken_up(Ok(interrupted(Phase::Cutover))).unwrap_err());
+        assert_eq!(exit, Exit::Interrupted);
+        assert!(said.contains("credentials are not taken") && said.contains("same command again"), "{said}");
+        // `apply` would refuse it.
+        let (_, said) = told(&taken_up(Ok(interrupted(Phase::Undoing))).unwrap_err());
+        assert!(said.contains("rehome rollback --discard-writes"), "{said}");
+    }
+
+    #[test]
+    fn only_a_cluster_that_does_not_answer_is_out_of_reach() {
+        let away = KubeError::Transport { verb: "GET", path: String::new(), message: String::new() };
+        assert_eq!(of_store(&away.into()).0, Exit::Unreachable);
+        let newer = Format { name: RUN.0.to_owned(), version: RUN.1 + 1 }.check(RUN).unwrap_err();
+        let (exit, hint) = of_store(&newer.into());
+        assert!(exit == Exit::Usage && hint.contains("newer"), "{exit:?} {hint}");
+        let damaged = StoreError::Damaged { name: String::new(), reason: String::new() };
+        assert_eq!(of_store(&damaged).0, Exit::Stuck);
+        let stranger = StoreError::Stranger { name: String::new(), migration: String::new() };
+        assert_eq!(of_store(&stranger).0, Exit::Usage);
+    }
+}
