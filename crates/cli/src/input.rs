@@ -53,14 +53,23 @@ pub fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// What the schema cannot say, all at once.
-fn check(migration: &Migration) -> Result<(), Vec<String>> {
+pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
     let mut wrong = Vec::new();
     wrong.extend(check_name(&migration.metadata.name).err().map(|error| format!("metadata.{error}")));
-    let profile = &migration.spec.application.profile;
-    if rehome_profiles::find(profile).is_none() {
+    let (profile, settings) = (&migration.spec.application.profile, &migration.spec.application.settings);
+    if let Some(found) = rehome_profiles::find(profile) {
+        // One that is not known would be passed over, and its default taken.
+        let known = found.settings();
+        let unknown = settings.keys().filter(|key| !known.contains(&key.as_str()));
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        wrong.extend(unknown.map(|key| {
+            format!("spec.application.settings.{key} is no setting of profile {profile}; known are: {known}")
+        }));
+    } else {
         let known = rehome_profiles::names().join(", ");
         wrong.push(format!("spec.application.profile {profile:?} is not known; known are: {known}"));
     }
+    wrong.extend(migration.spec.source.members.check().err().map(|error| format!("spec.source.members.{error}")));
     let volumes = &migration.spec.source.volumes;
     if volumes.is_empty() {
         wrong.push("spec.source.volumes is empty: nothing would move".to_owned());

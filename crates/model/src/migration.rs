@@ -106,6 +106,31 @@ pub enum MemberSelector {
     AutoScalingGroup(String),
 }
 
+impl MemberSelector {
+    /// Whether it selects anything in particular. Without a single filter EC2 answers with every instance of the region,
+    /// and each would be taken for a member.
+    pub fn check(&self) -> Result<(), String> {
+        let wrong = match self {
+            Self::Tags(tags) if tags.is_empty() => {
+                "tags is empty: every instance of the region would be a member; name \
+                                                    a tag that all members carry, and nothing else does"
+            }
+            Self::Tags(tags) if tags.keys().any(|key| key.trim().is_empty()) => {
+                "tags has an empty key; EC2 knows no such tag, so name the one that all members carry"
+            }
+            Self::InstanceIds(ids) if ids.is_empty() => "instanceIds is empty: name the members' instances",
+            Self::InstanceIds(ids) if ids.iter().any(|id| id.as_str().trim().is_empty()) => {
+                "instanceIds has an empty id: name an instance, or take the line away"
+            }
+            Self::AutoScalingGroup(name) if name.trim().is_empty() => {
+                "autoScalingGroup is empty: name the group whose members move"
+            }
+            _ => return Ok(()),
+        };
+        Err(wrong.to_owned())
+    }
+}
+
 /// A volume that moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

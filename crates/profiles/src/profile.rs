@@ -76,6 +76,9 @@ pub trait Profile: Send + Sync {
     /// Its name in a migration.
     fn name(&self) -> &'static str;
 
+    /// The settings that a migration may give it.
+    fn settings(&self) -> Vec<&'static str>;
+
     /// The shell script for a task on a legacy host. Idempotent, run as root.
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String;
 

@@ -28,6 +28,10 @@ impl Profile for Reference {
         NAME
     }
 
+    fn settings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
         let step = context.step.map_or("survey", |step| step.as_str());
         let run = context.run.map_or("survey", |run| run.as_str());

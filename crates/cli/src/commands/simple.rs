@@ -42,7 +42,7 @@ pub fn init(init: &Init) -> Result<Exit> {
                 "for example --volume data=/var/lib/cassandra",
             )
         })?;
-        volumes.push_str(&format!("      - role: {role}\n        mountPath: {path}\n"));
+        volumes.push_str(&format!("      - role: {}\n        mountPath: {}\n", scalar(role), scalar(path)));
     }
     let text = format!(
         "# A migration for rehome. Look at it with `rehome check -f FILE` and `rehome plan -f FILE`: both change nothing.
@@ -75,16 +75,32 @@ spec:
   #   apiSharePercent: 80
 ",
         version = rehome_model::migration::API_VERSION,
-        name = init.name,
-        profile = init.profile,
-        region = init.region,
-        namespace = init.namespace,
-        set = init.set,
+        name = scalar(&init.name),
+        profile = scalar(&init.profile),
+        region = scalar(&init.region),
+        key = scalar(key),
+        value = scalar(value),
+        namespace = scalar(&init.namespace),
+        set = scalar(&init.set),
     );
     input::parse(&text)
+        .and_then(|migration| input::check(&migration).map_err(|wrong| wrong.join("\n  ")))
         .map_err(|error| problem(Exit::Usage, error, "the values given do not make a valid migration"))?;
     anstream::print!("{text}");
     Ok(Exit::Ok)
+}
+
+/// A string as YAML: plain where it can be taken for nothing else, quoted otherwise. Plain, `prod #1` is `prod`, and `on` or
+/// `1e3` is no string at all.
+fn scalar(text: &str) -> String {
+    const WORDS: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
+    if begins && text.chars().all(plain) && !WORDS.contains(&text.to_ascii_lowercase().as_str()) {
+        return text.to_owned();
+    }
+    // A JSON string is a double-quoted scalar of YAML.
+    serde_json::Value::from(text).to_string()
 }
 
 /// `rehome rbac`: two roles from the survey's own table.

@@ -166,6 +166,10 @@ impl Profile for Cassandra {
         NAME
     }
 
+    fn settings(&self) -> Vec<&'static str> {
+        SETTINGS.iter().map(|(setting, _, _)| *setting).collect()
+    }
+
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
         preamble(task, context) + &body(task)
     }

@@ -1,0 +1,92 @@
+//! Values that mean something else than they look like, on the real binary: each is refused, or kept as it was given.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use rehome_model::migration::{MemberSelector, Migration};
+
+const USAGE: i32 = 2;
+
+fn rehome(arguments: &[&str]) -> Output {
+    let nowhere = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_rehome"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", nowhere.path())
+        .env("KUBECONFIG", nowhere.path().join("none"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .output()
+        .unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn init(tag: &str) -> Output {
+    let named =
+        ["init", "--name", "cassandra", "--region", "us-east-1", "--namespace", "c", "--set", "c", "--tag", tag];
+    rehome(&named)
+}
+
+fn good() -> String {
+    String::from_utf8(init("cluster=prod").stdout).unwrap()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("move.yaml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn refused(text: &str, says: &[&str]) {
+    let (_folder, path) = file(text);
+    let ended = rehome(&["check", "-f", path.to_str().unwrap()]);
+    let said = stderr(&ended);
+    assert_eq!(ended.status.code(), Some(USAGE), "{said}");
+    for words in says {
+        assert!(said.contains(words), "{words:?} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn a_selector_that_selects_everything_or_nothing_is_refused() {
+    let tags = "tags:\n        cluster: prod";
+    assert!(good().contains(tags), "{}", good());
+    for (members, says) in [
+        ("tags: {}", "spec.source.members.tags is empty: every instance of the region would be a member"),
+        ("tags: {\"\": prod}", "spec.source.members.tags has an empty key"),
+        ("instanceIds: []", "spec.source.members.instanceIds is empty"),
+        ("instanceIds: [i-1, \"\"]", "spec.source.members.instanceIds has an empty id"),
+        ("autoScalingGroup: \"\"", "spec.source.members.autoScalingGroup is empty"),
+    ] {
+        refused(&good().replace(tags, members), &[says, "nothing was changed"]);
+    }
+}
+
+#[test]
+fn a_setting_that_the_profile_does_not_know_is_refused_with_the_known_ones() {
+    let with = "profile: cassandra\n    settings: {unti: dse.service}";
+    let says = [
+        "spec.application.settings.unti is no setting of profile cassandra",
+        "known are: unit, configFile, dataDirectory",
+    ];
+    refused(&good().replace("profile: cassandra", with), &says);
+}
+
+#[test]
+fn init_writes_every_value_as_it_was_given() {
+    for value in ["prod", "prod #1", "a: b", "true", "1e3", "", "* {x}", "- y", "it's \"so\"", "!tag", "ünïcode"] {
+        let ended = init(&format!("cluster={value}"));
+        assert!(ended.status.success(), "{value:?}: {}", stderr(&ended));
+        let text = String::from_utf8(ended.stdout).unwrap();
+        let migration: Migration = serde_saphyr::from_str(&text).unwrap();
+        let MemberSelector::Tags(tags) = migration.spec.source.members else { panic!("{text}") };
+        assert_eq!(tags.get("cluster").map(String::as_str), Some(value), "{text}");
+    }
+    let ended = init("=prod");
+    assert_eq!(ended.status.code(), Some(USAGE), "an empty key: {}", stderr(&ended));
+}
