@@ -90,3 +90,17 @@ fn init_writes_every_value_as_it_was_given() {
     let ended = init("=prod");
     assert_eq!(ended.status.code(), Some(USAGE), "an empty key: {}", stderr(&ended));
 }
+
+#[test]
+fn rbac_reads_what_is_in_the_namespace_in_the_namespace_only() {
+    let text = String::from_utf8(rehome(&["rbac", "--namespace", "c"]).stdout).unwrap();
+    let (role, cluster) = text.split_once("---").unwrap();
+    assert!(role.contains("kind: Role") && cluster.contains("kind: ClusterRole"), "{text}");
+    for resource in ["configmaps", "services", "persistentvolumeclaims", "horizontalpodautoscalers"] {
+        assert!(role.contains(&format!("\"{resource}\"")), "{resource} is not in:\n{role}");
+        assert!(!cluster.contains(&format!("\"{resource}\"")), "{resource} of all namespaces is in:\n{cluster}");
+    }
+    for resource in ["nodes", "namespaces", "storageclasses", "csinodes", "volumeattachments", "persistentvolumes"] {
+        assert!(cluster.contains(&format!("\"{resource}\"")), "{resource} is not in:\n{cluster}");
+    }
+}

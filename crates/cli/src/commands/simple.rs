@@ -103,6 +103,14 @@ fn scalar(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// What the survey reads, beside what `PERMISSIONS` says: group, resources, and whether in the target namespace only.
+const READ: [(&str, &str, bool); 4] = [
+    ("", "\"services\", \"persistentvolumeclaims\", \"configmaps\"", true),
+    ("autoscaling", "\"horizontalpodautoscalers\"", true),
+    ("", "\"nodes\", \"namespaces\"", false),
+    ("storage.k8s.io", "\"storageclasses\", \"csidrivers\", \"csinodes\", \"volumeattachments\"", false),
+];
+
 /// `rehome rbac`: two roles from the survey's own table.
 #[expect(clippy::unnecessary_wraps, reason = "all commands answer the same")]
 pub fn rbac(namespace: &str) -> Result<Exit> {
@@ -124,19 +132,13 @@ pub fn rbac(namespace: &str) -> Result<Exit> {
                 permission.verb
             );
         }
+        for (group, resources, _) in READ.iter().filter(|(_, _, of)| *of == namespaced) {
+            anstream::println!(
+                "  - apiGroups: [\"{group}\"]\n    resources: [{resources}]\n    verbs: [\"get\", \"list\"]"
+            );
+        }
         if namespaced {
             anstream::println!("---");
-        } else {
-            // What the survey reads.
-            for (group, resources) in [
-                ("", "\"nodes\", \"namespaces\", \"services\", \"persistentvolumeclaims\", \"configmaps\""),
-                ("storage.k8s.io", "\"storageclasses\", \"csidrivers\", \"csinodes\", \"volumeattachments\""),
-                ("autoscaling", "\"horizontalpodautoscalers\""),
-            ] {
-                anstream::println!(
-                    "  - apiGroups: [\"{group}\"]\n    resources: [{resources}]\n    verbs: [\"get\", \"list\"]"
-                );
-            }
         }
     }
     Ok(Exit::Ok)
