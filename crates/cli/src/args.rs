@@ -98,7 +98,8 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For programs: one JSON document, with a format name and version.
+    /// For programs: one JSON document with its format, a name and a version, and the value. Where no plan is made, that
+    /// is what was found.
     Json,
 }
 
@@ -136,7 +137,7 @@ pub struct Apply {
     /// Do not ask for the migration's name.
     #[arg(long)]
     pub yes: bool,
-    /// Form of the output: with json, one event a line.
+    /// Form of the output: with json, one event a line, after a first line with the format and version of the others.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
 }
@@ -172,7 +173,7 @@ pub struct Rollback {
     /// Do not ask for the migration's name.
     #[arg(long)]
     pub yes: bool,
-    /// Form of the output: with json, one event a line.
+    /// Form of the output: with json, one event a line, after a first line with the format and version of the others.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
 }

@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use rehome_model::event::{Event, EventKind};
 use rehome_model::finding::{Finding, Severity};
+use rehome_model::format::Format;
 use rehome_model::plan::{Action, Plan, Step, Undo};
 use rehome_model::record::{Phase, RunRecord, StepState};
 use rehome_model::survey::Survey;
 
-/// A document for programs: a format name, a version, and the value.
-pub fn json(name: &str, value: impl serde::Serialize) -> anyhow::Result<String> {
-    let document = serde_json::json!({"format": {"name": name, "version": 1}, "value": value});
+/// A document for programs: a format name, a version, and the value. A plan has the version of plans.
+pub fn json(known: (&'static str, u32), value: impl serde::Serialize) -> anyhow::Result<String> {
+    let document = serde_json::json!({"format": Format::current(known), "value": value});
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 
@@ -202,7 +203,7 @@ pub fn status(record: &RunRecord, plan: &Plan) -> String {
         let _ = writeln!(text, "  left: {left}");
     }
     if let (Some(from), Some(to)) = (header.cutover_at_ms, header.opened_at_ms) {
-        let _ = writeln!(text, "  downtime {}", duration((to - from) / 1000));
+        let _ = writeln!(text, "  downtime {}", duration(to.saturating_sub(from) / 1000));
     }
     let _ = writeln!(text, "  next: {}", next(header.phase, &header.migration));
     text
@@ -222,5 +223,19 @@ fn next(phase: Phase, migration: &str) -> String {
         Phase::RolledBack | Phase::Returned => {
             format!("rehome plan -f <file of {migration}>, when what failed is mended")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rehome_model::format;
+
+    use super::*;
+
+    #[test]
+    fn a_document_has_the_version_of_what_is_in_it() {
+        let text = json(format::PLAN, "a plan").unwrap_or_default();
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        assert_eq!(document["format"]["version"], format::PLAN.1);
     }
 }

@@ -23,6 +23,18 @@ pub const PLAN: (&str, u32) = ("rehome.plan", 3);
 pub const RUN: (&str, u32) = ("rehome.run", 3);
 /// What `rehome gc` found, as a document.
 pub const GC: (&str, u32) = ("rehome.gc", 1);
+/// What `rehome check` found, and `rehome plan` where it makes no plan.
+pub const FINDINGS: (&str, u32) = ("rehome.findings", 1);
+/// The run record as `rehome status` tells it; inside, the header names the record's own version.
+pub const STATUS: (&str, u32) = ("rehome.status", 1);
+/// What `rehome verify` saw.
+pub const VERIFY: (&str, u32) = ("rehome.verify", 1);
+/// The Kubernetes objects of `rehome render`.
+pub const OBJECTS: (&str, u32) = ("rehome.objects", 1);
+/// The events of a run, one a line after a first line with this format.
+pub const EVENTS: (&str, u32) = ("rehome.events", 1);
+/// The result of `rehome demo`.
+pub const DEMO: (&str, u32) = ("rehome.demo", 1);
 
 /// Why a document is not read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use rehome_engine::{Clock, Command, Driver, Outcome, Ports};
 use rehome_model::event::EventKind;
+use rehome_model::format;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
@@ -72,7 +73,7 @@ pub async fn demo(args: &Demo) -> Result<Exit> {
         && result.rows_lost == 0;
     match args.output {
         Format::Text => anstream::print!("{}", screen(&result)),
-        Format::Json => anstream::print!("{}", output::json("rehome.demo", &result)?),
+        Format::Json => anstream::print!("{}", output::json(format::DEMO, &result)?),
     }
     if good {
         return Ok(Exit::Ok);

@@ -5,14 +5,13 @@ use std::io::{BufRead, Write};
 
 use anyhow::Result;
 use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
-use rehome_model::event::Event;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
-use super::{ending, keep_writes, look};
+use super::{ending, events, keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::{connect, input, output};
@@ -161,11 +160,16 @@ pub async fn driven(
     command: Command,
     format: Format,
 ) -> Result<Result<Outcome, EngineError>> {
-    let (events, received) = mpsc::unbounded_channel();
+    let (sender, received) = mpsc::unbounded_channel();
     let (stopper, stop) = watch::channel(false);
-    let driver =
-        Driver { ports: ports.clone(), clock: Clock::on_this_machine(look::now_ms()), holder: holder(), events, stop };
-    let printer = tokio::spawn(print(received, format));
+    let driver = Driver {
+        ports: ports.clone(),
+        clock: Clock::on_this_machine(look::now_ms()),
+        holder: holder(),
+        events: sender,
+        stop,
+    };
+    let printer = tokio::spawn(events::print(received, format));
     let interrupt = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             anstream::eprintln!("stopping after what is under way; the same command goes on later");
@@ -177,7 +181,8 @@ pub async fn driven(
     let outcome = driver.drive(&migration.spec.target.namespace, &migration.metadata.name, profile, command).await;
     drop(driver);
     interrupt.abort();
-    printer.await?;
+    // What was driven is driven, whatever became of its printer.
+    let _ = printer.await;
     Ok(outcome)
 }
 
@@ -185,21 +190,6 @@ pub async fn driven(
 pub fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|_| "host".to_owned());
     format!("{}/{}/{}", host.trim(), std::process::id(), look::now_ms())
-}
-
-async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
-    let mut began = None;
-    while let Some(event) = events.recv().await {
-        let began = *began.get_or_insert(event.at_ms);
-        match format {
-            Format::Json => anstream::println!("{}", serde_json::to_string(&event).unwrap_or_default()),
-            Format::Text => {
-                if let Some(line) = output::event(&event, began) {
-                    anstream::eprintln!("{line}");
-                }
-            }
-        }
-    }
 }
 
 fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {

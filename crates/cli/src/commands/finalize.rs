@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use rehome_engine::{Command, EngineError, Outcome};
+use rehome_model::format;
 use rehome_model::plan::Plan;
 use rehome_model::record::{FinalizeChoice, Phase};
 
@@ -36,7 +37,8 @@ pub struct Args {
     /// Do not ask for the migration's name.
     #[arg(long)]
     pub yes: bool,
-    /// Form of the output: with json, one event a line; with --dry-run, the plan as one document.
+    /// Form of the output: with json, one event a line, after a first line with their format and version; with
+    /// --dry-run, the plan as one document.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
 }
@@ -63,7 +65,7 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
         .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
     match args.output {
         Format::Text => anstream::eprint!("{}", text(&shown)),
-        Format::Json if args.dry_run => anstream::print!("{}", output::json("rehome.plan", &shown)?),
+        Format::Json if args.dry_run => anstream::print!("{}", output::json(format::PLAN, &shown)?),
         Format::Json => {}
     }
     if args.dry_run {

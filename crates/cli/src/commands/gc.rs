@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope, StoreError};
 use rehome_model::collection::{Collection, Verdict};
+use rehome_model::format;
 use serde::Serialize;
 
 use super::{drive, ending, look};
@@ -137,7 +138,7 @@ fn failed(error: &GcError, then: &str) -> anyhow::Error {
 }
 
 fn print_json(list: &Collection, removed: Option<&[Removal]>) -> Result<()> {
-    anstream::print!("{}", output::json("rehome.gc", Document { list, removed })?);
+    anstream::print!("{}", output::json(format::GC, Document { list, removed })?);
     Ok(())
 }
 

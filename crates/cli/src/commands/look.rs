@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rehome_engine::Ports;
 use rehome_model::finding::{Finding, Severity};
+use rehome_model::format;
 use rehome_model::ids::RunId;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
@@ -85,7 +86,13 @@ pub async fn make_plan(
 ) -> Result<(Survey, Vec<Finding>, Plan)> {
     let survey = survey(ports, migration, profile, now_ms).await?;
     let findings = rehome_lint::lint(migration, &survey, profile);
-    let plan = rehome_planner::plan(migration, &survey, profile, findings.clone()).map_err(|error| match error {
+    let plan = rehome_planner::plan(migration, &survey, profile, findings.clone()).map_err(no_plan)?;
+    Ok((survey, findings, plan))
+}
+
+/// Why there is no plan.
+fn no_plan(error: PlanError) -> anyhow::Error {
+    match error {
         PlanError::Findings(errors) => {
             let text = output::findings(&errors);
             problem(
@@ -95,8 +102,7 @@ pub async fn make_plan(
             )
         }
         other => problem(Exit::Usage, other.to_string(), "correct the migration. Nothing was changed"),
-    })?;
-    Ok((survey, findings, plan))
+    }
 }
 
 /// `rehome check`.
@@ -108,7 +114,7 @@ pub async fn check(from: &FromMigration) -> Result<Exit> {
     let findings = rehome_lint::lint(&migration, &survey, profile);
     match from.output {
         Format::Text => anstream::print!("{}{}", output::survey(&survey), output::findings(&findings)),
-        Format::Json => anstream::print!("{}", output::json("rehome.findings", &findings)?),
+        Format::Json => anstream::print!("{}", output::json(format::FINDINGS, &findings)?),
     }
     let bad = findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if bad { Exit::Findings } else { Exit::Ok })
@@ -119,7 +125,14 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
     let migration = input::migration(&args.from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
-    let (survey, findings, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;
+    let survey = survey(&ports, &migration, profile, now_ms()).await?;
+    let findings = rehome_lint::lint(&migration, &survey, profile);
+    let plan = rehome_planner::plan(&migration, &survey, profile, findings.clone()).map_err(|error| {
+        if let Some(document) = instead_of_plan(args.from.output, &error, &findings) {
+            anstream::print!("{document}");
+        }
+        no_plan(error)
+    })?;
     if let Some(path) = &args.out {
         std::fs::write(path, input::plan_file(&plan)?)?;
     }
@@ -128,9 +141,15 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
             anstream::eprint!("{}{}", output::survey(&survey), output::findings(&findings));
             anstream::print!("{}", output::plan(&plan));
         }
-        Format::Json => anstream::print!("{}", output::json("rehome.plan", &plan)?),
+        Format::Json => anstream::print!("{}", output::json(format::PLAN, &plan)?),
     }
     Ok(Exit::Ok)
+}
+
+/// A program that asked for a document gets one where there is no plan, too: what was found.
+fn instead_of_plan(output: Format, error: &PlanError, findings: &[Finding]) -> Option<String> {
+    let asked = output == Format::Json && matches!(error, PlanError::Findings(_));
+    asked.then(|| output::json(format::FINDINGS, findings).ok())?
 }
 
 /// `rehome render`.
@@ -140,12 +159,15 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
     let ports = connect::ports(&migration).await?;
     let (_, _, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;
     let run = RunId::from(rehome_planner::manifests::KNOWN_AFTER_APPLY);
-    for object in rehome_planner::manifests::all(&plan, &run) {
-        match from.output {
-            // JSON is YAML; one object a document, as kubectl takes them.
-            Format::Text => anstream::println!("---\n{}", serde_json::to_string_pretty(&object)?),
-            Format::Json => anstream::println!("{object}"),
+    let objects = rehome_planner::manifests::all(&plan, &run);
+    match from.output {
+        Format::Text => {
+            for object in objects {
+                // JSON is YAML; one object a document, as kubectl takes them.
+                anstream::println!("---\n{}", serde_json::to_string_pretty(&object)?);
+            }
         }
+        Format::Json => anstream::print!("{}", output::json(format::OBJECTS, objects)?),
     }
     Ok(Exit::Ok)
 }
@@ -167,7 +189,7 @@ pub async fn status(target: &Target) -> Result<Exit> {
     };
     match target.output {
         Format::Text => anstream::print!("{}", output::status(&record, &plan)),
-        Format::Json => anstream::print!("{}", output::json("rehome.status", &record)?),
+        Format::Json => anstream::print!("{}", output::json(format::STATUS, &record)?),
     }
     Ok(if record.header.phase == Phase::Stuck { Exit::Stuck } else { Exit::Ok })
 }
@@ -190,6 +212,15 @@ mod tests {
         assert_eq!((exit, hint.contains(&line("ec2:DescribeInstances"))), (Exit::Unreachable, true), "{hint}");
         let (_, hint) = told("DescribeAutoScalingInstances", "AccessDenied");
         assert!(hint.contains(&line("autoscaling:DescribeAutoScalingInstances")), "{hint}");
+    }
+
+    #[test]
+    fn where_findings_stand_in_the_way_a_program_gets_them_as_a_document() {
+        let error = PlanError::Findings(Vec::new());
+        let document = instead_of_plan(Format::Json, &error, &[]).unwrap_or_default();
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
+        assert_eq!(document, serde_json::json!({"format": {"name": "rehome.findings", "version": 1}, "value": []}));
+        assert_eq!(instead_of_plan(Format::Text, &error, &[]), None);
     }
 
     #[test]

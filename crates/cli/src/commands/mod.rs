@@ -5,6 +5,7 @@ mod drive;
 #[cfg(feature = "emulate")]
 mod emulate;
 mod ending;
+mod events;
 pub mod finalize;
 pub mod gc;
 mod keep_writes;

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rehome_engine::Ports;
 use rehome_model::cloud::InstanceState;
+use rehome_model::format;
 use rehome_model::plan::{Action, ClaimSpec, Input, MemberPlan, Plan};
 use rehome_model::record::{Phase, RunRecord};
 use rehome_model::task::PodTask;
@@ -52,7 +53,7 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
         }
         Format::Json => anstream::print!(
             "{}",
-            output::json("rehome.verify", serde_json::json!({"members": plan.members.len(), "wrong": wrong}))?
+            output::json(format::VERIFY, serde_json::json!({"members": plan.members.len(), "wrong": wrong}))?
         ),
     }
     Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
