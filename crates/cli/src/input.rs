@@ -1,5 +1,6 @@
 //! Reading what the user wrote. Nothing is changed by any error here.
 
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
@@ -120,10 +121,56 @@ struct PlanFile {
     plan: serde_json::Value,
 }
 
-/// The bytes of a plan file.
-pub fn plan_file(plan: &Plan) -> Result<String> {
+/// Writes a plan file, whole or not at all: half of one would be refused as edited, and an older one is gone then.
+pub fn write_plan(path: &Path, plan: &Plan) -> Result<()> {
     let file = PlanFile { hash: plan.hash(), plan: serde_json::to_value(plan)? };
-    Ok(serde_json::to_string_pretty(&file)? + "\n")
+    let text = serde_json::to_string_pretty(&file)? + "\n";
+    // Through a link to what it points at. A device or a pipe is written to, not replaced.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let special = std::fs::metadata(&target).is_ok_and(|found| !found.is_file());
+    let written = if special { std::fs::write(&target, &text) } else { replace(&target, &text) };
+    written.map_err(|error| {
+        usage(
+            format!("--out {} cannot be written: {error}", path.display()),
+            "name a file in a folder that is there and that you may write to. Nothing was changed",
+        )
+    })
+}
+
+fn replace(target: &Path, text: &str) -> std::io::Result<()> {
+    let mut name = target.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = target.with_file_name(name);
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    let placed = written.and_then(|()| std::fs::rename(&beside, target));
+    if placed.is_err() {
+        // It may not even be there.
+        let _ = std::fs::remove_file(&beside);
+    }
+    placed
+}
+
+/// Refuses a plan that was made from another migration file.
+pub fn same_migration(plan: &Plan, migration: &Migration) -> Result<()> {
+    let target = &migration.spec.target.namespace;
+    let pairs = [
+        ("migration", &plan.migration, &migration.metadata.name),
+        ("namespace", &plan.namespace, target),
+        ("region", &plan.region, &migration.spec.source.region),
+    ];
+    let differ: Vec<String> = pairs
+        .iter()
+        .filter(|(_, plan, file)| plan != file)
+        .map(|(what, plan, file)| format!("{what} {plan:?} in the plan, {file:?} in the migration file"))
+        .collect();
+    if differ.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the plan is of another migration: {}", differ.join("; "));
+    Err(usage(message, "give the file that the plan was made from, or plan again. Nothing was changed"))
 }
 
 /// Reads a plan file.
@@ -141,4 +188,41 @@ pub fn read_plan(path: &Path) -> Result<Plan> {
         ));
     }
     Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use super::*;
+
+    fn plan() -> Plan {
+        serde_json::from_value(serde_json::json!({
+            "format": {"name": "rehome.plan", "version": 1}, "migration": "m", "profile": "cassandra", "settings": {},
+            "purpose": "apply", "strategy": "snapshot", "cutover": "stop", "account": "1", "region": "r",
+            "namespace": "n", "members": [], "steps": [], "groups": [], "facts": [], "findings": [],
+            "estimate": {"total_s": [0, 0], "downtime_s": [0, 0], "monthly_cost_cents": 0, "assumptions": []},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_plan_file_is_replaced_whole_and_nothing_stays_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.json");
+        std::fs::write(&path, "an older one").unwrap();
+        write_plan(&path, &plan()).unwrap();
+        assert_eq!(read_plan(&path).unwrap().hash(), plan().hash());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_plan_file_that_cannot_be_written_is_named_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("none/plan.json");
+        let error = write_plan(&path, &plan()).unwrap_err();
+        assert_eq!(crate::exit::of(&error), Exit::Usage);
+        let said = error.to_string();
+        assert!(said.contains("none/plan.json cannot be written") && said.contains("hint: "), "{said}");
+    }
 }

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use rehome_model::migration::{MemberSelector, Migration};
+use rehome_model::plan::Plan;
 
 const USAGE: i32 = 2;
 
@@ -89,6 +90,30 @@ fn init_writes_every_value_as_it_was_given() {
     }
     let ended = init("=prod");
     assert_eq!(ended.status.code(), Some(USAGE), "an empty key: {}", stderr(&ended));
+}
+
+fn plan() -> Plan {
+    serde_json::from_value(serde_json::json!({
+        "format": {"name": "rehome.plan", "version": 1}, "migration": "other", "profile": "cassandra", "settings": {},
+        "purpose": "apply", "strategy": "snapshot", "cutover": "stop", "account": "1", "region": "us-east-1",
+        "namespace": "elsewhere", "members": [], "steps": [], "groups": [], "facts": [], "findings": [],
+        "estimate": {"total_s": [0, 0], "downtime_s": [0, 0], "monthly_cost_cents": 0, "assumptions": []},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_plan_of_another_migration_is_refused_with_both_named() {
+    let text = serde_json::json!({"hash": plan().hash(), "plan": plan()}).to_string();
+    let ((_folder, migration), (_other, plan)) = (file(&good()), file(&text));
+    let (migration, plan): (&Path, &Path) = (&migration, &plan);
+    let ended = rehome(&["apply", "-f", migration.to_str().unwrap(), "--plan", plan.to_str().unwrap(), "--yes"]);
+    let said = stderr(&ended);
+    assert_eq!(ended.status.code(), Some(USAGE), "{said}");
+    for words in ["migration \"other\" in the plan, \"cassandra\"", "namespace \"elsewhere\"", "Nothing was changed"] {
+        assert!(said.contains(words), "{words:?} is not in:\n{said}");
+    }
+    assert!(!said.contains("region"), "the region is the same: {said}");
 }
 
 #[test]

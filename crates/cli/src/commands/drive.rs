@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
+use rehome_model::ids::StepId;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, RunRecord};
@@ -20,14 +22,35 @@ use crate::{connect, input, output};
 pub async fn apply(args: &Apply) -> Result<Exit> {
     let migration = input::migration(&args.file)?;
     let given = args.plan.as_deref().map(input::read_plan).transpose()?;
+    if let Some(plan) = &given {
+        input::same_migration(plan, &migration)?;
+    }
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
-    let plan = plan_to_apply(&ports, &migration, profile, given).await?;
+    let chosen = plan_to_apply(&ports, &migration, profile, given).await?;
+    let plan = &chosen.plan;
     if args.output == Format::Text {
-        anstream::eprint!("{}", output::plan(&plan));
+        anstream::eprint!("{}", output::plan(plan));
     }
+    let asked = Instant::now();
     confirm(args.yes, &migration.metadata.name, "carry out this plan")?;
-    drive(&ports, &migration, profile, Command::Apply(Box::new(plan)), args.output).await
+    if asked.elapsed() > LOOK_GOOD_FOR {
+        compare(&ports, &migration, profile, &chosen).await?;
+    }
+    drive(&ports, &migration, profile, Command::Apply(Box::new(chosen.plan)), args.output).await
+}
+
+/// How long the look at a plan's facts counts: a question may stay on a screen over a weekend. Shorter, everybody who reads
+/// the plan before the answer would wait for a second look.
+const LOOK_GOOD_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// A plan that may be carried out, by the last look at its facts.
+struct Chosen {
+    plan: Plan,
+    /// Steps that a recorded run has begun: what they changed is expected.
+    begun: BTreeSet<StepId>,
+    /// Whether a run of it is recorded.
+    recorded: bool,
 }
 
 /// The plan of the run that is under way, else the given one if its facts still hold, else a new one.
@@ -36,13 +59,13 @@ async fn plan_to_apply(
     migration: &Migration,
     profile: &dyn Profile,
     given: Option<Plan>,
-) -> Result<Plan> {
+) -> Result<Chosen> {
     let namespace = &migration.spec.target.namespace;
     let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
     }
-    let (plan, begun, recorded) = match (recorded, given) {
+    let chosen = match (recorded, given) {
         (Some((record, plan)), given) if !record.header.phase.is_back() => {
             if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
                 let message = format!("run {} of another plan is under way", record.header.run);
@@ -52,15 +75,24 @@ async fn plan_to_apply(
                     "go on without --plan, or roll it back first. Nothing was changed",
                 ));
             }
-            (plan, record.steps.into_keys().collect(), true)
+            Chosen { plan, begun: record.steps.into_keys().collect(), recorded: true }
         }
-        (_, Some(plan)) => (plan, BTreeSet::new(), false),
-        (_, None) => return Ok(look::make_plan(ports, migration, profile, look::now_ms()).await?.2),
+        (_, Some(plan)) => Chosen { plan, begun: BTreeSet::new(), recorded: false },
+        (_, None) => {
+            let plan = look::make_plan(ports, migration, profile, look::now_ms()).await?.2;
+            return Ok(Chosen { plan, begun: BTreeSet::new(), recorded: false });
+        }
     };
+    compare(ports, migration, profile, &chosen).await?;
+    Ok(chosen)
+}
+
+/// Refuses a plan whose facts do not hold any more.
+async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, chosen: &Chosen) -> Result<()> {
     let survey = look::survey(ports, migration, profile, look::now_ms()).await?;
-    let differences = rehome_planner::differences(&plan, &survey, &begun);
+    let differences = rehome_planner::differences(&chosen.plan, &survey, &chosen.begun);
     if differences.is_empty() {
-        return Ok(plan);
+        return Ok(());
     }
     let mut lines: Vec<String> = differences
         .iter()
@@ -85,7 +117,7 @@ async fn plan_to_apply(
     };
     let message = format!("{what}:\n{}", lines.join("\n"));
     // A run that is recorded keeps its plan, even if none of its steps was begun: planning again would not help.
-    let hint = match (unasked, recorded) {
+    let hint = match (unasked, chosen.recorded) {
         (true, _) => "apply again once the hosts answer",
         (false, true) => "put them back and apply again, or roll back",
         (false, false) => "plan again",
@@ -226,5 +258,31 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             format!("the run stopped while {phase:?}: {why}"),
             "clients may be writing to the new side already: mend the cause and apply again, or roll back",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use rehome_sim::{Control, Scene, SimPorts};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changed_while_the_question_was_open_is_found_by_the_second_look() {
+        let world = Scene::new(2, 1).begin();
+        let sim = SimPorts::new(&world, &Control::new());
+        let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
+        let migration = input::parse(&rehome_sim::migration_yaml()).unwrap();
+        let profile = input::profile(&migration.spec.application.profile).unwrap();
+        let (_, _, plan) = look::make_plan(&ports, &migration, profile, world.ec2().now()).await.unwrap();
+        let legacy = plan.members[0].volumes[0].legacy_volume.clone();
+        let chosen = Chosen { plan, begun: BTreeSet::new(), recorded: false };
+        compare(&ports, &migration, profile, &chosen).await.unwrap();
+        world.ec2().with(|inner, _| inner.core.volumes.get_mut(&legacy).unwrap().spec.size_gib += 1);
+        let error = compare(&ports, &migration, profile, &chosen).await.unwrap_err();
+        assert_eq!(crate::exit::of(&error), Exit::Findings, "{error}");
+        assert!(error.to_string().contains("plan again"), "{error}");
     }
 }

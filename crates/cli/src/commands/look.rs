@@ -134,7 +134,7 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
         no_plan(error)
     })?;
     if let Some(path) = &args.out {
-        std::fs::write(path, input::plan_file(&plan)?)?;
+        input::write_plan(path, &plan)?;
     }
     match args.from.output {
         Format::Text => {

@@ -7,7 +7,7 @@ use rehome_model::format;
 use rehome_model::plan::{Action, ClaimSpec, Input, MemberPlan, Plan};
 use rehome_model::record::{Phase, RunRecord};
 use rehome_model::task::PodTask;
-use rehome_ports::ErrorClass;
+use rehome_ports::{CloudError, ErrorClass};
 use rehome_profiles::Profile;
 use serde_json::Value;
 
@@ -23,13 +23,16 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     let ports = connect::ports(&migration).await?;
     let namespace = &migration.spec.target.namespace;
     let found = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
-    let Some((record, plan)) = found.filter(|(record, _)| record.header.phase == Phase::Completed) else {
-        return Err(problem(
-            Exit::Failed,
-            "this migration is not completed",
-            "see `rehome status`. Nothing was changed",
-        ));
+    let name = &migration.metadata.name;
+    let hint = "see `rehome status`. Nothing was changed";
+    let Some((record, plan)) = found else {
+        let message = format!("no run of migration {name} is recorded in namespace {namespace}");
+        return Err(problem(Exit::Failed, message, hint));
     };
+    if !serves(record.header.phase) {
+        let message = format!("run {} is {}", record.header.run, output::phase_name(record.header.phase));
+        return Err(problem(Exit::Failed, format!("{message}; there is no new side to verify"), hint));
+    }
     let mut wrong = Vec::new();
     for (claim, volume) in adopted(&plan, &record) {
         wrong.extend(claim_differences(&ports, claim, volume).await?);
@@ -59,6 +62,11 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
 }
 
+/// Whether the new side serves alone: a finalize lets the old one go, and changes nothing of what the plan promised.
+fn serves(phase: Phase) -> bool {
+    matches!(phase, Phase::Completed | Phase::Finalizing | Phase::Finalized)
+}
+
 /// Each claim of the plan, with the EBS volume that the run put behind it; none where the record does not know it.
 fn adopted<'a>(plan: &'a Plan, record: &'a RunRecord) -> Vec<(&'a ClaimSpec, Option<&'a str>)> {
     let releases = plan.steps.iter().filter_map(|step| match &step.action {
@@ -85,9 +93,22 @@ async fn get(ports: &Ports, path: String) -> Result<Value> {
 /// Legacy instances that somebody has started. Those that are terminated are nobody's concern any more.
 async fn legacy_differences(ports: &Ports, plan: &Plan) -> Result<Vec<String>> {
     let ids: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
+    let unseen = |error: CloudError| {
+        problem(Exit::Unreachable, error.to_string(), "see that the AWS CLI may do the same. Nothing was changed")
+    };
     let found = match ports.cloud.describe_instances_alone(&ids).await {
-        Err(error) if error.class() == ErrorClass::NotFound => Vec::new(),
-        found => found.map_err(|error| problem(Exit::Unreachable, error.to_string(), "Nothing was changed"))?,
+        // One is terminated and forgotten, and of the others EC2 tells nothing in this answer: each is asked for alone.
+        Err(error) if error.class() == ErrorClass::NotFound => {
+            let mut found = Vec::new();
+            for id in &ids {
+                match ports.cloud.describe_instances_alone(std::slice::from_ref(id)).await {
+                    Err(error) if error.class() == ErrorClass::NotFound => {}
+                    other => found.extend(other.map_err(unseen)?),
+                }
+            }
+            found
+        }
+        found => found.map_err(unseen)?,
     };
     let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
     let told = up.map(|found| format!("legacy instance {} runs; its service is masked, but stop it again", found.id));
@@ -152,5 +173,34 @@ async fn view_differences(ports: &Ports, profile: &dyn Profile, plan: &Plan, mem
             wrong
         }
         Err(error) => vec![format!("pod {pod}: {error}")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+    use rehome_sim::{Control, Scene, SimPorts};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_is_forgotten_does_not_hide_one_that_runs() {
+        let world = Scene::new(3, 1).begin();
+        let sim = SimPorts::new(&world, &Control::new());
+        let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
+        let migration = input::parse(&rehome_sim::migration_yaml()).unwrap();
+        let profile = input::profile(&migration.spec.application.profile).unwrap();
+        let (_, _, plan) = look::make_plan(&ports, &migration, profile, world.ec2().now()).await.unwrap();
+        // Nothing was stopped: all of them run.
+        assert_eq!(legacy_differences(&ports, &plan).await.unwrap().len(), 3);
+        world.ec2().with(|inner, _| inner.core.instances.remove(&plan.members[0].instance));
+        assert_eq!(legacy_differences(&ports, &plan).await.unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_finalized_run_can_be_verified_and_one_that_went_back_cannot() {
+        assert!([Phase::Completed, Phase::Finalizing, Phase::Finalized].into_iter().all(serves));
+        assert!(![Phase::Preparing, Phase::Cutover, Phase::RolledBack, Phase::Returned].into_iter().any(serves));
     }
 }
