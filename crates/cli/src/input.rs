@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use rehome_model::format;
 use rehome_model::migration::{Migration, SetSlots, Slots};
+use rehome_model::names;
 use rehome_model::plan::Plan;
 use rehome_profiles::Profile;
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,13 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
     for (index, volume) in volumes.iter().enumerate() {
         if !volume.mount_path.starts_with('/') {
             wrong.push(format!("spec.source.volumes[{index}].mountPath {:?} is not absolute", volume.mount_path));
+        }
+        if !names::is_label_value(volume.role.as_str()) {
+            wrong.push(format!(
+                "spec.source.volumes[{index}].role {:?} is no label value of Kubernetes: at most 63 letters, digits, '-', '_' \
+                 and '.', a letter or digit at both ends",
+                volume.role.as_str()
+            ));
         }
         if volumes[..index].iter().any(|other| other.role == volume.role) {
             wrong.push(format!("spec.source.volumes[{index}].role {} is there twice", volume.role));

@@ -106,7 +106,10 @@ fn an_unknown_profile_is_named_with_the_known_ones() {
 fn two_members_on_one_slot_and_all_else_wrong_are_told_at_once() {
     let text =
         good().replace("- name: c\n", "- name: c\n          ordinals: {a: 0, b: 0}\n").replace("/var/lib", "var/lib");
-    refused(&text, USAGE, &["a and b are both given ordinal 0 of c", "is not absolute", "nothing was changed"]);
+    let text = text.replace("role: data", "role: the data");
+    let told = ["a and b are both given ordinal 0 of c", "is not absolute", "\"the data\" is no label value"];
+    refused(&text, USAGE, &told);
+    refused(&text, USAGE, &["nothing was changed"]);
 }
 
 #[test]

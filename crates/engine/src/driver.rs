@@ -143,7 +143,10 @@ pub enum EngineError {
         phase: Phase,
     },
     /// There is no run.
-    #[error("no run of migration {migration} is recorded in namespace {namespace}")]
+    #[error(
+        "no run of migration {migration} is recorded in namespace {namespace} (if its record was lost, \
+         docs/without-a-record.md is the way back by hand)"
+    )]
     NoRun {
         /// The migration.
         migration: String,

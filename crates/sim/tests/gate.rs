@@ -94,7 +94,7 @@ async fn a_set_that_takes_the_gate_no_more_is_not_started() {
     assert_eq!(outcome.phase, Phase::RolledBack);
     assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from ConfigMap")));
     assert_eq!((checks::pods_running(&stage.world), checks::legacy_serving(&stage.world)), (0, 3));
-    assert_eq!(stage.world.ledger().by_pods.len(), 0, "a pod was open");
+    assert!(stage.world.ledger().by_pods.is_empty(), "a pod was open");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +102,7 @@ async fn pods_that_start_open_in_spite_of_all_are_closed_and_their_writes_kept()
     let (stage, outcome, early) = applied(the_set_is_scaled, open_gate, None).await;
     assert!(early, "no pod was open before it was verified");
     assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
-    assert!(stage.world.ledger().by_pods.len() > 0, "no client wrote");
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +111,7 @@ async fn once_a_pod_was_open_nothing_is_discarded_by_itself() {
     // One pod is never seen: the verification fails. What clients wrote to the others is still there.
     assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
     assert!(outcome.failure.is_some());
-    assert!(stage.world.ledger().by_pods.len() > 0, "no client wrote");
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
     stage.ports = SimPorts::new(&stage.world, &stage.control);
     let back = stage.drive(Command::RollbackKeepWrites).await.outcome();
     assert_eq!(back.phase, Phase::Returned, "{:?}", back.failure);

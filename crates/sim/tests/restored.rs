@@ -9,7 +9,6 @@ use std::time::Duration;
 use common::{End, Stage};
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
-use rehome_ports::Cloud;
 use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, checks};
 
 const MEMBERS: usize = 2;
