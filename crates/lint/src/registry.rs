@@ -181,7 +181,7 @@ pub const CHECKS: &[Check] = &[
         Error,
         "zone without a usable node",
         "An EBS volume can be attached in its own zone only; its pod would stay Pending in the downtime.",
-        "Add a node to the zone, or uncordon one.",
+        "Add a node to the zone that the set's pods may go to, or uncordon one. Dedicated nodes count once the pod template tolerates their taints, and fits its own nodeSelector and affinity.",
     ),
     check(
         "RH0302",

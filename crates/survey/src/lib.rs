@@ -7,6 +7,7 @@ mod attached;
 mod cluster;
 mod error;
 mod permissions;
+mod placement;
 mod survey;
 
 pub use cluster::cluster;
