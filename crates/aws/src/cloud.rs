@@ -7,8 +7,8 @@ use aws_config::SdkConfig;
 use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter,
-    VolumeFilter,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
+    SnapshotFilter, VolumeFilter,
 };
 
 use crate::error::{bad_reply, cloud_error};
@@ -164,7 +164,7 @@ impl Cloud for AwsCloud {
         self.create_tags(resources, tags).await
     }
 
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
-        self.denied(instances, volumes).await
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
+        self.denied(intended).await
     }
 }

@@ -9,6 +9,9 @@ use crate::placement::obstacle;
 
 /// The oldest Kubernetes with everything the plan relies on: StatefulSet ordinals and claim retention as beta (1.27).
 const OLDEST_MINOR: u32 = 27;
+/// Actions whose dry run cannot name anything that a run made. A policy that only allows them for rehome's own tags is
+/// the better one.
+const DELETIONS: [&str; 2] = ["ec2:DeleteVolume", "ec2:DeleteSnapshot"];
 
 pub(crate) fn check(context: &mut Context<'_>) {
     let cluster = &context.survey.cluster;
@@ -37,12 +40,13 @@ pub(crate) fn check(context: &mut Context<'_>) {
     }
     for action in &context.survey.denied_cloud_actions {
         let seen = vec!["a dry run answered UnauthorizedOperation".to_owned()];
-        context.report(
-            "RH0705",
-            format!("permission {action}"),
-            format!("{} may not {action}", context.survey.caller.arn),
-            seen,
-        );
+        let (subject, arn) = (format!("permission {action}"), &context.survey.caller.arn);
+        if DELETIONS.contains(&action.as_str()) {
+            let message = format!("{arn} may not {action} for what no run made");
+            context.report("RH0706", subject, message, seen);
+        } else {
+            context.report("RH0705", subject, format!("{arn} may not {action}"), seen);
+        }
     }
     check_nodes(context);
 }

@@ -434,7 +434,14 @@ pub const CHECKS: &[Check] = &[
         Error,
         "permission in the account",
         "The plan would stop half way.",
-        "Allow the action in the caller's policy.",
+        "Allow the action in the caller's policy; `rehome iam` prints one that has all. A creation is also denied for want of ec2:CreateTags.",
+    ),
+    check(
+        "RH0706",
+        Info,
+        "deletions that cannot be asked about",
+        "A rollback deletes what its run made, which is not there yet: only things that no run made could be asked about, and to be denied those is as it should be.",
+        "Nothing, if the caller's policy allows the action for what has the tag rehome.dev/migration, as the one that `rehome iam` prints does; else add it.",
     ),
 ];
 

@@ -67,6 +67,21 @@ pub struct CreateVolume {
     pub token: String,
 }
 
+/// What a run will ask of the cloud, as far as permissions are asked about beforehand. Where things are alike one stands
+/// for all: dry runs are throttled as the calls themselves are, out of the same buckets (EC2 developer guide, "Request
+/// throttling").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intended {
+    /// The instances that will be stopped and started. One call asks for many.
+    pub instances: Vec<InstanceId>,
+    /// How one of them will be captured, with the tags that its snapshots will get.
+    pub capture: CreateSnapshots,
+    /// Volumes of that instance that move, one of a kind.
+    pub originals: Vec<Volume>,
+    /// The tags that a volume made in place of one will get.
+    pub volume_tags: Tags,
+}
+
 /// A protection of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstanceProtection {
@@ -174,7 +189,8 @@ pub trait Cloud: Send + Sync {
         self.tag_all(std::slice::from_ref(resource), tags).await
     }
 
-    /// Of the actions this crate performs, those the caller is denied by a dry run on the given resources
-    /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success.
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError>;
+    /// Of the actions that a run performs, those the caller is denied by dry runs of what is intended
+    /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success. `ec2:DeleteVolume` and `ec2:DeleteSnapshot`
+    /// can only be asked of what no run made: their denial may be as it should be.
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError>;
 }

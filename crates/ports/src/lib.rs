@@ -13,7 +13,8 @@ mod pods;
 mod tap;
 
 pub use cloud::{
-    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter, VolumeFilter,
+    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId, SnapshotFilter,
+    VolumeFilter,
 };
 pub use error::{CloudError, ErrorClass, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};

@@ -183,6 +183,9 @@ fn cases() -> Vec<Case> {
         scene("RH0705", |s| {
             s.ec2.denied.insert("CreateSnapshots".to_owned());
         }),
+        scene("RH0706", |s| {
+            s.ec2.denied.insert("DeleteVolume".to_owned());
+        }),
     ]
 }
 

@@ -37,7 +37,7 @@ fn dedicated(effect: &str) -> Value {
     json!([{"key": "dedicated", "value": "web", "effect": effect}])
 }
 
-fn tolerating(toleration: Value) -> Value {
+fn tolerating(toleration: &Value) -> Value {
     json!({"tolerations": [toleration]})
 }
 
@@ -69,14 +69,14 @@ async fn tolerations_mean_what_they_mean_to_the_scheduler() {
         (json!({"key": "dedicated", "operator": "Exists", "effect": "NoExecute"}), false),
     ];
     for (toleration, counts) in cases {
-        let pod = tolerating(toleration.clone());
+        let pod = tolerating(&toleration);
         assert_eq!(usable(dedicated("NoSchedule"), &[], pod).await, counts, "{toleration}");
     }
     let two = json!([
         {"key": "dedicated", "value": "web", "effect": "NoSchedule"},
         {"key": "spot", "effect": "NoSchedule"},
     ]);
-    assert!(!usable(two, &[], tolerating(json!({"key": "dedicated", "operator": "Exists"}))).await, "each of them");
+    assert!(!usable(two, &[], tolerating(&json!({"key": "dedicated", "operator": "Exists"}))).await, "each of them");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::labels;
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection, Intended,
     ResourceId, ScriptError, ScriptOutput, SnapshotFilter, VolumeFilter,
 };
 
@@ -338,7 +338,7 @@ impl Cloud for SentCloud {
         sent(async move { inner.tag_all(&resources, &tags).await }).await
     }
 
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
-        self.inner.denied_actions(instances, volumes).await
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
+        self.inner.denied_actions(intended).await
     }
 }
