@@ -9,6 +9,7 @@ mod cloud;
 pub mod contract;
 mod error;
 mod hosts;
+mod iam;
 mod pods;
 mod tap;
 
@@ -18,5 +19,6 @@ pub use cloud::{
 };
 pub use error::{CloudError, ErrorClass, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};
+pub use iam::{ACTIONS, ActionOn};
 pub use pods::{PodScript, Pods};
 pub use tap::Tap;

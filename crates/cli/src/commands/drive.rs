@@ -58,7 +58,7 @@ async fn plan_to_apply(
         (_, Some(plan)) => (plan, BTreeSet::new(), false),
         (_, None) => return Ok(look::make_plan(ports, migration, profile, look::now_ms()).await?.2),
     };
-    let survey = look::survey(ports, migration, profile, look::now_ms()).await?;
+    let survey = look::facts(ports, migration, profile, look::now_ms()).await?;
     let differences = rehome_planner::differences(&plan, &survey, &begun);
     if differences.is_empty() {
         return Ok(plan);
