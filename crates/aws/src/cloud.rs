@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
+use rehome_model::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
     Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
@@ -158,6 +158,10 @@ impl Cloud for AwsCloud {
 
     async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), CloudError> {
         self.standby(group, instance, standby).await
+    }
+
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        self.groups(names).await
     }
 
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {

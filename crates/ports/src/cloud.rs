@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec};
+use rehome_model::cloud::{
+    AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec,
+};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
 use crate::error::CloudError;
@@ -178,8 +180,12 @@ pub trait Cloud: Send + Sync {
     ) -> Result<(), CloudError>;
 
     /// Takes an instance out of its Auto Scaling group's care (EnterStandby, desired capacity lowered) or gives it back
-    /// (ExitStandby). Already so is `Ok`. The change takes time: see the instance's lifecycle state.
+    /// (ExitStandby). Already so is `Ok`. `ValidationError` where fewer than MinSize would be left. The change takes time: see the instance's lifecycle state.
     async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), CloudError>;
+
+    /// Auto Scaling groups by name, in the order of their names. Those that there are not are left out of the answer: no
+    /// error. No name asks nothing.
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError>;
 
     /// Adds or overwrites the same tags on up to 1,000 resources. Idempotent. If one is refused, none is tagged.
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError>;

@@ -70,6 +70,14 @@ pub async fn survey_of_facts(
     };
     let types: BTreeSet<String> = instances.iter().map(|instance| instance.instance_type.clone()).collect();
     let types: Vec<String> = types.into_iter().collect();
+    let groups: BTreeSet<String> =
+        instances.iter().filter_map(|instance| Some(instance.auto_scaling.as_ref()?.group.clone())).collect();
+    let auto_scaling_groups = if groups.is_empty() {
+        Vec::new()
+    } else {
+        let groups: Vec<String> = groups.into_iter().collect();
+        ports.cloud.describe_auto_scaling_groups(&groups).await.map_err(asked("Auto Scaling groups"))?
+    };
     let instance_types = ports.cloud.describe_instance_types(&types).await.map_err(asked("instance types"))?;
     let sets: Vec<String> = match &migration.spec.target.slots {
         Slots::StatefulSets(sets) => sets.iter().map(|set| set.name.clone()).collect(),
@@ -91,6 +99,7 @@ pub async fn survey_of_facts(
         instance_types: instance_types.into_iter().map(|found| (found.name.clone(), found)).collect(),
         cluster,
         missing_instances,
+        auto_scaling_groups,
         denied_cloud_actions: Vec::new(),
     })
 }

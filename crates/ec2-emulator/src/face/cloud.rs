@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rehome_model::cloud::{AutoScalingMembership, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
+use rehome_model::cloud::{
+    AutoScalingGroup, AutoScalingMembership, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume,
+};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
     Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
@@ -96,6 +98,8 @@ fn literal(text: &str) -> String {
 
 /// Values that one filter takes, and ids that go well into one call (EC2 API reference, "Filter").
 const IDS_PER_CALL: usize = 200;
+/// Groups that one DescribeAutoScalingGroups tells of without a second page (Auto Scaling API reference: 50 by default).
+const GROUPS_PER_CALL: usize = 50;
 /// Ids that one DescribeAutoScalingInstances takes (Auto Scaling API reference).
 const MEMBERS_PER_CALL: usize = 50;
 
@@ -311,6 +315,19 @@ impl Cloud for Emulator {
         let wanted = if standby { ["Standby", "EnteringStandby"] } else { ["InService", "Pending"] };
         let there = members.get(instance).is_some_and(|member| wanted.contains(&member.lifecycle_state.as_str()));
         if there { Ok(()) } else { Err(error) }
+    }
+
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        let mut found = Vec::new();
+        for names in names.chunks(GROUPS_PER_CALL) {
+            let by = DescribeAutoScaling { names: names.to_vec(), ..DescribeAutoScaling::default() };
+            match self.call(&Action::DescribeAutoScalingGroups(by), false).await? {
+                Reply::AutoScalingGroups(page) => found.extend(page.items.into_iter().map(convert::group)),
+                other => return Err(unexpected("DescribeAutoScalingGroups", &other)),
+            }
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
     }
 
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rehome_model::cloud::{
-    Attachment, AttachmentState, CallerIdentity, Instance, InstanceState, InstanceType, Snapshot, Tags, Volume,
-    VolumeState,
+    Attachment, AttachmentState, AutoScalingGroup, CallerIdentity, Instance, InstanceState, InstanceType, Snapshot,
+    Tags, Volume, VolumeState,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::labels;
@@ -329,6 +329,10 @@ impl Cloud for SentCloud {
         let group = group.to_owned();
         let instance = instance.clone();
         sent(async move { inner.set_standby(&group, &instance, standby).await }).await
+    }
+
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        self.inner.describe_auto_scaling_groups(names).await
     }
 
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
