@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_autoscaling::types::{AutoScalingGroup, AutoScalingInstanceDetails};
-use rehome_model::cloud::AutoScalingMembership;
+use aws_sdk_autoscaling::types::{self as reply, AutoScalingInstanceDetails};
+use rehome_model::cloud::{AutoScalingGroup, AutoScalingMembership};
 use rehome_model::ids::InstanceId;
 use rehome_ports::CloudError;
 
@@ -14,6 +14,8 @@ use crate::retry::read;
 const DESCRIBE: &str = "DescribeAutoScalingInstances";
 /// DescribeAutoScalingInstances takes at most 50 ids (Auto Scaling API reference).
 const MEMBERS_PER_CALL: usize = 50;
+/// DescribeAutoScalingGroups tells of 50 groups a page, unless told otherwise (Auto Scaling API reference).
+const GROUPS_PER_CALL: usize = 50;
 
 impl AwsCloud {
     /// The membership of those instances that are in a group.
@@ -49,11 +51,26 @@ impl AwsCloud {
             call.send().await.map_err(|error| cloud_error("DescribeAutoScalingGroups", &error))
         })
         .await?;
-        let members = said.auto_scaling_groups().iter().flat_map(AutoScalingGroup::instances);
+        let members = said.auto_scaling_groups().iter().flat_map(reply::AutoScalingGroup::instances);
         Ok(members.filter_map(|member| member.instance_id()).map(InstanceId::new).collect())
     }
 
     /// "Already so" has no code of its own (it is a ValidationError, as everything is), so the state is looked at.
+    pub(crate) async fn groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        let mut found = Vec::new();
+        for names in names.chunks(GROUPS_PER_CALL) {
+            let said = read(|| async {
+                let call = self.auto_scaling.describe_auto_scaling_groups();
+                let sent = call.set_auto_scaling_group_names(Some(names.to_vec())).send().await;
+                sent.map_err(|error| cloud_error("DescribeAutoScalingGroups", &error))
+            })
+            .await?;
+            found.extend(said.auto_scaling_groups().iter().filter_map(group));
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
     pub(crate) async fn standby(&self, group: &str, instance: &InstanceId, enter: bool) -> Result<(), CloudError> {
         let sent = if enter {
             let call = self.auto_scaling.enter_standby().auto_scaling_group_name(group);
@@ -74,6 +91,17 @@ impl AwsCloud {
             _ => Err(error),
         }
     }
+}
+
+/// Sizes that are not told would be taken for no obstacle: Auto Scaling tells them of every group.
+fn group(from: &reply::AutoScalingGroup) -> Option<AutoScalingGroup> {
+    let number = |value: Option<i32>| value.and_then(|value| u32::try_from(value).ok());
+    Some(AutoScalingGroup {
+        name: from.auto_scaling_group_name()?.to_owned(),
+        min_size: number(from.min_size())?,
+        desired_capacity: number(from.desired_capacity())?,
+        suspended: from.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
+    })
 }
 
 fn membership(from: &AutoScalingInstanceDetails) -> Option<(InstanceId, AutoScalingMembership)> {

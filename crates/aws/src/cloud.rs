@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
+use rehome_model::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter,
-    VolumeFilter,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
+    SnapshotFilter, VolumeFilter,
 };
 
 use crate::error::{bad_reply, cloud_error};
@@ -160,11 +160,15 @@ impl Cloud for AwsCloud {
         self.standby(group, instance, standby).await
     }
 
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        self.groups(names).await
+    }
+
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
         self.create_tags(resources, tags).await
     }
 
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
-        self.denied(instances, volumes).await
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
+        self.denied(intended).await
     }
 }

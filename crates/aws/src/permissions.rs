@@ -4,19 +4,23 @@ use std::error::Error;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{AttributeBooleanValue, InstanceSpecification, Tag, VolumeType};
-use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_ports::{CloudError, ErrorClass};
+use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
+use aws_sdk_ec2::types::{AttributeBooleanValue, InstanceAttributeName, ResourceType, VolumeType};
+use rehome_model::cloud::{Tags, Volume};
+use rehome_model::ids::InstanceId;
+use rehome_ports::{CloudError, ErrorClass, Intended};
 
 use crate::cloud::AwsCloud;
 use crate::error::cloud_error;
-use crate::filters::IDS_PER_CALL;
+use crate::filters::{IDS_PER_CALL, tag_specifications, to_tags};
 use crate::retry::read;
 
 /// A snapshot that cannot be there: permission is asked before existence.
 const NO_SNAPSHOT: &str = "snap-00000000000000000";
 /// A device name for dry runs.
 const DEVICE: &str = "/dev/xvdzz";
+/// The smallest page of a describe.
+const FEWEST: i32 = 5;
 
 /// Sends a dry run (again, while throttled: it has no effect) and notes the action if it is denied. Where the action
 /// is known to be denied already, nothing is sent.
@@ -44,17 +48,15 @@ where
 }
 
 impl AwsCloud {
-    /// Auto Scaling has no dry run: EnterStandby and ExitStandby are not among the answers.
-    pub(crate) async fn denied(
-        &self,
-        instances: &[InstanceId],
-        volumes: &[VolumeId],
-    ) -> Result<Vec<String>, CloudError> {
+    /// Auto Scaling has no dry run: EnterStandby and ExitStandby are not among the answers. Nor are TagSpecifications an
+    /// action of their own: who may not CreateTags with a creation is denied the creation.
+    pub(crate) async fn denied(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
         let mut denied = Vec::new();
-        self.probe_instances(instances, &mut denied).await?;
-        self.probe_volumes(instances.first(), volumes, &mut denied).await?;
-        let delete = || self.ec2.delete_snapshot().snapshot_id(NO_SNAPSHOT).dry_run(true).send();
-        probe(&mut denied, "DeleteSnapshot", delete).await?;
+        self.probe_instances(&intended.instances, &mut denied).await?;
+        self.probe_capture(intended, &mut denied).await?;
+        for original in &intended.originals {
+            self.probe_volume(original, intended, &mut denied).await?;
+        }
         denied.sort();
         Ok(denied)
     }
@@ -67,64 +69,69 @@ impl AwsCloud {
             probe(denied, "StopInstances", stop).await?;
             let start = || ec2.start_instances().set_instance_ids(ids()).dry_run(true).send();
             probe(denied, "StartInstances", start).await?;
-            let tag = || ec2.create_tags().set_resources(ids()).tags(any_tag()).dry_run(true).send();
-            probe(denied, "CreateTags", tag).await?;
-        }
-        for id in instances {
-            let capture = || {
-                let instance = InstanceSpecification::builder().instance_id(id.as_str()).build();
-                ec2.create_snapshots().instance_specification(instance).dry_run(true).send()
-            };
-            probe(denied, "CreateSnapshots", capture).await?;
-            let protect = || {
-                let on = AttributeBooleanValue::builder().value(true).build();
-                let call = ec2.modify_instance_attribute().instance_id(id.as_str());
-                call.disable_api_termination(on).dry_run(true).send()
-            };
-            probe(denied, "ModifyInstanceAttribute", protect).await?;
         }
         Ok(())
     }
 
-    async fn probe_volumes(
+    /// What is done to one instance, and to snapshots.
+    async fn probe_capture(&self, intended: &Intended, denied: &mut Vec<String>) -> Result<(), CloudError> {
+        let (ec2, id) = (&self.ec2, intended.capture.instance.as_str());
+        let capture = || self.capture(&intended.capture).dry_run(true).send();
+        probe(denied, "CreateSnapshots", capture).await?;
+        let protect = || {
+            let on = AttributeBooleanValue::builder().value(true).build();
+            ec2.modify_instance_attribute().instance_id(id).disable_api_termination(on).dry_run(true).send()
+        };
+        probe(denied, "ModifyInstanceAttribute", protect).await?;
+        let attribute = || {
+            let call = ec2.describe_instance_attribute().instance_id(id);
+            call.attribute(InstanceAttributeName::DisableApiTermination).dry_run(true).send()
+        };
+        probe(denied, "DescribeInstanceAttribute", attribute).await?;
+        let describe = || ec2.describe_snapshots().owner_ids("self").max_results(FEWEST).dry_run(true).send();
+        probe(denied, "DescribeSnapshots", describe).await?;
+        let delete = || ec2.delete_snapshot().snapshot_id(NO_SNAPSHOT).dry_run(true).send();
+        probe(denied, "DeleteSnapshot", delete).await
+    }
+
+    /// What is done to a volume that moves, and for it. CreateVolume has no snapshot yet; all else is as a run sends it.
+    async fn probe_volume(
         &self,
-        instance: Option<&InstanceId>,
-        volumes: &[VolumeId],
+        original: &Volume,
+        intended: &Intended,
         denied: &mut Vec<String>,
     ) -> Result<(), CloudError> {
-        let ec2 = &self.ec2;
-        for ids in volumes.chunks(IDS_PER_CALL) {
-            let ids = || Some(ids.iter().map(ToString::to_string).collect());
-            let tag = || ec2.create_tags().set_resources(ids()).tags(any_tag()).dry_run(true).send();
-            probe(denied, "CreateTags", tag).await?;
-        }
-        if let Some(volume) = volumes.first()
-            && let Some(zone) = self.zone_of(volume).await?
-        {
-            let create = || {
-                let call = ec2.create_volume().availability_zone(&zone).size(1).volume_type(VolumeType::Gp3);
-                call.dry_run(true).send()
-            };
-            probe(denied, "CreateVolume", create).await?;
-        }
-        for volume in volumes {
-            let id = volume.as_str();
-            probe(denied, "DetachVolume", || ec2.detach_volume().volume_id(id).dry_run(true).send()).await?;
-            probe(denied, "DeleteVolume", || ec2.delete_volume().volume_id(id).dry_run(true).send()).await?;
-            if let Some(instance) = instance {
-                let attach = || {
-                    let call = ec2.attach_volume().volume_id(id).instance_id(instance.as_str()).device(DEVICE);
-                    call.dry_run(true).send()
-                };
-                probe(denied, "AttachVolume", attach).await?;
-            }
-        }
-        Ok(())
+        let (ec2, id, instance) = (&self.ec2, original.id.as_str(), intended.capture.instance.as_str());
+        let create = || self.like(original, &intended.volume_tags).dry_run(true).send();
+        probe(denied, "CreateVolume", create).await?;
+        let tag = || {
+            let tags = Some(to_tags(&intended.volume_tags));
+            ec2.create_tags().resources(id).set_tags(tags).dry_run(true).send()
+        };
+        probe(denied, "CreateTags", tag).await?;
+        let detach = || ec2.detach_volume().volume_id(id).instance_id(instance).dry_run(true).send();
+        probe(denied, "DetachVolume", detach).await?;
+        let attach = || ec2.attach_volume().volume_id(id).instance_id(instance).device(DEVICE).dry_run(true).send();
+        probe(denied, "AttachVolume", attach).await?;
+        probe(denied, "DeleteVolume", || ec2.delete_volume().volume_id(id).dry_run(true).send()).await
     }
-}
 
-fn any_tag() -> Tag {
-    Tag::builder().key("rehome").value("dry-run").build()
+    /// CreateVolume of a blank volume like another. A policy may demand encryption or a tag of every new volume, so it is
+    /// asked with those it will have.
+    fn like(&self, original: &Volume, tags: &Tags) -> CreateVolumeFluentBuilder {
+        let spec = &original.spec;
+        let number = |value: Option<u32>| value.and_then(|value| i32::try_from(value).ok());
+        self.ec2
+            .create_volume()
+            .availability_zone(original.zone.as_str())
+            .volume_type(VolumeType::from(spec.volume_type.as_str()))
+            .set_size(number(Some(spec.size_gib)))
+            .set_iops(number(spec.iops))
+            .set_throughput(number(spec.throughput_mib_s))
+            .set_encrypted(spec.encrypted.then_some(true))
+            .set_kms_key_id(spec.kms_key_id.clone())
+            .set_tag_specifications(tag_specifications(ResourceType::Volume, tags))
+    }
 }
 
 /// Permission is checked before all else: any other refusal means that it was given.
@@ -140,7 +147,45 @@ fn is_denied(end: Result<(), CloudError>) -> Result<bool, CloudError> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ec2::config::BehaviorVersion;
+    use rehome_model::cloud::{VolumeSpec, VolumeState};
+
     use super::*;
+
+    /// A cloud that is never asked anything.
+    fn cloud() -> AwsCloud {
+        let config = aws_config::SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        AwsCloud::new(&config, "us-east-1".to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_asked_for_with_the_encryption_and_the_tags_that_it_will_have() {
+        let spec = VolumeSpec {
+            volume_type: "gp3".to_owned(),
+            size_gib: 100,
+            iops: Some(6000),
+            throughput_mib_s: Some(250),
+            encrypted: true,
+            kms_key_id: Some("arn:aws:kms:us-east-1:1:key/k".to_owned()),
+        };
+        let original = Volume {
+            id: "vol-1".into(),
+            state: VolumeState::InUse,
+            zone: "us-east-1a".into(),
+            spec,
+            multi_attach: false,
+            snapshot: None,
+            attachments: Vec::new(),
+            created_at_ms: 0,
+            tags: Tags::new(),
+        };
+        let tags = Tags::from([("rehome.dev/migration".to_owned(), "cassandra".to_owned())]);
+        let asked = cloud().like(&original, &tags);
+        assert_eq!((asked.get_encrypted(), asked.get_size()), (&Some(true), &Some(100)));
+        assert_eq!(asked.get_kms_key_id().as_deref(), Some("arn:aws:kms:us-east-1:1:key/k"));
+        let tags = asked.get_tag_specifications().as_ref().map(|given| given[0].tags().to_vec());
+        assert_eq!(tags, Some(to_tags(&Tags::from([("rehome.dev/migration".to_owned(), "cassandra".to_owned())]))));
+    }
 
     fn end(code: &str) -> Result<bool, String> {
         is_denied(Err(CloudError::new("StopInstances", code, ""))).map_err(|error| error.code)

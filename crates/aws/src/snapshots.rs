@@ -1,5 +1,6 @@
 //! Snapshots.
 
+use aws_sdk_ec2::operation::create_snapshots::builders::CreateSnapshotsFluentBuilder;
 use aws_sdk_ec2::types::{self as ec2, InstanceSpecification, ResourceType};
 use rehome_model::cloud::Snapshot;
 use rehome_ports::{CloudError, CreateSnapshots, SnapshotFilter};
@@ -55,6 +56,15 @@ impl AwsCloud {
 
     /// Sent once: CreateSnapshots has no client token, and sent twice it captures twice.
     pub(crate) async fn snapshot_instance(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
+        let made = self.capture(request).send().await.map_err(|error| cloud_error(CREATE, &error))?;
+        let mut made: Vec<Snapshot> =
+            made.snapshots().iter().map(|info| convert::snapshot_info(CREATE, info)).collect::<Result<_, _>>()?;
+        made.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(made)
+    }
+
+    /// The call, to send or to try.
+    pub(crate) fn capture(&self, request: &CreateSnapshots) -> CreateSnapshotsFluentBuilder {
         let exclude: Vec<String> = request.exclude.iter().map(ToString::to_string).collect();
         let instance = InstanceSpecification::builder()
             .instance_id(request.instance.as_str())
@@ -62,11 +72,6 @@ impl AwsCloud {
             .set_exclude_data_volume_ids((!exclude.is_empty()).then_some(exclude))
             .build();
         let call = self.ec2.create_snapshots().instance_specification(instance).description(&request.description);
-        let sent = call.set_tag_specifications(tag_specifications(ResourceType::Snapshot, &request.tags)).send().await;
-        let made = sent.map_err(|error| cloud_error(CREATE, &error))?;
-        let mut made: Vec<Snapshot> =
-            made.snapshots().iter().map(|info| convert::snapshot_info(CREATE, info)).collect::<Result<_, _>>()?;
-        made.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(made)
+        call.set_tag_specifications(tag_specifications(ResourceType::Snapshot, &request.tags))
     }
 }

@@ -130,12 +130,6 @@ impl AwsCloud {
         let found = self.volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
         Ok(found.into_iter().flat_map(|volume| volume.attachments).collect())
     }
-
-    /// A volume's zone, if EC2 shows the volume.
-    pub(crate) async fn zone_of(&self, volume: &VolumeId) -> Result<Option<String>, CloudError> {
-        let found = self.volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
-        Ok(found.into_iter().next().map(|volume| volume.zone.0))
-    }
 }
 
 /// CreateVolume answers a volume in a type of its own.

@@ -75,6 +75,15 @@ pub enum Command {
         #[arg(long)]
         namespace: String,
     },
+    /// Print the IAM policy that the caller needs in the account, as JSON.
+    ///
+    /// The last statements are of use only for members of Auto Scaling groups, hosts by SSM, and encrypted volumes. What is
+    /// deleted must have the tag that runs give it.
+    Iam {
+        /// The partition of the ARNs: aws, aws-cn, aws-us-gov.
+        #[arg(long, default_value = "aws")]
+        partition: String,
+    },
     /// Move a cluster on the embedded EC2 and Kubernetes, in virtual time.
     Demo(Demo),
     /// Serve an emulated cloud on this machine, for tests of anything that talks to it.

@@ -13,8 +13,8 @@ use rehome_ec2_emulator::face::Emulator;
 use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, VolumeSpec, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, ErrorClass, InstanceFilter, InstanceProtection, ResourceId,
-    SnapshotFilter, Tap, VolumeFilter,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, ErrorClass, InstanceFilter, InstanceProtection, Intended,
+    ResourceId, SnapshotFilter, Tap, VolumeFilter,
 };
 
 const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -52,6 +52,16 @@ fn scene() -> Scene {
     Scene { ec2, member, data }
 }
 
+fn capture(instance: &InstanceId) -> CreateSnapshots {
+    CreateSnapshots {
+        instance: instance.clone(),
+        exclude: Vec::new(),
+        include_root: false,
+        description: "base".to_owned(),
+        tags: tags(&[("run", "1")]),
+    }
+}
+
 impl Scene {
     async fn volume(&self, id: &VolumeId) -> rehome_model::cloud::Volume {
         self.ec2.describe_volumes(&VolumeFilter::Ids(vec![id.clone()])).await.expect("shown").remove(0)
@@ -62,13 +72,7 @@ impl Scene {
     }
 
     async fn captured(&self) -> SnapshotId {
-        let request = CreateSnapshots {
-            instance: self.member.clone(),
-            exclude: Vec::new(),
-            include_root: false,
-            description: "base".to_owned(),
-            tags: tags(&[("run", "1")]),
-        };
+        let request = capture(&self.member);
         let made = self.ec2.create_snapshots(&request).await.expect("taken");
         assert_eq!(made.len(), 1);
         tokio::time::sleep(HOUR).await;
@@ -190,8 +194,13 @@ async fn what_the_caller_may_not_do_is_listed_and_nothing_is_done() {
     scene.ec2.with(|inner, _| {
         inner.core.config.denied.extend(["CreateSnapshots".to_owned(), "ModifyInstanceAttribute".to_owned()]);
     });
-    let denied =
-        scene.ec2.denied_actions(std::slice::from_ref(&scene.member), std::slice::from_ref(&scene.data)).await.unwrap();
+    let intended = Intended {
+        instances: vec![scene.member.clone()],
+        capture: capture(&scene.member),
+        originals: vec![scene.volume(&scene.data).await],
+        volume_tags: tags(&[("role", "data")]),
+    };
+    let denied = scene.ec2.denied_actions(&intended).await.unwrap();
     assert_eq!(denied, ["ec2:CreateSnapshots", "ec2:ModifyInstanceAttribute"]);
     assert_eq!(scene.instance().await.state, InstanceState::Running);
     assert_eq!(scene.volume(&scene.data).await.attachments[0].state, AttachmentState::Attached);

@@ -5,9 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::ids::Zone;
 
 use crate::context::Context;
+use crate::placement::obstacle;
 
 /// The oldest Kubernetes with everything the plan relies on: StatefulSet ordinals and claim retention as beta (1.27).
 const OLDEST_MINOR: u32 = 27;
+/// Actions whose dry run cannot name anything that a run made. A policy that only allows them for rehome's own tags is
+/// the better one.
+const DELETIONS: [&str; 2] = ["ec2:DeleteVolume", "ec2:DeleteSnapshot"];
 
 pub(crate) fn check(context: &mut Context<'_>) {
     let cluster = &context.survey.cluster;
@@ -36,12 +40,13 @@ pub(crate) fn check(context: &mut Context<'_>) {
     }
     for action in &context.survey.denied_cloud_actions {
         let seen = vec!["a dry run answered UnauthorizedOperation".to_owned()];
-        context.report(
-            "RH0705",
-            format!("permission {action}"),
-            format!("{} may not {action}", context.survey.caller.arn),
-            seen,
-        );
+        let (subject, arn) = (format!("permission {action}"), &context.survey.caller.arn);
+        if DELETIONS.contains(&action.as_str()) {
+            let message = format!("{arn} may not {action} for what no run made");
+            context.report("RH0706", subject, message, seen);
+        } else {
+            context.report("RH0705", subject, format!("{arn} may not {action}"), seen);
+        }
     }
     check_nodes(context);
 }
@@ -57,25 +62,31 @@ fn check_nodes(context: &mut Context<'_>) {
     for member in &survey.members {
         *needed.entry(&member.instance.zone).or_default() += roles;
     }
+    let sets: Vec<_> = context.sets().into_iter().map(|(_, set)| set).collect();
     for (zone, volumes) in needed {
         let nodes: Vec<_> = survey.cluster.nodes.iter().filter(|node| node.zone.as_ref() == Some(zone)).collect();
-        let usable: Vec<_> = nodes.iter().filter(|node| node.ready && node.schedulable).collect();
+        let mut usable = Vec::new();
+        // Why a node of the zone does not count: without it nobody finds out that a dedicated node is not theirs.
+        let mut unusable = Vec::new();
+        for node in nodes {
+            match obstacle(node, &sets) {
+                None => usable.push(node),
+                Some(why) => unusable.push(format!("{} does not count: {why}", node.name)),
+            }
+        }
         if usable.is_empty() {
-            let seen = nodes
-                .iter()
-                .map(|node| format!("{}: ready {}, schedulable {}", node.name, node.ready, node.schedulable))
-                .collect();
             let message = "no node of the zone can take a pod".to_owned();
-            context.report("RH0301", format!("zone {zone}"), message, seen);
+            context.report("RH0301", format!("zone {zone}"), message, unusable);
             continue;
         }
         let with_driver: Vec<_> = usable.iter().filter_map(|n| n.attach_limit.map(|limit| (n, limit))).collect();
         let room: u32 = with_driver.iter().map(|(node, limit)| limit.saturating_sub(node.attached)).sum();
         if room < volumes {
-            let seen = with_driver
+            let mut seen: Vec<String> = with_driver
                 .iter()
                 .map(|(node, limit)| format!("{}: {} of {limit} attached", node.name, node.attached))
                 .collect();
+            seen.extend(unusable);
             let message = format!("its nodes can attach {room} more volumes, {volumes} are needed");
             context.report("RH0303", format!("zone {zone}"), message, seen);
         }

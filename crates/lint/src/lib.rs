@@ -7,6 +7,7 @@ mod application;
 mod cluster;
 mod context;
 mod members;
+mod placement;
 mod registry;
 mod set;
 mod volumes;

@@ -42,10 +42,38 @@ pub(crate) fn check(context: &mut Context<'_>) {
         }
         if let Some(group) = &member.instance.auto_scaling {
             let seen = format!("{} is {} in group {}", member.instance.id, group.lifecycle_state, group.group);
+            if !matches!(group.lifecycle_state.as_str(), "InService" | "Standby") {
+                let message = format!("it is {} in its group", group.lifecycle_state);
+                context.report("RH0114", subject.clone(), message, vec![seen.clone()]);
+            }
             context.report("RH0109", subject, "it is a member of an Auto Scaling group".to_owned(), vec![seen]);
         }
     }
+    check_groups(context);
     check_cluster(context);
+}
+
+/// Does each group let go of as many members as will be put into Standby?
+fn check_groups(context: &mut Context<'_>) {
+    let survey = context.survey;
+    for group in &survey.auto_scaling_groups {
+        let leaving =
+            survey.members.iter().filter(|member| survey.group_to_leave(&member.instance) == Some(&group.name));
+        let leaving = u32::try_from(leaving.count()).unwrap_or(u32::MAX);
+        let left = group.desired_capacity.saturating_sub(leaving);
+        if leaving == 0 || left >= group.min_size {
+            continue;
+        }
+        let seen = vec![
+            format!("MinSize {}, DesiredCapacity {}", group.min_size, group.desired_capacity),
+            format!(
+                "aws autoscaling update-auto-scaling-group --region {} --auto-scaling-group-name '{}' --min-size {left}",
+                survey.caller.region, group.name
+            ),
+        ];
+        let message = format!("{leaving} of its members go into Standby, which would leave {left} in service");
+        context.report("RH0113", format!("Auto Scaling group {}", group.name), message, seen);
+    }
 }
 
 /// Do the members form one whole cluster, with nobody else in it?

@@ -96,8 +96,8 @@ pub const CHECKS: &[Check] = &[
         "RH0109",
         Warning,
         "member of an Auto Scaling group",
-        "A group terminates members that it finds stopped. The plan puts each into Standby first and takes it back on rollback.",
-        "Nothing, if the caller may EnterStandby; else suspend Terminate and ReplaceUnhealthy yourself.",
+        "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate and ReplaceUnhealthy are both suspended. A dry run cannot tell whether the caller may do so.",
+        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed.",
     ),
     check(
         "RH0110",
@@ -112,6 +112,20 @@ pub const CHECKS: &[Check] = &[
         "Name tag is not used",
         "A member's name becomes a label of its PersistentVolume, and names must differ. Such a member is called by its instance id.",
         "Nothing; or a tag of letters, digits, '-', '_' and '.', 63 characters at most, that no other member has.",
+    ),
+    check(
+        "RH0113",
+        Error,
+        "Auto Scaling group's MinSize",
+        "EnterStandby lowers the desired capacity, and is refused where fewer than MinSize would be left: the run would fail half way, and be undone.",
+        "Lower MinSize by the command that is shown, then plan again; raise it again after a rollback.",
+    ),
+    check(
+        "RH0114",
+        Error,
+        "member on its way in its Auto Scaling group",
+        "Only a member in service can be put into Standby, and only one in Standby is left alone when it is stopped.",
+        "Wait until it is InService or Standby, then plan again.",
     ),
     check(
         "RH0201",
@@ -181,7 +195,7 @@ pub const CHECKS: &[Check] = &[
         Error,
         "zone without a usable node",
         "An EBS volume can be attached in its own zone only; its pod would stay Pending in the downtime.",
-        "Add a node to the zone, or uncordon one.",
+        "Add a node to the zone that the set's pods may go to, or uncordon one. Dedicated nodes count once the pod template tolerates their taints, and fits its own nodeSelector and affinity.",
     ),
     check(
         "RH0302",
@@ -434,7 +448,14 @@ pub const CHECKS: &[Check] = &[
         Error,
         "permission in the account",
         "The plan would stop half way.",
-        "Allow the action in the caller's policy.",
+        "Allow the action in the caller's policy; `rehome iam` prints one that has all. A creation is also denied for want of ec2:CreateTags.",
+    ),
+    check(
+        "RH0706",
+        Info,
+        "deletions that cannot be asked about",
+        "A rollback deletes what its run made, which is not there yet: only things that no run made could be asked about, and to be denied those is as it should be.",
+        "Nothing, if the caller's policy allows the action for what has the tag rehome.dev/migration, as the one that `rehome iam` prints does; else add it.",
     ),
 ];
 

@@ -68,6 +68,26 @@ pub struct AutoScalingMembership {
     pub lifecycle_state: String,
 }
 
+/// An Auto Scaling group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoScalingGroup {
+    /// Its name.
+    pub name: String,
+    /// Members that it must keep in service: MinSize.
+    pub min_size: u32,
+    /// Members that it means to have in service: DesiredCapacity.
+    pub desired_capacity: u32,
+    /// Processes that somebody suspended: `Terminate`, `ReplaceUnhealthy`, ...
+    pub suspended: Vec<String>,
+}
+
+impl AutoScalingGroup {
+    /// Whether it neither replaces nor terminates a member that it finds stopped, until somebody resumes the processes.
+    pub fn is_suspended(&self) -> bool {
+        ["Terminate", "ReplaceUnhealthy"].iter().all(|process| self.suspended.iter().any(|found| found == process))
+    }
+}
+
 /// State of a volume (EC2 VolumeState).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

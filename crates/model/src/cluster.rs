@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{InstanceId, Zone};
+use crate::placement::{Placement, Taint};
 
 /// The target cluster at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,12 @@ pub struct NodeReport {
     pub ready: bool,
     /// Whether pods may be placed on it (not cordoned).
     pub schedulable: bool,
+    /// Its taints that keep pods away.
+    #[serde(default)]
+    pub taints: Vec<Taint>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Volumes of the EBS driver it may have attached (CSINode allocatable); none if the driver is not on it.
     pub attach_limit: Option<u32>,
     /// Volumes attached to it now, by VolumeAttachments.
@@ -115,6 +122,9 @@ pub struct StatefulSetReport {
     pub fs_group_change_policy: Option<String>,
     /// Whether its pods use the node's network.
     pub host_network: bool,
+    /// Which nodes its pods may go to.
+    #[serde(default)]
+    pub placement: Placement,
     /// Managers of its fields: `kubectl-client-side-apply`, `helm`, `argocd-controller`, ...
     pub managers: Vec<String>,
     /// Its labels.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cloud::{CallerIdentity, Instance, InstanceType, Volume};
+use crate::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Volume};
 use crate::cluster::ClusterReport;
 use crate::host::HostReport;
 use crate::ids::{InstanceId, MemberName, VolumeId};
+
+/// Auto Scaling's word for a member in its care.
+const IN_SERVICE: &str = "InService";
 
 /// Cloud, hosts and cluster at one time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct Survey {
     pub cluster: ClusterReport,
     /// Instance ids the migration names that EC2 does not know.
     pub missing_instances: Vec<InstanceId>,
+    /// The Auto Scaling groups of the members.
+    #[serde(default)]
+    pub auto_scaling_groups: Vec<AutoScalingGroup>,
     /// Cloud permissions that a dry run found missing, as EC2 actions.
     pub denied_cloud_actions: Vec<String>,
 }
@@ -41,4 +47,15 @@ pub struct MemberSurvey {
     pub host: Option<HostReport>,
     /// Why `host` is none.
     pub host_error: Option<String>,
+}
+
+impl Survey {
+    /// The group that must let go of a member before it is stopped: none if it does so already, be it that the member is in
+    /// Standby or that the group's processes are suspended.
+    pub fn group_to_leave<'a>(&self, instance: &'a Instance) -> Option<&'a str> {
+        let membership =
+            instance.auto_scaling.as_ref().filter(|membership| membership.lifecycle_state == IN_SERVICE)?;
+        let group = self.auto_scaling_groups.iter().find(|group| group.name == membership.group);
+        (!group.is_some_and(AutoScalingGroup::is_suspended)).then_some(membership.group.as_str())
+    }
 }

@@ -71,6 +71,15 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
         why: "ids are looked up in this account and region",
         changed_by: Vec::new(),
     }];
+    // Only where the plan relies on it: a group that is suspended gets its members back when somebody resumes it.
+    for group in survey.auto_scaling_groups.iter().filter(|group| group.is_suspended()) {
+        seen.push(Observed {
+            path: format!("auto-scaling-group/{}", group.name),
+            value: "Terminate and ReplaceUnhealthy are suspended".to_owned(),
+            why: "it terminates members that it finds stopped",
+            changed_by: Vec::new(),
+        });
+    }
     for member in members {
         seen.extend(of_member(member, survey));
         seen.extend(of_slot(member, namespace, survey));

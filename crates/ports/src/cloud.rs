@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rehome_model::cloud::{CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec};
+use rehome_model::cloud::{
+    AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec,
+};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
 use crate::error::CloudError;
@@ -65,6 +67,21 @@ pub struct CreateVolume {
     pub tags: Tags,
     /// Client token, at most 64 characters.
     pub token: String,
+}
+
+/// What a run will ask of the cloud, as far as permissions are asked about beforehand. Where things are alike one stands
+/// for all: dry runs are throttled as the calls themselves are, out of the same buckets (EC2 developer guide, "Request
+/// throttling").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intended {
+    /// The instances that will be stopped and started. One call asks for many.
+    pub instances: Vec<InstanceId>,
+    /// How one of them will be captured, with the tags that its snapshots will get.
+    pub capture: CreateSnapshots,
+    /// Volumes of that instance that move, one of a kind.
+    pub originals: Vec<Volume>,
+    /// The tags that a volume made in place of one will get.
+    pub volume_tags: Tags,
 }
 
 /// A protection of an instance.
@@ -163,8 +180,12 @@ pub trait Cloud: Send + Sync {
     ) -> Result<(), CloudError>;
 
     /// Takes an instance out of its Auto Scaling group's care (EnterStandby, desired capacity lowered) or gives it back
-    /// (ExitStandby). Already so is `Ok`. The change takes time: see the instance's lifecycle state.
+    /// (ExitStandby). Already so is `Ok`. `ValidationError` where fewer than MinSize would be left. The change takes time: see the instance's lifecycle state.
     async fn set_standby(&self, group: &str, instance: &InstanceId, standby: bool) -> Result<(), CloudError>;
+
+    /// Auto Scaling groups by name, in the order of their names. Those that there are not are left out of the answer: no
+    /// error. No name asks nothing.
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError>;
 
     /// Adds or overwrites the same tags on up to 1,000 resources. Idempotent. If one is refused, none is tagged.
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError>;
@@ -174,7 +195,8 @@ pub trait Cloud: Send + Sync {
         self.tag_all(std::slice::from_ref(resource), tags).await
     }
 
-    /// Of the actions this crate performs, those the caller is denied by a dry run on the given resources
-    /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success.
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError>;
+    /// Of the actions that a run performs, those the caller is denied by dry runs of what is intended
+    /// (`ec2:CreateSnapshots`, ...). A dry run proves permission, not success. `ec2:DeleteVolume` and `ec2:DeleteSnapshot`
+    /// can only be asked of what no run made: their denial may be as it should be.
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError>;
 }

@@ -9,13 +9,16 @@ mod cloud;
 pub mod contract;
 mod error;
 mod hosts;
+mod iam;
 mod pods;
 mod tap;
 
 pub use cloud::{
-    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter, VolumeFilter,
+    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId, SnapshotFilter,
+    VolumeFilter,
 };
 pub use error::{CloudError, ErrorClass, NO_CREDENTIALS, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};
+pub use iam::{ACTIONS, ActionOn};
 pub use pods::{PodScript, Pods};
 pub use tap::Tap;

@@ -58,6 +58,11 @@ fn first_member(stage: &Stage) -> (InstanceId, rehome_model::ids::VolumeId) {
     })
 }
 
+/// The members' Auto Scaling group.
+fn group(inner: &mut rehome_ec2_emulator::face::Inner) -> &mut rehome_ec2_emulator::core::AutoScalingGroup {
+    inner.core.groups.get_mut("refdb").expect("the members are in it")
+}
+
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     vec![
@@ -83,6 +88,21 @@ fn cases() -> Vec<Case> {
         scene("RH0108", |s| s.identity = |index, identity| identity.cluster = format!("cluster-{index}")),
         scene("RH0109", |s| s.auto_scaling = true),
         scene("RH0110", |s| s.host.schema_versions = 2),
+        Case {
+            code: "RH0113",
+            scene: |s| s.auto_scaling = true,
+            world: |stage| stage.world.ec2().with(|inner, _| group(inner).min_size = 3),
+            migration: |_| (),
+        },
+        Case {
+            code: "RH0114",
+            scene: |s| s.auto_scaling = true,
+            world: |stage| {
+                let (id, _) = first_member(stage);
+                stage.world.ec2().with(|inner, _| group(inner).members.insert(id, "Pending:Wait".to_owned()));
+            },
+            migration: |_| (),
+        },
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),
@@ -182,6 +202,9 @@ fn cases() -> Vec<Case> {
         world("RH0704", |stage| stage.world.deny("create persistentvolumes")),
         scene("RH0705", |s| {
             s.ec2.denied.insert("CreateSnapshots".to_owned());
+        }),
+        scene("RH0706", |s| {
+            s.ec2.denied.insert("DeleteVolume".to_owned());
         }),
     ]
 }

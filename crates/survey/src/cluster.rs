@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::SurveyError;
 use crate::permissions::PERMISSIONS;
+use crate::placement::{placement, taints};
 
 /// Objects in one page of a list.
 const PAGE: u32 = 500;
@@ -130,6 +131,8 @@ impl Api<'_> {
                 instance: provider.rsplit('/').next().filter(|id| id.starts_with("i-")).map(InstanceId::from),
                 ready: array(node, "/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
                 schedulable: node["spec"]["unschedulable"] != true,
+                taints: taints(node),
+                labels: map(node, "/metadata/labels"),
                 attach_limit: driver
                     .and_then(|driver| driver["allocatable"]["count"].as_u64())
                     .map(|count| count as u32),
@@ -173,19 +176,19 @@ impl Api<'_> {
     }
 }
 
-fn text(object: &Value, pointer: &str) -> String {
+pub(crate) fn text(object: &Value, pointer: &str) -> String {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-fn optional(object: &Value, pointer: &str) -> Option<String> {
+pub(crate) fn optional(object: &Value, pointer: &str) -> Option<String> {
     object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
-fn array<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
+pub(crate) fn array<'a>(object: &'a Value, pointer: &str) -> &'a [Value] {
     object.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-fn map(object: &Value, pointer: &str) -> BTreeMap<String, String> {
+pub(crate) fn map(object: &Value, pointer: &str) -> BTreeMap<String, String> {
     let fields = object.pointer(pointer).and_then(Value::as_object);
     let pairs = fields.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
     pairs.collect()
@@ -276,6 +279,7 @@ fn read_set(set: &Value, config_maps: &[Value]) -> StatefulSetReport {
         fs_group: number(set, &at("/securityContext/fsGroup")),
         fs_group_change_policy: optional(set, &at("/securityContext/fsGroupChangePolicy")),
         host_network: set.pointer(&at("/hostNetwork")) == Some(&json!(true)),
+        placement: set.pointer(pod).map(placement).unwrap_or_default(),
         managers: managed.iter().map(|entry| text(entry, "/manager")).collect(),
         labels: map(set, "/metadata/labels"),
         annotations,

@@ -6,10 +6,13 @@
 mod attached;
 mod cluster;
 mod error;
+mod intended;
 mod permissions;
+mod placement;
 mod survey;
 
 pub use cluster::cluster;
 pub use error::SurveyError;
+pub use intended::intended;
 pub use permissions::{GC_PERMISSIONS, PERMISSIONS, Permission};
-pub use survey::{Ports, survey};
+pub use survey::{Ports, survey, survey_of_facts};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rehome_model::answer::PeerView;
-use rehome_model::cloud::{Instance, InstanceState};
+use rehome_model::cloud::{Instance, InstanceState, Volume};
 use rehome_model::ids::{InstanceId, MemberName, VolumeId};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::names;
@@ -16,6 +16,7 @@ use rehome_profiles::{Profile, ScriptContext};
 use crate::attached::name_volumes;
 use crate::cluster::cluster;
 use crate::error::SurveyError;
+use crate::intended::intended;
 
 /// How long a host may take to be looked at, in seconds.
 const HOST_SURVEY_S: u32 = 120;
@@ -36,6 +37,21 @@ pub struct Ports<'a> {
 
 /// Looks at everything a migration concerns.
 pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Profile) -> Result<Survey, SurveyError> {
+    let mut survey = survey_of_facts(ports, migration, profile).await?;
+    let volumes: Vec<Volume> = survey.volumes.values().cloned().collect();
+    if let Some(intended) = intended(migration, &survey.members, &volumes) {
+        survey.denied_cloud_actions = ports.cloud.denied_actions(&intended).await.map_err(asked("its permissions"))?;
+    }
+    Ok(survey)
+}
+
+/// The same without asking what the caller may do in the cloud: for a plan that is there already, which only its facts
+/// are compared with. The dry runs would come out of the rates that volumes are attached with, in the downtime.
+pub async fn survey_of_facts(
+    ports: &Ports<'_>,
+    migration: &Migration,
+    profile: &dyn Profile,
+) -> Result<Survey, SurveyError> {
     let source = &migration.spec.source;
     let caller = ports.cloud.caller().await.map_err(asked("who is calling"))?;
     if caller.region != source.region {
@@ -50,13 +66,18 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     let volumes = if ids.is_empty() {
         Vec::new()
     } else {
-        ports.cloud.describe_volumes(&VolumeFilter::Ids(ids.clone())).await.map_err(asked("the members' volumes"))?
+        ports.cloud.describe_volumes(&VolumeFilter::Ids(ids)).await.map_err(asked("the members' volumes"))?
     };
-    let instance_ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id.clone()).collect();
-    let denied_cloud_actions =
-        ports.cloud.denied_actions(&instance_ids, &ids).await.map_err(asked("its permissions"))?;
     let types: BTreeSet<String> = instances.iter().map(|instance| instance.instance_type.clone()).collect();
     let types: Vec<String> = types.into_iter().collect();
+    let groups: BTreeSet<String> =
+        instances.iter().filter_map(|instance| Some(instance.auto_scaling.as_ref()?.group.clone())).collect();
+    let auto_scaling_groups = if groups.is_empty() {
+        Vec::new()
+    } else {
+        let groups: Vec<String> = groups.into_iter().collect();
+        ports.cloud.describe_auto_scaling_groups(&groups).await.map_err(asked("Auto Scaling groups"))?
+    };
     let instance_types = ports.cloud.describe_instance_types(&types).await.map_err(asked("instance types"))?;
     let sets: Vec<String> = match &migration.spec.target.slots {
         Slots::StatefulSets(sets) => sets.iter().map(|set| set.name.clone()).collect(),
@@ -78,7 +99,8 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
         instance_types: instance_types.into_iter().map(|found| (found.name.clone(), found)).collect(),
         cluster,
         missing_instances,
-        denied_cloud_actions,
+        auto_scaling_groups,
+        denied_cloud_actions: Vec::new(),
     })
 }
 
@@ -145,7 +167,11 @@ async fn members(
     let mut said: Option<Arc<[PeerView]>> = None;
     stream::iter(named.into_values())
         .map(|(name, instance)| async move {
-            let looked = look(hosts, profile, &instance.id, script).await;
+            let looked = match instance.state {
+                InstanceState::Running | InstanceState::Pending => look(hosts, profile, &instance.id, script).await,
+                // Nobody answers there, and to find that out takes its time.
+                state => Err(format!("the instance is {}", format!("{state:?}").to_lowercase())),
+            };
             let (host, host_error) = match looked {
                 Ok(report) => (Some(report), None),
                 Err(error) => (None, Some(error)),

@@ -89,7 +89,7 @@ async fn plan_to_apply(
 
 /// Refuses a plan whose facts do not hold any more.
 async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, chosen: &Chosen) -> Result<()> {
-    let survey = look::survey(ports, migration, profile, look::now_ms()).await?;
+    let survey = look::facts(ports, migration, profile, look::now_ms()).await?;
     let differences = rehome_planner::differences(&chosen.plan, &survey, &chosen.begun);
     if differences.is_empty() {
         return Ok(());

@@ -27,12 +27,23 @@ pub fn now_ms() -> u64 {
 
 /// Looks at everything a migration concerns.
 pub async fn survey(ports: &Ports, migration: &Migration, profile: &dyn Profile, now_ms: u64) -> Result<Survey> {
-    let through =
-        rehome_survey::Ports { cloud: ports.cloud.as_ref(), hosts: ports.hosts.as_ref(), kube: &ports.kube, now_ms };
-    rehome_survey::survey(&through, migration, profile).await.map_err(|error| {
-        let (exit, hint) = advice(&error, &migration.spec.source.region);
-        problem(exit, error.to_string(), &format!("{hint}. Nothing was changed"))
-    })
+    let survey = rehome_survey::survey(&through(ports, now_ms), migration, profile).await;
+    survey.map_err(|error| unseen(&error, migration))
+}
+
+/// The same, for the facts of a plan that is there already.
+pub async fn facts(ports: &Ports, migration: &Migration, profile: &dyn Profile, now_ms: u64) -> Result<Survey> {
+    let survey = rehome_survey::survey_of_facts(&through(ports, now_ms), migration, profile).await;
+    survey.map_err(|error| unseen(&error, migration))
+}
+
+fn through(ports: &Ports, now_ms: u64) -> rehome_survey::Ports<'_> {
+    rehome_survey::Ports { cloud: ports.cloud.as_ref(), hosts: ports.hosts.as_ref(), kube: &ports.kube, now_ms }
+}
+
+fn unseen(error: &SurveyError, migration: &Migration) -> anyhow::Error {
+    let (exit, hint) = advice(error, &migration.spec.source.region);
+    problem(exit, error.to_string(), &format!("{hint}. Nothing was changed"))
 }
 
 /// What to do about it.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use rehome_model::cloud::{AutoScalingMembership, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume};
+use rehome_model::cloud::{
+    AutoScalingGroup, AutoScalingMembership, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume,
+};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, ResourceId, SnapshotFilter,
-    VolumeFilter,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
+    SnapshotFilter, VolumeFilter,
 };
 
 use crate::api::{
@@ -18,6 +20,7 @@ use crate::api::{
 
 use super::convert;
 use super::emulator::Emulator;
+use super::permissions;
 
 impl Emulator {
     async fn done(&self, action: Action) -> Result<(), CloudError> {
@@ -95,6 +98,8 @@ fn literal(text: &str) -> String {
 
 /// Values that one filter takes, and ids that go well into one call (EC2 API reference, "Filter").
 const IDS_PER_CALL: usize = 200;
+/// Groups that one DescribeAutoScalingGroups tells of without a second page (Auto Scaling API reference: 50 by default).
+const GROUPS_PER_CALL: usize = 50;
 /// Ids that one DescribeAutoScalingInstances takes (Auto Scaling API reference).
 const MEMBERS_PER_CALL: usize = 50;
 
@@ -312,6 +317,19 @@ impl Cloud for Emulator {
         if there { Ok(()) } else { Err(error) }
     }
 
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        let mut found = Vec::new();
+        for names in names.chunks(GROUPS_PER_CALL) {
+            let by = DescribeAutoScaling { names: names.to_vec(), ..DescribeAutoScaling::default() };
+            match self.call(&Action::DescribeAutoScalingGroups(by), false).await? {
+                Reply::AutoScalingGroups(page) => found.extend(page.items.into_iter().map(convert::group)),
+                other => return Err(unexpected("DescribeAutoScalingGroups", &other)),
+            }
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
         let id = |resource: &ResourceId| match resource {
             ResourceId::Instance(id) => id.to_string(),
@@ -323,44 +341,20 @@ impl Cloud for Emulator {
         self.done(Action::CreateTags(TagsRequest { resources, tags })).await
     }
 
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
-        let (Some(instance), Some(volume)) = (instances.first(), volumes.first()) else { return Ok(Vec::new()) };
-        let found = self.describe_volumes(&VolumeFilter::Ids(vec![volume.clone()])).await?;
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
         let mut denied = Vec::new();
-        for action in probes(instance, volume, found.first()) {
+        for action in permissions::probes(intended) {
+            let name = format!("ec2:{}", action.name());
+            if denied.contains(&name) {
+                continue;
+            }
             if let Err(error) = self.call(&action, true).await
                 && error.code == "UnauthorizedOperation"
             {
-                let name = format!("ec2:{}", action.name());
-                if !denied.contains(&name) {
-                    denied.push(name);
-                }
+                denied.push(name);
             }
         }
+        denied.sort();
         Ok(denied)
     }
-}
-
-/// A dry run of each action the port performs, as far as one is possible on what exists.
-fn probes(instance: &InstanceId, volume: &VolumeId, found: Option<&Volume>) -> Vec<Action> {
-    let stop = StopInstances { instance_ids: vec![instance.clone()], ..StopInstances::default() };
-    let protect =
-        ModifyInstanceAttribute { instance_id: instance.clone(), change: InstanceChange::DisableApiTermination(true) };
-    let tags = TagsRequest { resources: vec![volume.to_string()], ..TagsRequest::default() };
-    let create = crate::api::CreateVolume {
-        availability_zone: found.map(|volume| volume.zone.clone()),
-        size: Some(1),
-        volume_type: Some("gp3".to_owned()),
-        ..crate::api::CreateVolume::default()
-    };
-    vec![
-        Action::CreateSnapshots(crate::api::CreateSnapshots::of(instance.clone())),
-        Action::CreateVolume(create),
-        Action::StopInstances(stop),
-        Action::StartInstances(vec![instance.clone()]),
-        Action::ModifyInstanceAttribute(protect),
-        Action::CreateTags(tags),
-        Action::DetachVolume(DetachVolume::of(volume.clone())),
-        Action::DeleteVolume(volume.clone()),
-    ]
 }

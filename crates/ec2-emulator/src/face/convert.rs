@@ -62,6 +62,15 @@ pub(super) fn snapshot(found: api::Snapshot) -> model::Snapshot {
     }
 }
 
+pub(super) fn group(found: api::AutoScalingGroupDescription) -> model::AutoScalingGroup {
+    model::AutoScalingGroup {
+        name: found.name,
+        min_size: found.min_size,
+        desired_capacity: found.desired_capacity,
+        suspended: found.suspended_processes.into_iter().map(|(process, _)| process).collect(),
+    }
+}
+
 pub(super) fn create_snapshots(request: &ports::CreateSnapshots) -> api::Action {
     api::Action::CreateSnapshots(api::CreateSnapshots {
         instance_id: request.instance.clone(),

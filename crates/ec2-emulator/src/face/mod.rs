@@ -3,6 +3,7 @@
 mod cloud;
 mod convert;
 mod emulator;
+mod permissions;
 mod saved;
 
 pub use emulator::{Emulator, Inner};

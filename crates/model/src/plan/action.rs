@@ -135,7 +135,7 @@ pub enum Action {
         instance: InstanceId,
         /// Device -> what DeleteOnTermination was.
         delete_on_termination: BTreeMap<String, bool>,
-        /// Its group, if it is in one and in service.
+        /// Its group, if it is in service in one that would act when it stops.
         auto_scaling_group: Option<String>,
     },
     /// Put back what ProtectInstance changed.
@@ -144,7 +144,7 @@ pub enum Action {
         instance: InstanceId,
         /// Device -> what DeleteOnTermination was.
         delete_on_termination: BTreeMap<String, bool>,
-        /// Its group, if it was in service in one.
+        /// Its group, if it was in service in one that would act.
         auto_scaling_group: Option<String>,
     },
     /// Snapshot a member's volumes in one call, at one instant. Outputs: `snapshot/<role>`.

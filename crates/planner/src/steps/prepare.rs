@@ -61,8 +61,8 @@ impl Builder<'_> {
             .filter(|device| member.volumes.iter().any(|v| v.legacy_volume == device.volume))
             .map(|device| (device.device.clone(), device.delete_on_termination))
             .collect();
-        let auto_scaling_group =
-            found.and_then(|m| m.instance.auto_scaling.as_ref()).map(|membership| membership.group.clone());
+        // A member that the user keeps in Standby stays there: a rollback must not put it into service.
+        let auto_scaling_group = found.and_then(|m| self.survey.group_to_leave(&m.instance)).map(str::to_owned);
         let protect = |restore: bool| {
             let (instance, delete_on_termination) = (member.instance.clone(), delete_on_termination.clone());
             let auto_scaling_group = auto_scaling_group.clone();

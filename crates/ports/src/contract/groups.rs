@@ -38,6 +38,20 @@ pub(super) async fn unknown(under: Under<'_>) -> Checked {
     }
 }
 
+pub(super) async fn sizes(under: Under<'_>) -> Checked {
+    let (instance, group) = member(under).await;
+    let names = [group.clone(), "no-such-group".to_owned()];
+    let shown = || async { only(under.cloud.describe_auto_scaling_groups(&names).await?) };
+    let before = shown().await?;
+    same("the name", &before.name, &group)?;
+    same("the sizes", &(before.min_size, before.desired_capacity), &(0, 1))?;
+    same("what is suspended", &before.suspended, &Vec::new())?;
+    under.cloud.set_standby(&group, &instance, true).await?;
+    under.world.settle().await;
+    same("the desired capacity after a standby", &shown().await?.desired_capacity, &0)?;
+    same("no name", &under.cloud.describe_auto_scaling_groups(&[]).await?, &Vec::new())
+}
+
 pub(super) async fn there_and_back(under: Under<'_>) -> Checked {
     let (instance, group) = member(under).await;
     under.cloud.set_standby(&group, &instance, true).await?;

@@ -3,7 +3,33 @@
 use rehome_model::cloud::{InstanceState, Tags};
 
 use super::check::{Checked, Under, capture, fails, holds, same};
+use crate::cloud::Intended;
 use crate::error::ErrorClass;
+
+/// The actions of a run that can be asked about beforehand.
+const ASKED: [&str; 12] = [
+    "AttachVolume",
+    "CreateSnapshots",
+    "CreateTags",
+    "CreateVolume",
+    "DeleteSnapshot",
+    "DeleteVolume",
+    "DescribeInstanceAttribute",
+    "DescribeSnapshots",
+    "DetachVolume",
+    "ModifyInstanceAttribute",
+    "StartInstances",
+    "StopInstances",
+];
+
+/// What a run would ask for that moves a new instance's one volume.
+async fn intended(under: Under<'_>) -> Checked<Intended> {
+    let instance = under.world.instance(&Tags::new()).await;
+    let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
+    let capture = capture(&instance, "permissions");
+    let volume_tags = capture.tags.clone();
+    Ok(Intended { instances: vec![instance], capture, originals: vec![under.volume(&volume).await?], volume_tags })
+}
 
 pub(super) async fn caller(under: Under<'_>) -> Checked {
     let caller = under.cloud.caller().await?;
@@ -12,23 +38,24 @@ pub(super) async fn caller(under: Under<'_>) -> Checked {
 }
 
 pub(super) async fn denied(under: Under<'_>) -> Checked {
-    let instance = under.world.instance(&Tags::new()).await;
-    let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
-    let (instances, volumes) = ([instance], [volume]);
-    same("nothing denied", &under.cloud.denied_actions(&instances, &volumes).await?, &Vec::new())?;
-    under.world.set_denied("CreateSnapshots", true).await;
-    let denied = under.cloud.denied_actions(&instances, &volumes).await;
-    under.world.set_denied("CreateSnapshots", false).await;
-    same("the denied actions", &denied?, &vec!["ec2:CreateSnapshots".to_owned()])
+    let intended = intended(under).await?;
+    same("nothing denied", &under.cloud.denied_actions(&intended).await?, &Vec::new())?;
+    for action in ASKED {
+        under.world.set_denied(action, true).await;
+        let denied = under.cloud.denied_actions(&intended).await;
+        under.world.set_denied(action, false).await;
+        same("the denied actions", &denied?, &vec![format!("ec2:{action}")])?;
+    }
+    Ok(())
 }
 
 pub(super) async fn dry_runs_change_nothing(under: Under<'_>) -> Checked {
-    let instance = under.world.instance(&Tags::new()).await;
-    let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
-    let before = (under.instance(&instance).await?, under.volume(&volume).await?);
-    under.cloud.denied_actions(std::slice::from_ref(&instance), std::slice::from_ref(&volume)).await?;
+    let intended = intended(under).await?;
+    let (instance, volume) = (&intended.capture.instance, &intended.originals[0].id);
+    let before = (under.instance(instance).await?, under.volume(volume).await?);
+    under.cloud.denied_actions(&intended).await?;
     under.world.settle().await;
-    same("the world after", &(under.instance(&instance).await?, under.volume(&volume).await?), &before)
+    same("the world after", &(under.instance(instance).await?, under.volume(volume).await?), &before)
 }
 
 pub(super) async fn denied_call_stops(under: Under<'_>) -> Checked {

@@ -104,6 +104,7 @@ async fn attachments_keep(under: Under<'_>, outcome: &mut Outcome) {
 async fn groups_keep(under: Under<'_>, outcome: &mut Outcome) {
     outcome.note("members of a group are found by its name", groups::members(under).await);
     outcome.note("a group that is not there has no members, or is an error", groups::unknown(under).await);
+    outcome.note("a group tells its sizes, and one that is not there is left out", groups::sizes(under).await);
     outcome.note("standby is entered and left", groups::there_and_back(under).await);
     outcome.note("standby that is so already is done already", groups::already_so(under).await);
     outcome.note("an instance that is in no group cannot be in standby", groups::no_member(under).await);

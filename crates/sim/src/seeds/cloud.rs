@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use rehome_model::cloud::{
-    Attachment, AttachmentState, CallerIdentity, Instance, InstanceState, InstanceType, Snapshot, Tags, Volume,
-    VolumeState,
+    Attachment, AttachmentState, AutoScalingGroup, CallerIdentity, Instance, InstanceState, InstanceType, Snapshot,
+    Tags, Volume, VolumeState,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::labels;
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{
-    Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection,
+    Cloud, CloudError, CreateSnapshots, CreateVolume, HostScript, Hosts, InstanceFilter, InstanceProtection, Intended,
     ResourceId, ScriptError, ScriptOutput, SnapshotFilter, VolumeFilter,
 };
 
@@ -331,6 +331,10 @@ impl Cloud for SentCloud {
         sent(async move { inner.set_standby(&group, &instance, standby).await }).await
     }
 
+    async fn describe_auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        self.inner.describe_auto_scaling_groups(names).await
+    }
+
     async fn tag_all(&self, resources: &[ResourceId], tags: &Tags) -> Result<(), CloudError> {
         let inner = Arc::clone(&self.inner);
         let resources = resources.to_vec();
@@ -338,7 +342,7 @@ impl Cloud for SentCloud {
         sent(async move { inner.tag_all(&resources, &tags).await }).await
     }
 
-    async fn denied_actions(&self, instances: &[InstanceId], volumes: &[VolumeId]) -> Result<Vec<String>, CloudError> {
-        self.inner.denied_actions(instances, volumes).await
+    async fn denied_actions(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
+        self.inner.denied_actions(intended).await
     }
 }
