@@ -34,7 +34,7 @@ async fn found(stage: &Stage, code: &str) -> Vec<Finding> {
 fn keep_one_in_standby(stage: &Stage) -> InstanceId {
     with_group(stage, |group| {
         let (id, state) = group.members.iter_mut().next().expect("a member");
-        *state = "Standby".to_owned();
+        "Standby".clone_into(state);
         id.clone()
     })
 }
