@@ -7,6 +7,7 @@ mod application;
 mod cluster;
 mod context;
 mod members;
+mod places;
 mod registry;
 mod set;
 mod volumes;
@@ -23,6 +24,7 @@ pub fn lint(migration: &Migration, survey: &Survey, profile: &dyn Profile) -> Ve
     let mut context = context::Context::new(migration, survey, profile);
     members::check(&mut context);
     volumes::check(&mut context);
+    places::check(&mut context);
     cluster::check(&mut context);
     set::check(&mut context);
     application::check(&mut context);

@@ -32,6 +32,10 @@ pub struct HostShape {
     pub uid: u32,
     /// First field of the line in fstab; none for no line. `UUID` stands for the file system's own.
     pub fstab: Option<String>,
+    /// Where the service keeps what, by purpose, where it is not the usual place; none where that cannot be found out.
+    pub directories: BTreeMap<String, Option<String>>,
+    /// Other mount points of the host.
+    pub other_mounts: Vec<String>,
     /// Whether the files below the mount point have several owners.
     pub mixed_owners: bool,
     /// Whether scripts reach it.
@@ -51,6 +55,8 @@ impl Default for HostShape {
             free_percent: 50,
             uid: 999,
             fstab: Some(UUID.to_owned()),
+            directories: BTreeMap::new(),
+            other_mounts: Vec::new(),
             mixed_owners: false,
             reachable: true,
             answers: true,

@@ -102,6 +102,23 @@ fn cases() -> Vec<Case> {
         // The scene's volumes go with their instances, as EC2's own do by default when launched with them.
         scene("RH0208", |_| ()),
         scene("RH0209", |s| s.host.free_percent = 2),
+        // Of two data directories the migration names one; the configuration names another than the migration; the commit
+        // log is on the root volume; a keyspace has a volume of its own.
+        scene("RH0212", |s| keeps(s, "data", Some("/d2"))),
+        scene("RH0212", |s| {
+            keeps(s, "data", Some("/mnt/new/data"));
+            s.host.other_mounts = vec!["/mnt/new".to_owned()];
+        }),
+        scene("RH0212", |s| keeps(s, "commitlog", Some("/var/log/refdb"))),
+        scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data/orders".to_owned()]),
+        Case { code: "RH0212", scene: |s| *s = Scene::with_commitlogs(3, 11), world: |_| (), migration: |_| () },
+        scene("RH0213", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
+        scene("RH0213", |s| keeps(s, "hints", None)),
+        scene("RH0214", |s| keeps(s, "data", None)),
+        scene("RH0214", |s| keeps(s, "commitlog", None)),
+        scene("RH0215", |s| s.host.fstab = None),
+        scene("RH0216", |s| s.host.fstab = Some("/dev/nvme1n1".to_owned())),
+        scene("RH0216", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
         world("RH0301", |stage| stage.world.change_nodes(|node| node["spec"]["unschedulable"] = json!(true))),
         scene("RH0302", |s| {
             s.objects.remove(&Key::new("csidrivers", "", "ebs.csi.aws.com"));
@@ -184,6 +201,11 @@ fn cases() -> Vec<Case> {
             s.ec2.denied.insert("CreateSnapshots".to_owned());
         }),
     ]
+}
+
+/// The hosts' service keeps something elsewhere.
+fn keeps(scene: &mut Scene, purpose: &str, path: Option<&str>) {
+    scene.host.directories.insert(purpose.to_owned(), path.map(str::to_owned));
 }
 
 /// Where the set's container takes the variable from that keeps it closed.
@@ -272,6 +294,32 @@ fn borders() -> Vec<Case> {
             "gp2".clone_into(&mut s.volume.volume_type);
             s.volume.size_gib = 34;
         }),
+        // Both directories on volumes that move; a mount beside them; what is made anew may stay behind.
+        Case {
+            code: "RH0212",
+            scene: |s| *s = Scene::with_commitlogs(3, 11),
+            world: |_| (),
+            migration: |m| {
+                *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
+            },
+        },
+        scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
+        scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),
+        scene("RH0214", |s| keeps(s, "caches", None)),
+        scene("RH0214", |s| keeps(s, "hints", None)),
+        scene("RH0216", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),
+        // A name given at the attach is the kernel's own on a Xen machine.
+        Case {
+            code: "RH0216",
+            scene: |s| s.host.fstab = Some("/dev/xvdf".to_owned()),
+            world: |stage| {
+                stage.world.ec2().with(|inner, _| {
+                    let all = inner.core.instances.values_mut();
+                    all.for_each(|record| "m4.large".clone_into(&mut record.instance_type));
+                });
+            },
+            migration: |_| (),
+        },
         // A volume of somebody else's, of another name.
         scene("RH0402", |s| object(s, "persistentvolumes", "", "other")["spec"]["capacity"]["storage"] = json!("1Gi")),
         scene("RH0403", |s| {
@@ -338,6 +386,22 @@ async fn who_owns_the_mount_point_counts_and_not_who_owns_what_is_below_it() {
     assert!(!found.evidence.is_empty());
     let elsewhere: Vec<&String> = found.evidence.iter().filter(|line| !line.contains("/var/lib/refdb is")).collect();
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
+}
+
+/// What the first finding of a code saw.
+async fn evidence(case: &Case) -> Vec<String> {
+    findings(case).await.into_iter().find(|finding| finding.code.as_str() == case.code).expect("it is found").evidence
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_stay_behind_is_told_with_its_mount_and_a_line_for_fstab_with_the_uuid() {
+    let beside = evidence(&scene("RH0212", |s| keeps(s, "commitlog", Some("/var/log/refdb")))).await;
+    assert_eq!(beside, ["commitlog: /var/log/refdb is on /"]);
+    let keyspace = scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data/orders".to_owned()]);
+    assert_eq!(evidence(&keyspace).await, ["data: /var/lib/refdb/data/orders is mounted inside /var/lib/refdb/data"]);
+    let absent = evidence(&scene("RH0215", |s| s.host.fstab = None)).await;
+    let line = "to add: UUID=00000000-0000-4000-8000-000000000000 /var/lib/refdb xfs defaults,nofail 0 2";
+    assert_eq!(absent, [line]);
 }
 
 #[tokio::test(start_paused = true)]
