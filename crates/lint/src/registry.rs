@@ -114,6 +114,20 @@ pub const CHECKS: &[Check] = &[
         "Nothing; or a tag of letters, digits, '-', '_' and '.', 63 characters at most, that no other member has.",
     ),
     check(
+        "RH0114",
+        Error,
+        "identity cannot be read from the disk",
+        "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (Cassandra before 4.0, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",
+        "See that spec.application.settings names the configuration file and the data directory in use; else this version or table format cannot be moved yet.",
+    ),
+    check(
+        "RH0115",
+        Error,
+        "disk of another member",
+        "The directory that the configuration names is not the one the running member uses: an old copy of its data would be moved.",
+        "See where the application really keeps its data, and correct its configuration or spec.application.settings.",
+    ),
+    check(
         "RH0201",
         Error,
         "nothing is mounted where the data should be",
