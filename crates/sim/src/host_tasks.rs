@@ -176,7 +176,7 @@ fn directories(host: &crate::world::Host, mounts: &[Mount]) -> Vec<StateDirector
         ("caches", Holds::Nothing, "/var/cache/refdb"),
     ];
     let mut all: Vec<StateDirectory> = Vec::new();
-    for (purpose, holds, path) in usual {
+    for (purpose, holds, path) in usual.into_iter().filter(|_| host.shape.tells_directories) {
         let path = host.shape.directories.get(purpose).cloned().unwrap_or_else(|| Some(path.to_owned()));
         // The root file system is not among the mounts shown.
         let inside =

@@ -32,6 +32,8 @@ pub struct HostShape {
     pub uid: u32,
     /// First field of the line in fstab; none for no line. `UUID` stands for the file system's own.
     pub fstab: Option<String>,
+    /// Whether anything is found out of where the service keeps what.
+    pub tells_directories: bool,
     /// Where the service keeps what, by purpose, where it is not the usual place; none where that cannot be found out.
     pub directories: BTreeMap<String, Option<String>>,
     /// Other mount points of the host.
@@ -55,6 +57,7 @@ impl Default for HostShape {
             free_percent: 50,
             uid: 999,
             fstab: Some(UUID.to_owned()),
+            tells_directories: true,
             directories: BTreeMap::new(),
             other_mounts: Vec::new(),
             mixed_owners: false,

@@ -117,6 +117,7 @@ fn cases() -> Vec<Case> {
         Case { code: "RH0212", scene: |s| *s = Scene::with_commitlogs(3, 11), world: |_| (), migration: |_| () },
         scene("RH0213", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0213", |s| keeps(s, "hints", None)),
+        scene("RH0214", |s| s.host.tells_directories = false),
         scene("RH0214", |s| keeps(s, "data", None)),
         scene("RH0214", |s| keeps(s, "commitlog", None)),
         scene("RH0215", |s| s.host.fstab = None),
