@@ -236,6 +236,15 @@ impl World {
         });
     }
 
+    /// The legacy services keep something elsewhere from now on.
+    pub fn keep_elsewhere(&self, purpose: &str, path: &str) {
+        self.with(|state, _| {
+            for host in state.hosts.values_mut() {
+                host.shape.directories.insert(purpose.to_owned(), Some(path.to_owned()));
+            }
+        });
+    }
+
     /// Changes all nodes.
     pub fn change_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
         self.with(|state, _| state.cluster.change_all("nodes", change));

@@ -17,7 +17,7 @@ section directories
 each data data_file_directories data
 # A keyspace or a table that somebody moved to another disk by a link.
 directories data_file_directories data | while IFS= read -r path; do
-  find "$path/" -mindepth 1 -maxdepth 2 -type l -xtype d 2>/dev/null | head -n 50
+  find "$path/" -mindepth 1 -maxdepth 2 -type l -xtype d 2>/dev/null | sort | head -n 50
 done | while IFS= read -r path; do tell data "$path"; done
 [ -z "$(setting local_system_data_file_directory)" ] || each data local_system_data_file_directory data
 each commitlog commitlog_directory commitlog
