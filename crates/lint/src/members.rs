@@ -56,7 +56,7 @@ fn check_disk(context: &mut Context<'_>, subject: &str, member: &MemberSurvey) {
     match (&member.disk, view) {
         (Some(DiskIdentity::Unreadable(reason)), _) => {
             let message = "its identity cannot be read from its disk".to_owned();
-            context.report("RH0114", subject.to_owned(), message, vec![reason.clone()]);
+            context.report("RH0116", subject.to_owned(), message, vec![reason.clone()]);
         }
         (Some(DiskIdentity::Read(found)), Some(view)) => {
             let differences = view.identity.differences(found);

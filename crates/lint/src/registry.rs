@@ -114,7 +114,7 @@ pub const CHECKS: &[Check] = &[
         "Nothing; or a tag of letters, digits, '-', '_' and '.', 63 characters at most, that no other member has.",
     ),
     check(
-        "RH0114",
+        "RH0116",
         Error,
         "identity cannot be read from the disk",
         "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (Cassandra before 4.0, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",

@@ -81,7 +81,7 @@ fn cases() -> Vec<Case> {
         scene("RH0108", |s| s.identity = |index, identity| identity.cluster = format!("cluster-{index}")),
         scene("RH0109", |s| s.auto_scaling = true),
         scene("RH0110", |s| s.host.schema_versions = 2),
-        world("RH0114", |stage| rewrite_identity(stage, |_| b"another format".to_vec())),
+        world("RH0116", |stage| rewrite_identity(stage, |_| b"another format".to_vec())),
         world("RH0115", |stage| rewrite_identity(stage, |text| text.replace("prod", "test").into_bytes())),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),

@@ -83,7 +83,7 @@ async fn a_disk_that_was_written_to_while_it_was_read_is_read_once_more_and_not_
         let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
         let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
         let found = lint(&stage.migration, &survey, stage.profile());
-        let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == "RH0114").collect();
+        let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == "RH0116").collect();
         assert_eq!(told.len(), errors, "{told:?}");
         assert!(told.iter().all(|finding| finding.evidence[0].contains("identity.json")), "{told:?}");
         assert!(hosts.read.lock().expect("as above").values().all(|read| *read == 2));
