@@ -72,5 +72,3 @@ pub const API_SHARE_PERCENT: u8 = 80;
 pub const VIEW_SCRIPT_S: u32 = 60;
 /// How long other scripts may take in one attempt, in seconds.
 pub const SCRIPT_S: u32 = 600;
-/// The largest identity archive, in base64 characters.
-pub const IDENTITY_MAX_CHARS: usize = 8 << 20;

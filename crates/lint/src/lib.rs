@@ -8,6 +8,7 @@ mod cluster;
 mod context;
 mod members;
 mod placement;
+mod places;
 mod registry;
 mod set;
 mod volumes;
@@ -24,6 +25,7 @@ pub fn lint(migration: &Migration, survey: &Survey, profile: &dyn Profile) -> Ve
     let mut context = context::Context::new(migration, survey, profile);
     members::check(&mut context);
     volumes::check(&mut context);
+    places::check(&mut context);
     cluster::check(&mut context);
     set::check(&mut context);
     application::check(&mut context);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::cloud::InstanceState;
+use rehome_model::survey::{DiskIdentity, MemberSurvey};
 
 use crate::context::Context;
 
@@ -36,6 +37,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
             ];
             context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
         }
+        check_disk(context, &subject, member);
         if let Some(tag) = member.instance.tags.get("Name").filter(|tag| **tag != *member.name.as_str()) {
             let message = "its Name tag is not used as its name".to_owned();
             context.report("RH0112", subject.clone(), message, vec![format!("Name is {tag:?}")]);
@@ -73,6 +75,25 @@ fn check_groups(context: &mut Context<'_>) {
         ];
         let message = format!("{leaving} of its members go into Standby, which would leave {left} in service");
         context.report("RH0113", format!("Auto Scaling group {}", group.name), message, seen);
+    }
+}
+
+/// The cutover reads each disk's identity once the member has stopped, and goes on with no other one.
+fn check_disk(context: &mut Context<'_>, subject: &str, member: &MemberSurvey) {
+    let view = member.host.as_ref().and_then(|host| host.view.as_ref());
+    match (&member.disk, view) {
+        (Some(DiskIdentity::Unreadable(reason)), _) => {
+            let message = "its identity cannot be read from its disk".to_owned();
+            context.report("RH0116", subject.to_owned(), message, vec![reason.clone()]);
+        }
+        (Some(DiskIdentity::Read(found)), Some(view)) => {
+            let differences = view.identity.differences(found);
+            if !differences.is_empty() {
+                let message = "its disk holds another member than the one that runs".to_owned();
+                context.report("RH0115", subject.to_owned(), message, differences);
+            }
+        }
+        _ => {}
     }
 }
 

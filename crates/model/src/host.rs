@@ -19,6 +19,9 @@ pub struct HostReport {
     /// The lines of fstab. None in surveys of an older rehome.
     #[serde(default)]
     pub fstab: Vec<FstabEntry>,
+    /// The directories that the application is configured to keep its files in. None in surveys of an older rehome.
+    #[serde(default)]
+    pub directories: Vec<StateDirectory>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer.
@@ -76,6 +79,31 @@ pub struct FstabEntry {
     pub source: String,
     /// The mount point.
     pub target: String,
+}
+
+/// A directory that the application is configured to keep files in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDirectory {
+    /// What for, in the application's words: `data`, `commitlog`, `hints`.
+    pub purpose: String,
+    /// What would be lost with it.
+    pub holds: Holds,
+    /// Where it is, links followed; none if that could not be found out.
+    pub path: Option<String>,
+    /// The mount point that it lies on; none if that could not be found out.
+    pub mount_point: Option<String>,
+}
+
+/// What a directory of the application holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holds {
+    /// Writes that are nowhere else on this member.
+    Writes,
+    /// Copies of writes for others, who have not had them yet.
+    Deliveries,
+    /// Nothing that the application does not make anew.
+    Nothing,
 }
 
 /// A mount point in which the application keeps data, or a file or directory right below one.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::MemberIdentity;
 use crate::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Volume};
 use crate::cluster::ClusterReport;
 use crate::host::HostReport;
@@ -47,6 +48,19 @@ pub struct MemberSurvey {
     pub host: Option<HostReport>,
     /// Why `host` is none.
     pub host_error: Option<String>,
+    /// Who its disk says it is; none where it does not answer, or was not asked, and in surveys of an older rehome.
+    #[serde(default)]
+    pub disk: Option<DiskIdentity>,
+}
+
+/// What the reading of a disk's identity came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskIdentity {
+    /// The identity.
+    Read(MemberIdentity),
+    /// Why it cannot be read.
+    Unreadable(String),
 }
 
 impl Survey {

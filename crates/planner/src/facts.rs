@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rehome_model::host::Holds;
 use rehome_model::ids::StepId;
 use rehome_model::plan::{Fact, MemberPlan, Plan};
 use rehome_model::survey::Survey;
@@ -54,14 +55,20 @@ pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Ve
 
 /// Why the host that shows a fact could not be asked, if it is a host's and was not.
 fn unasked(fact: &Fact, plan: &Plan, survey: &Survey) -> Option<String> {
-    let member = plan.members.iter().find(|member| fact.path == identity(member))?;
+    let shown_by = |member: &&MemberPlan| fact.path == identity(member) || fact.path == directories(member);
+    let member = plan.members.iter().find(shown_by)?;
     let found = survey.members.iter().find(|found| found.instance.id == member.instance)?;
     found.host_error.clone()
 }
 
-/// Of a member's facts the one that its host shows.
+/// Of a member's facts the first that its host shows.
 fn identity(member: &MemberPlan) -> String {
     format!("member/{}/identity", member.name)
+}
+
+/// The other one.
+fn directories(member: &MemberPlan) -> String {
+    format!("member/{}/directories", member.name)
 }
 
 fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Observed> {
@@ -131,6 +138,21 @@ fn of_member(member: &MemberPlan, survey: &Survey) -> Vec<Observed> {
             path: identity(member),
             value: view.identity.id.clone(),
             why: "the pod must come up as this member",
+            changed_by: stopped_by.clone(),
+        });
+    }
+    let places = found.host.iter().flat_map(|host| &host.directories).filter(|place| place.holds == Holds::Writes);
+    let places: Vec<String> = places
+        .map(|place| {
+            let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "(unknown)".to_owned());
+            format!("{} {} on {}", place.purpose, known(&place.path), known(&place.mount_point))
+        })
+        .collect();
+    if !places.is_empty() {
+        seen.push(Observed {
+            path: directories(member),
+            value: places.join(", "),
+            why: "what is kept elsewhere would not move",
             changed_by: stopped_by,
         });
     }

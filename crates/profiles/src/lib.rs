@@ -3,8 +3,10 @@
 //! In: tasks, and text or bytes that members gave. Out: scripts, and the model's values. Pure: nothing is run here.
 
 pub mod cassandra;
+mod parts;
 mod profile;
 mod reference;
 
+pub use parts::{IDENTITY_MAX_CHARS, IdentityParts, PartsError};
 pub use profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, find, names};
 pub use reference::Reference;

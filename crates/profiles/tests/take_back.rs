@@ -163,7 +163,7 @@ fn files_that_cannot_be_given_back_are_an_error() {
 fn the_survey_tells_fstab_and_whose_the_files_are() {
     let mounts = r#"{"filesystems":[{"source":"/dev/nvme1n1","target":"/var/lib/cassandra","fstype":"xfs"}]}"#;
     let text = format!(
-        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra\nLABEL=root /\n\
+        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra/\nLABEL=root /\n\
          @@ service\nActiveState=active\n@@ paths\n0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n",
         packed(r#"{"blockdevices":[]}"#),
         packed(mounts)

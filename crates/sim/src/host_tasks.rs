@@ -2,11 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rehome_model::host::{DataPath, FstabEntry, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::host::{
+    DataPath, FstabEntry, Holds, HostBlockDevice, HostReport, Mount, ServiceReport, StateDirectory,
+};
 use rehome_model::ids::InstanceId;
 use rehome_model::task::{HostAnswer, HostTask};
 
 use crate::database::{IDENTITY, OWNER};
+use crate::scene::LOG_PATH;
 use crate::world::{State, UUID, World};
 
 /// What a script does on a simulated host. `Err(None)`: the host is down.
@@ -115,7 +118,7 @@ fn report(
             size_bytes: u64::from(size_gib) * GIB,
             fs_type: content.fs_type.clone(),
             label: None,
-            uuid: None,
+            uuid: content.uuid.clone(),
             partitioned: host.shape.partitioned,
             instance_store: host.shape.instance_store,
         });
@@ -138,20 +141,51 @@ fn report(
             }
         }
     }
+    for target in &host.shape.other_mounts {
+        let (source, fs_type) = ("/dev/nvme0n1p1".to_owned(), "xfs".to_owned());
+        let options = "rw".to_owned();
+        mounts.push(Mount { source, target: target.clone(), fs_type, options, size_bytes: GIB, available_bytes: GIB });
+    }
     let running = view.is_some();
     HostReport {
         os: "simulated".to_owned(),
         block_devices,
-        mounts,
         service: ServiceReport {
             unit: "refdb.service".to_owned(),
             active: if running { "active" } else { "inactive" }.to_owned(),
             enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
             restart: "always".to_owned(),
         },
+        directories: directories(host, &mounts),
+        mounts,
         fstab,
         data_paths,
         view_error: (!running).then(|| "the member is not up".to_owned()),
         view,
     }
+}
+
+/// Where the service keeps what: its log is on its own volume where it has one.
+fn directories(host: &crate::world::Host, mounts: &[Mount]) -> Vec<StateDirectory> {
+    let own_log = host.file_systems.iter().any(|(target, _, _)| target == LOG_PATH);
+    let log = if own_log { LOG_PATH } else { "/var/lib/refdb/log" };
+    let usual = [
+        ("data", Holds::Writes, "/var/lib/refdb/data"),
+        ("commitlog", Holds::Writes, log),
+        ("hints", Holds::Deliveries, "/var/lib/refdb/hints"),
+        ("caches", Holds::Nothing, "/var/cache/refdb"),
+    ];
+    let mut all: Vec<StateDirectory> = Vec::new();
+    for (purpose, holds, path) in usual.into_iter().filter(|_| host.shape.tells_directories) {
+        let path = host.shape.directories.get(purpose).cloned().unwrap_or_else(|| Some(path.to_owned()));
+        // The root file system is not among the mounts shown.
+        let inside =
+            |at: &str, path: &str| path.strip_prefix(at).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let mount_point = path.as_ref().map(|path| {
+            let around = mounts.iter().map(|mount| mount.target.as_str()).filter(|at| inside(at, path));
+            around.max_by_key(|at| at.len()).unwrap_or("/").to_owned()
+        });
+        all.push(StateDirectory { purpose: purpose.to_owned(), holds, path, mount_point });
+    }
+    all
 }

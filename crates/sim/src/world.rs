@@ -32,6 +32,12 @@ pub struct HostShape {
     pub uid: u32,
     /// First field of the line in fstab; none for no line. `UUID` stands for the file system's own.
     pub fstab: Option<String>,
+    /// Whether anything is found out of where the service keeps what.
+    pub tells_directories: bool,
+    /// Where the service keeps what, by purpose, where it is not the usual place; none where that cannot be found out.
+    pub directories: BTreeMap<String, Option<String>>,
+    /// Other mount points of the host.
+    pub other_mounts: Vec<String>,
     /// Whether the files below the mount point have several owners.
     pub mixed_owners: bool,
     /// Whether scripts reach it.
@@ -51,6 +57,9 @@ impl Default for HostShape {
             free_percent: 50,
             uid: 999,
             fstab: Some(UUID.to_owned()),
+            tells_directories: true,
+            directories: BTreeMap::new(),
+            other_mounts: Vec::new(),
             mixed_owners: false,
             reachable: true,
             answers: true,
@@ -223,6 +232,15 @@ impl World {
         self.with(|state, _| {
             for host in state.hosts.values_mut() {
                 (host.masked, host.held) = (false, false);
+            }
+        });
+    }
+
+    /// The legacy services keep something elsewhere from now on.
+    pub fn keep_elsewhere(&self, purpose: &str, path: &str) {
+        self.with(|state, _| {
+            for host in state.hosts.values_mut() {
+                host.shape.directories.insert(purpose.to_owned(), Some(path.to_owned()));
             }
         });
     }

@@ -229,9 +229,23 @@ async fn i9_a_host_that_could_not_be_asked_is_not_taken_for_one_that_changed() {
     let away = plan.members[1].instance.clone();
     stage.ports = SimPorts::behind(&stage.world, Arc::new(NotReached(away)));
     let found = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
-    let [only] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!((only.fact.path.as_str(), only.now.as_deref()), ("member/refdb-1/identity", None));
-    assert!(only.unasked.as_ref().is_some_and(|why| why.contains("NoReply")), "{only:?}");
+    let paths: Vec<&str> = found.iter().map(|difference| difference.fact.path.as_str()).collect();
+    assert_eq!(paths, ["member/refdb-1/identity", "member/refdb-1/directories"]);
+    let unasked = |why: &Option<String>| why.as_ref().is_some_and(|why| why.contains("NoReply"));
+    assert!(found.iter().all(|difference| difference.now.is_none() && unasked(&difference.unasked)), "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn i9_a_commit_log_that_was_moved_since_the_plan_is_named() {
+    let stage = Stage::new(Scene::new(2, 33));
+    let plan = stage.plan().await;
+    stage.world.keep_elsewhere("hints", "/var/spool/refdb");
+    assert_eq!(differences(&stage, &plan).await, [], "no write is in there alone");
+    stage.world.keep_elsewhere("commitlog", "/var/log/refdb");
+    let found = differences(&stage, &plan).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    let now = found[0].1.as_deref().unwrap_or_default();
+    assert!(found[0].0 == "member/refdb-0/directories" && now.contains("commitlog /var/log/refdb on /"), "{found:?}");
 }
 
 /// What differs from a plan: path and what is seen now.

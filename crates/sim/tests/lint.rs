@@ -2,8 +2,7 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::collections::BTreeSet;
 
 use common::Stage;
 use rehome_lint::{CHECKS, lint};
@@ -11,7 +10,6 @@ use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::ids::InstanceId;
 use rehome_model::migration::{MemberSelector, Migration, Slots};
-use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
 use rehome_sim::Scene;
 use rehome_sim::kubernetes::Key;
 use serde_json::json;
@@ -103,6 +101,8 @@ fn cases() -> Vec<Case> {
             },
             migration: |_| (),
         },
+        world("RH0116", |stage| rewrite_identity(stage, |_| b"another format".to_vec())),
+        world("RH0115", |stage| rewrite_identity(stage, |text| text.replace("prod", "test").into_bytes())),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),
@@ -122,6 +122,24 @@ fn cases() -> Vec<Case> {
         // The scene's volumes go with their instances, as EC2's own do by default when launched with them.
         scene("RH0208", |_| ()),
         scene("RH0209", |s| s.host.free_percent = 2),
+        // Of two data directories the migration names one; the configuration names another than the migration; the commit
+        // log is on the root volume; a keyspace has a volume of its own.
+        scene("RH0212", |s| keeps(s, "data", Some("/d2"))),
+        scene("RH0212", |s| {
+            keeps(s, "data", Some("/mnt/new/data"));
+            s.host.other_mounts = vec!["/mnt/new".to_owned()];
+        }),
+        scene("RH0212", |s| keeps(s, "commitlog", Some("/var/log/refdb"))),
+        scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data/orders".to_owned()]),
+        Case { code: "RH0212", scene: |s| *s = Scene::with_commitlogs(3, 11), world: |_| (), migration: |_| () },
+        scene("RH0213", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
+        scene("RH0213", |s| keeps(s, "hints", None)),
+        scene("RH0214", |s| s.host.tells_directories = false),
+        scene("RH0214", |s| keeps(s, "data", None)),
+        scene("RH0214", |s| keeps(s, "commitlog", None)),
+        scene("RH0215", |s| s.host.fstab = None),
+        scene("RH0216", |s| s.host.fstab = Some("/dev/nvme1n1".to_owned())),
+        scene("RH0216", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
         world("RH0301", |stage| stage.world.change_nodes(|node| node["spec"]["unschedulable"] = json!(true))),
         scene("RH0302", |s| {
             s.objects.remove(&Key::new("csidrivers", "", "ebs.csi.aws.com"));
@@ -207,6 +225,20 @@ fn cases() -> Vec<Case> {
             s.ec2.denied.insert("DeleteVolume".to_owned());
         }),
     ]
+}
+
+/// Writes the file by which the first member's disk says who it is; its process goes on as who it was.
+fn rewrite_identity(stage: &Stage, change: fn(&str) -> Vec<u8>) {
+    let (_, volume) = first_member(stage);
+    stage.world.ec2().with(|inner, _| {
+        let bytes = inner.disks.read(&volume, "identity.json").expect("an identity");
+        inner.disks.write(&volume, "identity.json", change(&String::from_utf8_lossy(&bytes)));
+    });
+}
+
+/// The hosts' service keeps something elsewhere.
+fn keeps(scene: &mut Scene, purpose: &str, path: Option<&str>) {
+    scene.host.directories.insert(purpose.to_owned(), path.map(str::to_owned));
 }
 
 /// Where the set's container takes the variable from that keeps it closed.
@@ -295,6 +327,32 @@ fn borders() -> Vec<Case> {
             "gp2".clone_into(&mut s.volume.volume_type);
             s.volume.size_gib = 34;
         }),
+        // Both directories on volumes that move; a mount beside them; what is made anew may stay behind.
+        Case {
+            code: "RH0212",
+            scene: |s| *s = Scene::with_commitlogs(3, 11),
+            world: |_| (),
+            migration: |m| {
+                *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
+            },
+        },
+        scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
+        scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),
+        scene("RH0214", |s| keeps(s, "caches", None)),
+        scene("RH0214", |s| keeps(s, "hints", None)),
+        scene("RH0216", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),
+        // A name given at the attach is the kernel's own on a Xen machine.
+        Case {
+            code: "RH0216",
+            scene: |s| s.host.fstab = Some("/dev/xvdf".to_owned()),
+            world: |stage| {
+                stage.world.ec2().with(|inner, _| {
+                    let all = inner.core.instances.values_mut();
+                    all.for_each(|record| "m4.large".clone_into(&mut record.instance_type));
+                });
+            },
+            migration: |_| (),
+        },
         // A volume of somebody else's, of another name.
         scene("RH0402", |s| object(s, "persistentvolumes", "", "other")["spec"]["capacity"]["storage"] = json!("1Gi")),
         scene("RH0403", |s| {
@@ -363,6 +421,22 @@ async fn who_owns_the_mount_point_counts_and_not_who_owns_what_is_below_it() {
     assert!(elsewhere.is_empty(), "{elsewhere:?}");
 }
 
+/// What the first finding of a code saw.
+async fn evidence(case: &Case) -> Vec<String> {
+    findings(case).await.into_iter().find(|finding| finding.code.as_str() == case.code).expect("it is found").evidence
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_stay_behind_is_told_with_its_mount_and_a_line_for_fstab_with_the_uuid() {
+    let beside = evidence(&scene("RH0212", |s| keeps(s, "commitlog", Some("/var/log/refdb")))).await;
+    assert_eq!(beside, ["commitlog: /var/log/refdb is on /"]);
+    let keyspace = scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data/orders".to_owned()]);
+    assert_eq!(evidence(&keyspace).await, ["data: /var/lib/refdb/data/orders is mounted inside /var/lib/refdb/data"]);
+    let absent = evidence(&scene("RH0215", |s| s.host.fstab = None)).await;
+    let line = "to add: UUID=00000000-0000-4000-8000-000000000000 /var/lib/refdb xfs defaults,nofail 0 2";
+    assert_eq!(absent, [line]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_class_of_another_driver_is_told_with_its_driver() {
     let case = scene("RH0506", |s| object(s, "storageclasses", "", "gp3")["provisioner"] = json!("efs.csi.aws.com"));
@@ -419,39 +493,4 @@ async fn an_instance_that_was_terminated_is_not_said_to_need_a_start() {
     let found = lint(&stage.migration, &survey, stage.profile());
     let told = found.iter().find(|finding| finding.code.as_str() == "RH0102").expect("it is found");
     assert!(told.message.contains("terminated"), "{told:?}");
-}
-
-/// Hosts of whose first scripts, so many on each, nobody learns how they ended.
-struct Forgetful {
-    hosts: std::sync::Arc<dyn Hosts>,
-    times: u32,
-    asked: Mutex<BTreeMap<InstanceId, u32>>,
-}
-
-#[async_trait::async_trait]
-impl Hosts for Forgetful {
-    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
-        let output = self.hosts.run(instance, script).await;
-        let mut asked = self.asked.lock().expect("no test panics while it asks");
-        let count = asked.entry(instance.clone()).or_default();
-        *count += 1;
-        if *count > self.times {
-            return output;
-        }
-        let (target, task) = (instance.to_string(), script.task.name().to_owned());
-        Err(ScriptError::EndUnknown { target, task, reason: "no reply came".to_owned() })
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_host_whose_reply_was_lost_is_looked_at_once_more_and_not_for_ever() {
-    let stage = Stage::new(Scene::new(3, 5));
-    for (times, seen) in [(1, 3), (2, 0)] {
-        let hosts = Forgetful { hosts: stage.ports.hosts(), times, asked: Mutex::default() };
-        let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
-        let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
-        let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
-        assert_eq!(survey.members.iter().filter(|member| member.host.is_some()).count(), seen, "{times} lost replies");
-        assert!(hosts.asked.lock().expect("as above").values().all(|asked| *asked == 2));
-    }
 }

@@ -25,7 +25,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::ForgetsATag, "I7", Scenario::Calm, 0),
     (Planted::DeletesWithoutLookingWhose, "I7", Scenario::Calm, 0),
     (Planted::RetriesSnapshotsBlind, "I8", Scenario::Cloud, 6),
-    (Planted::NewTokenForEveryTry, "I8", Scenario::Cloud, 54),
+    (Planted::NewTokenForEveryTry, "I8", Scenario::Cloud, 1),
     (Planted::ServesTheOldOriginals, "I2", Scenario::Keep, 0),
     (Planted::BelievesTheVolumesFree, "I1", Scenario::Keep, 0),
     (Planted::LeavesTheClaimsBound, "I5", Scenario::Keep, 0),
@@ -33,7 +33,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::LeavesTheServiceMasked, "I8", Scenario::Rollback, 0),
     (Planted::ComparesNoFacts, "I9", Scenario::Strangers, 0),
     (Planted::ActsAfterItsLease, "I10", Scenario::Calm, 0),
-    (Planted::TakesTheLeaseByForce, "I10", Scenario::Drivers, 8),
+    (Planted::TakesTheLeaseByForce, "I10", Scenario::Drivers, 6),
     (Planted::StartsUnprotected, "I8", Scenario::Drivers, 1335),
     (Planted::LeavesNoWord, "I8", Scenario::Drivers, 219),
 ];

@@ -6,6 +6,7 @@
 mod attached;
 mod cluster;
 mod error;
+mod identities;
 mod intended;
 mod permissions;
 mod placement;

@@ -16,12 +16,13 @@ use rehome_profiles::{Profile, ScriptContext};
 use crate::attached::name_volumes;
 use crate::cluster::cluster;
 use crate::error::SurveyError;
+use crate::identities;
 use crate::intended::intended;
 
 /// How long a host may take to be looked at, in seconds.
-const HOST_SURVEY_S: u32 = 120;
+pub(crate) const HOST_SURVEY_S: u32 = 120;
 /// Hosts asked at the same time.
-const HOSTS_AT_ONCE: usize = 16;
+pub(crate) const HOSTS_AT_ONCE: usize = 16;
 
 /// What the survey looks through.
 pub struct Ports<'a> {
@@ -42,11 +43,13 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     if let Some(intended) = intended(migration, &survey.members, &volumes) {
         survey.denied_cloud_actions = ports.cloud.denied_actions(&intended).await.map_err(asked("its permissions"))?;
     }
+    identities::read(ports.hosts, profile, &context(migration, &mount_paths(migration)), &mut survey.members).await;
     Ok(survey)
 }
 
-/// The same without asking what the caller may do in the cloud: for a plan that is there already, which only its facts
-/// are compared with. The dry runs would come out of the rates that volumes are attached with, in the downtime.
+/// The same without asking what the caller may do in the cloud, and without reading the disks: for a plan that is there already,
+/// which only its facts are compared with. The dry runs would come out of the rates that volumes are attached with, in the
+/// downtime.
 pub async fn survey_of_facts(
     ports: &Ports<'_>,
     migration: &Migration,
@@ -153,14 +156,7 @@ async fn members(
         let name = name(instance, &instances);
         named.insert(natural(name.as_str()), (name, instance.clone()));
     }
-    let mount_paths: Vec<String> = migration.spec.source.volumes.iter().map(|v| v.mount_path.clone()).collect();
-    let context = ScriptContext {
-        run: None,
-        step: None,
-        settings: &migration.spec.application.settings,
-        mount_paths: &mount_paths,
-    };
-    let text = profile.host_script(&HostTask::Survey, &context);
+    let text = profile.host_script(&HostTask::Survey, &context(migration, &mount_paths(migration)));
     let script = HostScript { task: HostTask::Survey, text, limit_s: HOST_SURVEY_S };
     let script = &script;
     // A thousand members that each list a thousand: what one of them says, most say.
@@ -176,7 +172,7 @@ async fn members(
                 Ok(report) => (Some(report), None),
                 Err(error) => (None, Some(error)),
             };
-            MemberSurvey { name, instance, host, host_error }
+            MemberSurvey { name, instance, host, host_error, disk: None }
         })
         .buffered(HOSTS_AT_ONCE)
         .map(|mut member: MemberSurvey| {
@@ -190,6 +186,14 @@ async fn members(
         })
         .collect()
         .await
+}
+
+fn mount_paths(migration: &Migration) -> Vec<String> {
+    migration.spec.source.volumes.iter().map(|volume| volume.mount_path.clone()).collect()
+}
+
+fn context<'a>(migration: &'a Migration, mount_paths: &'a [String]) -> ScriptContext<'a> {
+    ScriptContext { run: None, step: None, settings: &migration.spec.application.settings, mount_paths }
 }
 
 async fn look(

@@ -1,14 +1,12 @@
 //! What is done inside the legacy instances.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use rehome_model::answer::MemberIdentity;
 use rehome_model::ids::InstanceId;
 use rehome_model::task::{HostAnswer, HostTask};
+use rehome_profiles::{IdentityParts, PartsError};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
-use crate::limits::IDENTITY_MAX_CHARS;
 
 /// Runs an idempotent task.
 pub(super) async fn task(context: &StepContext, instance: &InstanceId, task: &HostTask) -> Result<Outputs, StepError> {
@@ -50,31 +48,16 @@ async fn read_identity(
     instance: &InstanceId,
     expected: &MemberIdentity,
 ) -> Result<MemberIdentity, StepError> {
-    let mut encoded = String::new();
-    for part in 0.. {
-        let HostAnswer::IdentityPart { text, total_chars } =
-            context.host(instance, &HostTask::ReadIdentity { part }).await?
-        else {
-            return Err(StepError::failed("Answer", format!("read-identity on {instance} gave no identity")));
-        };
-        if total_chars > IDENTITY_MAX_CHARS {
-            return Err(StepError::failed(
-                "IdentityTooLarge",
-                format!(
-                    "the identity files of {instance} are {total_chars} characters, more than {IDENTITY_MAX_CHARS}"
-                ),
-            ));
+    let mut parts = IdentityParts::default();
+    let archive = loop {
+        let answer = context.host(instance, &parts.task()).await?;
+        match parts.add(answer) {
+            Ok(Some(archive)) => break archive,
+            Ok(None) => {}
+            Err(torn @ PartsError::Torn(_)) => return Err(StepError::again("Answer", format!("{instance}: {torn}"))),
+            Err(error) => return Err(StepError::failed("Answer", format!("{instance}: {error}"))),
         }
-        if text.is_empty() && encoded.len() < total_chars {
-            return Err(StepError::again("Answer", format!("read-identity on {instance} ended early")));
-        }
-        encoded.push_str(&text);
-        if encoded.len() >= total_chars {
-            break;
-        }
-    }
-    let archive =
-        STANDARD.decode(encoded.trim()).map_err(|error| StepError::again("Answer", format!("base64: {error}")))?;
+    };
     let found = context
         .profile()
         .disk_identity(&archive)

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
-use rehome_model::host::{DataPath, FstabEntry, HostBlockDevice, HostReport, Mount, ServiceReport};
+use rehome_model::host::{
+    DataPath, FstabEntry, Holds, HostBlockDevice, HostReport, Mount, ServiceReport, StateDirectory,
+};
 use rehome_model::ids::VolumeId;
 use serde_json::Value;
 
@@ -160,6 +162,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         os: section("os").first().copied().unwrap_or_default().to_owned(),
         block_devices: devices(&json("lsblk")?, &section("links")),
         fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
+        directories: section("directories").iter().filter_map(|line| directory(line)).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
         service: ServiceReport {
@@ -247,7 +250,24 @@ fn flatten(devices: &Value, all: &mut Vec<Value>) {
 /// `UUID="..." /mount/point`; a mount point of `none` or `swap` is nobody's.
 fn fstab_entry(line: &str) -> Option<FstabEntry> {
     let (source, target) = line.split_once(' ')?;
-    Some(FstabEntry { source: source.replace('"', ""), target: target.trim().to_owned() })
+    let target = target.trim();
+    // `mount` finds a mount point with or without the last slash.
+    let target = if target == "/" { target } else { target.trim_end_matches('/') };
+    Some(FstabEntry { source: source.replace('"', ""), target: target.to_owned() })
+}
+
+/// `commitlog<TAB>/mount/point<TAB>/path`; what could not be found out is empty.
+fn directory(line: &str) -> Option<StateDirectory> {
+    let mut parts = line.splitn(3, '\t');
+    let (purpose, mount_point, path) = (parts.next()?, parts.next()?, parts.next()?);
+    let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let holds = match purpose {
+        "data" | "commitlog" => Holds::Writes,
+        // A hint is for a replica that was down, and what is in cdc_raw for whoever reads the log of changes.
+        "hints" | "cdc_raw" => Holds::Deliveries,
+        _ => Holds::Nothing,
+    };
+    Some(StateDirectory { purpose: purpose.to_owned(), holds, path: known(path), mount_point: known(mount_point) })
 }
 
 fn data_path(line: &str, mounts: &[Mount]) -> Option<DataPath> {

@@ -14,6 +14,8 @@ pub struct Cassandra;
 pub(crate) const NAME: &str = "cassandra";
 const LIB: &str = include_str!("scripts/lib.sh");
 const SURVEY: &str = include_str!("scripts/survey.sh");
+const DIRECTORIES: &str = include_str!("scripts/directories.sh");
+const STOP: &str = include_str!("scripts/stop.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
 /// A host's view may be long; a pod's output is not cut.
 const PRINT_VIEW: &str = "echo '@@ view'; printf '%s\\n' \"$view\" | packed";
@@ -84,26 +86,14 @@ flock 9
 fn body(task: &HostTask) -> String {
     match task {
         HostTask::Survey => format!(
-            "{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
+            "{DIRECTORIES}{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
         ),
         HostTask::View => format!("view=$(\n{VIEW}) || exit 1\n{PRINT_VIEW}\n"),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
-        HostTask::StopService => "
-# Held first: nothing starts it again between the stop and the check.
-hold
-if systemctl is-active --quiet \"$UNIT\"; then
-  nodetool drain || echo 'rehome: drain failed, the stop replays from the commit log' >&2
-fi
-systemctl stop \"$UNIT\" || fail \"$UNIT does not stop\"
-[ \"$(systemctl show \"$UNIT\" -p ActiveState --value)\" = inactive ] || systemctl reset-failed \"$UNIT\"
-pgrep -f org.apache.cassandra.service.CassandraDaemon >/dev/null && fail 'a Cassandra process is left'
-sync
-done_
-"
-        .to_owned(),
+        HostTask::StopService => format!("{DIRECTORIES}{STOP}done_\n"),
         HostTask::ReadIdentity { part } => format!(
             "
-dir=$(data_dirs | head -n 1); dir=${{dir:-$DATA}}
+dir=$(system_dir); dir=${{dir:-$DATA}}
 cd \"$dir\" || fail \"$dir is not there\"
 ls system/local-*/*-Data.db >/dev/null 2>&1 || fail \"no system.local in $dir\"
 text=$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | gzip -n | base64 -w0)
@@ -143,6 +133,10 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
         }
         HostTask::StartService => "
 let_go
+# A stop that failed after its drain, or in the midst of one, left a process that serves nobody.
+if systemctl is-active --quiet \"$UNIT\" && nodetool netstats 2>/dev/null | grep -q '^Mode: DRAIN'; then
+  systemctl stop \"$UNIT\" || fail \"$UNIT was drained and does not stop\"
+fi
 systemctl start \"$UNIT\" || fail \"$UNIT does not start\"
 done_
 "

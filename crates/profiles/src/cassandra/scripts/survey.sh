@@ -6,6 +6,24 @@ section links; for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* 
 section mounts; findmnt -J -b -l --real -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL 2>/dev/null | packed
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
 section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
+tell() {
+  case $2 in
+    /*) printf '%s\t%s\t%s\n' "$1" "$(mount_of "$2")" "$(readlink -m "$2")" ;;
+    *) printf '%s\t\t\n' "$1" ;;
+  esac
+}
+each() { directories "$2" "$3" | while IFS= read -r path; do tell "$1" "$path"; done; }
+section directories
+each data data_file_directories data
+# A keyspace or a table that somebody moved to another disk by a link.
+directories data_file_directories data | while IFS= read -r path; do
+  find "$path/" -mindepth 1 -maxdepth 2 -type l -xtype d 2>/dev/null | sort | head -n 50
+done | while IFS= read -r path; do tell data "$path"; done
+[ -z "$(setting local_system_data_file_directory)" ] || each data local_system_data_file_directory data
+each commitlog commitlog_directory commitlog
+each hints hints_directory hints
+each saved_caches saved_caches_directory saved_caches
+[ "$(setting cdc_enabled)" != true ] || each cdc_raw cdc_raw_directory cdc_raw
 # Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
 # What is mounted there is not below it.
 section paths; for path in $MOUNTS; do

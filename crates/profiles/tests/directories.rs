@@ -1,0 +1,241 @@
+//! Where Cassandra keeps what: the survey's script tells it, and a stop without a drain depends on it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use common::{cassandra, run};
+use rehome_model::host::Holds;
+use rehome_model::task::{HostAnswer, HostTask};
+use rehome_profiles::ScriptContext;
+
+/// A host: a folder with a configuration, maybe the arguments of a running Cassandra, and mounts at `d1`, `d2` and `log`.
+struct Host {
+    root: tempfile::TempDir,
+    /// systemd's ActiveState of the unit.
+    state: &'static str,
+    /// What `nodetool` does.
+    nodetool: &'static str,
+}
+
+impl Host {
+    fn new(config: &str, arguments: &[&str]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["d1/ks", "d2", "log", "elsewhere/ks2", "units", "proc/7"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let host = Self { root, state: "active", nodetool: "true" };
+        std::fs::write(host.path("cassandra.yaml"), host.at(config)).unwrap();
+        let each: Vec<String> = arguments.iter().map(|argument| host.at(argument)).collect();
+        std::fs::write(host.path("proc/7/cmdline"), each.join("\0")).unwrap();
+        host
+    }
+
+    fn path(&self, below: &str) -> PathBuf {
+        self.root.path().join(below)
+    }
+
+    /// `ROOT` is where the host's folders are.
+    fn at(&self, text: &str) -> String {
+        text.replace("ROOT", &self.root.path().display().to_string())
+    }
+
+    fn run(&self, task: &HostTask, mounts: &[&str]) -> (i32, String, String) {
+        let settings = BTreeMap::from([("configFile".to_owned(), self.path("cassandra.yaml").display().to_string())]);
+        let points: Vec<String> = mounts.iter().map(|mount| self.at(mount)).collect();
+        let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &points };
+        let script = cassandra().host_script(task, &context);
+        let script = script.replace("\"/proc/", &self.at("\"ROOT/proc/"));
+        let script = script.replace("/etc/systemd/system", &self.at("ROOT/units"));
+        let tools = self.at(r#"
+lsblk() { echo '{"blockdevices":[]}'; }
+findmnt() {
+  for last; do :; done
+  case "$*" in *-J*) echo '{"filesystems":[]}'; return ;; esac
+  case $last in ROOT/d1*) echo ROOT/d1 ;; ROOT/d2*) echo ROOT/d2 ;; ROOT/log*) echo ROOT/log ;; *) echo / ;; esac
+}
+# A process, until somebody stopped it.
+pgrep() { [ ! -e ROOT/stopped ] && [ -s ROOT/proc/7/cmdline ] && echo 7; }
+systemctl() {
+  case "$*" in
+    *LoadState*) echo masked ;;
+    *ActiveState*) if [ -e ROOT/stopped ]; then echo inactive; else cat ROOT/state; fi ;;
+    is-active*) [ "$(cat ROOT/state)" = active ] && [ ! -e ROOT/stopped ] ;;
+    stop*) : > ROOT/stopped; : > ROOT/was-stopped ;;
+    start*) : > ROOT/started; rm -f ROOT/stopped ;;
+  esac
+}
+"#);
+        std::fs::write(self.path("state"), self.state).unwrap();
+        let nodetool = format!("nodetool() {{ echo \"$1\" >> {}; {}; }}\n", self.at("ROOT/asked"), self.nodetool);
+        run(&format!("{tools}{nodetool}{script}"))
+    }
+
+    /// Purpose, mount point, path and what is lost, of each directory that the survey tells; `ROOT` as above.
+    fn directories(&self) -> Vec<(String, String, String, Holds)> {
+        let (code, stdout, stderr) = self.run(&HostTask::Survey, &[]);
+        assert_eq!(code, 0, "{stderr}");
+        let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap() else {
+            panic!("no report: {stdout}")
+        };
+        let root = self.root.path().display().to_string();
+        let told = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned()).replace(&root, "ROOT");
+        report.directories.into_iter().map(|d| (d.purpose, told(d.mount_point), told(d.path), d.holds)).collect()
+    }
+
+    fn has(&self, purpose: &str, mount: &str, path: &str) {
+        let found = self.directories();
+        assert!(
+            found.iter().any(|d| (d.0.as_str(), d.1.as_str(), d.2.as_str()) == (purpose, mount, path)),
+            "{found:?}"
+        );
+    }
+
+    fn asked(&self) -> String {
+        std::fs::read_to_string(self.path("asked")).unwrap_or_default()
+    }
+
+    fn was_stopped(&self) -> bool {
+        self.path("stopped").exists()
+    }
+}
+
+const JBOD: &str = "data_file_directories:\n    - \"ROOT/d1\" # the first\n    # - ROOT/d3\n    - ROOT/d2\n\
+                    commitlog_directory: 'ROOT/log/segments' # not there yet\n";
+const RUNNING: &[&str] =
+    &["java", "-Dcassandra.storagedir=ROOT/elsewhere", "org.apache.cassandra.service.CassandraDaemon"];
+
+#[test]
+fn every_directory_of_the_configuration_is_told_with_its_mount_and_what_it_holds() {
+    let host = Host::new(JBOD, RUNNING);
+    let told: Vec<(String, String, String, Holds)> = [
+        ("data", "ROOT/d1", "ROOT/d1", Holds::Writes),
+        ("data", "ROOT/d2", "ROOT/d2", Holds::Writes),
+        ("commitlog", "ROOT/log", "ROOT/log/segments", Holds::Writes),
+        ("hints", "/", "ROOT/elsewhere/hints", Holds::Deliveries),
+        ("saved_caches", "/", "ROOT/elsewhere/saved_caches", Holds::Nothing),
+    ]
+    .map(|(purpose, mount, path, holds)| (purpose.to_owned(), mount.to_owned(), path.to_owned(), holds))
+    .into();
+    assert_eq!(host.directories(), told);
+}
+
+#[test]
+fn what_is_commented_out_lies_below_the_running_process_storage_directory_or_nobody_knows_where() {
+    let commented = "# data_file_directories:\n#     - ROOT/d2\n# commitlog_directory: ROOT/log\n";
+    let running = Host::new(commented, &["java", "-Dcassandra.storagedir=ROOT/d1/"]);
+    running.has("data", "ROOT/d1", "ROOT/d1/data");
+    running.has("commitlog", "ROOT/d1", "ROOT/d1/commitlog");
+    let stopped = Host::new(commented, &[]);
+    stopped.has("data", "?", "?");
+    stopped.has("commitlog", "?", "?");
+}
+
+#[test]
+fn the_file_that_the_process_was_started_with_counts() {
+    let host = Host::new("data_file_directories: [ROOT/d1]\n", &["java", "-Dcassandra.config=file://ROOT/other.yaml"]);
+    std::fs::write(host.path("other.yaml"), host.at("data_file_directories: [ ROOT/d2, 'ROOT/elsewhere' ]\n")).unwrap();
+    host.has("data", "ROOT/d2", "ROOT/d2");
+    host.has("data", "/", "ROOT/elsewhere");
+    assert_eq!(host.directories().iter().filter(|d| d.0 == "data").count(), 2);
+}
+
+#[test]
+fn a_list_that_this_does_not_understand_is_not_taken_for_the_default() {
+    Host::new("data_file_directories: [ROOT/d1,\n  ROOT/d2]\n", RUNNING).has("data", "?", "?");
+}
+
+#[test]
+fn links_are_followed_and_a_keyspace_that_was_linked_elsewhere_is_told_too() {
+    let host = Host::new("data_file_directories:\n- ROOT/d1\ncommitlog_directory: ROOT/d1/log\n", RUNNING);
+    std::os::unix::fs::symlink(host.path("log"), host.path("d1/log")).unwrap();
+    std::os::unix::fs::symlink(host.path("elsewhere/ks2"), host.path("d1/ks2")).unwrap();
+    host.has("commitlog", "ROOT/log", "ROOT/log");
+    host.has("data", "/", "ROOT/elsewhere/ks2");
+}
+
+#[test]
+fn cassandras_own_tables_and_its_log_of_changes_have_directories_where_they_are_in_use() {
+    let config = "local_system_data_file_directory: ROOT/d2/own\ncdc_enabled: true\ncdc_raw_directory: ROOT/log/cdc\n";
+    let host = Host::new(config, RUNNING);
+    host.has("data", "ROOT/d2", "ROOT/d2/own");
+    host.has("cdc_raw", "ROOT/log", "ROOT/log/cdc");
+}
+
+#[test]
+fn a_failed_drain_ends_the_stop_where_the_commit_log_would_stay_behind() {
+    let mut host = Host::new(JBOD, RUNNING);
+    host.nodetool = "return 1";
+    let (code, stdout, stderr) = host.run(&HostTask::StopService, &["ROOT/d1", "ROOT/d2"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("would be lost") && stderr.contains("log/segments"), "{stderr}");
+    assert!(!host.was_stopped());
+    let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/d1", "ROOT/log"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("replays the commit log, which moves") && host.was_stopped(), "{stderr}");
+}
+
+#[test]
+fn a_drain_that_succeeds_leaves_nothing_in_the_commit_log() {
+    let host = Host::new(JBOD, RUNNING);
+    let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/d1"]);
+    assert_eq!((code, stderr.as_str(), host.asked().trim()), (0, "", "drain"));
+}
+
+#[test]
+fn a_service_that_failed_or_is_ending_is_not_drained_and_needs_its_commit_log() {
+    for state in ["failed", "deactivating"] {
+        let mut host = Host::new(JBOD, RUNNING);
+        host.state = state;
+        let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/d1"]);
+        assert!(code == 1 && stderr.contains("would be lost"), "{state}: {stderr}");
+        let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/log"]);
+        assert_eq!((code, host.asked().as_str()), (0, ""), "{state}: {stderr}");
+    }
+}
+
+#[test]
+fn a_service_that_is_still_activating_may_serve_and_is_drained() {
+    let mut host = Host::new(JBOD, RUNNING);
+    host.state = "activating";
+    let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/d1"]);
+    assert_eq!((code, host.asked().trim()), (0, "drain"), "{stderr}");
+}
+
+#[test]
+fn a_stop_that_was_done_before_asks_nothing_more() {
+    let mut host = Host::new(JBOD, &[]);
+    host.state = "inactive";
+    let (code, _, stderr) = host.run(&HostTask::StopService, &["ROOT/d1"]);
+    assert_eq!((code, stderr.as_str(), host.asked().as_str()), (0, "", ""));
+}
+
+#[test]
+fn a_member_that_a_failed_stop_left_drained_is_started_anew_and_one_that_serves_is_not() {
+    for (mode, stops) in [("NORMAL", false), ("DRAINED", true), ("DRAINING", true)] {
+        let mut host = Host::new(JBOD, RUNNING);
+        host.nodetool = match mode {
+            "NORMAL" => "echo 'Mode: NORMAL'",
+            "DRAINED" => "echo 'Mode: DRAINED'",
+            _ => "echo 'Mode: DRAINING'",
+        };
+        let (code, _, stderr) = host.run(&HostTask::StartService, &[]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(host.path("started").exists());
+        assert_eq!(host.path("was-stopped").exists(), stops, "{mode}");
+    }
+}
+
+#[test]
+fn the_identity_is_read_where_cassandras_own_tables_are() {
+    let host = Host::new("data_file_directories:\n  - ROOT/d1\n", &[]);
+    let absent = |dir: &str| host.at(&format!("no system.local in ROOT/{dir}"));
+    let read = HostTask::ReadIdentity { part: 0 };
+    assert!(host.run(&read, &[]).2.contains(&absent("d1")));
+    let config = host.at("data_file_directories: [ROOT/d1]\nlocal_system_data_file_directory: ROOT/d2\n");
+    std::fs::write(host.path("cassandra.yaml"), config).unwrap();
+    assert!(host.run(&read, &[]).2.contains(&absent("d2")));
+}

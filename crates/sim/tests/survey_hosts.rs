@@ -1,0 +1,100 @@
+//! How the survey looks into hosts that are hard to read: replies lost, files written meanwhile, members down.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use common::Stage;
+use rehome_lint::lint;
+use rehome_model::finding::Finding;
+use rehome_model::ids::InstanceId;
+use rehome_model::task::{HostAnswer, HostTask};
+use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
+use rehome_sim::Scene;
+
+/// Hosts of whose first scripts, so many on each, nobody learns how they ended.
+struct Forgetful {
+    hosts: std::sync::Arc<dyn Hosts>,
+    times: u32,
+    asked: Mutex<BTreeMap<InstanceId, u32>>,
+}
+
+#[async_trait::async_trait]
+impl Hosts for Forgetful {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let output = self.hosts.run(instance, script).await;
+        let mut asked = self.asked.lock().expect("no test panics while it asks");
+        let count = asked.entry(instance.clone()).or_default();
+        *count += 1;
+        if *count > self.times {
+            return output;
+        }
+        let (target, task) = (instance.to_string(), script.task.name().to_owned());
+        Err(ScriptError::EndUnknown { target, task, reason: "no reply came".to_owned() })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_reply_was_lost_is_looked_at_once_more_and_not_for_ever() {
+    let stage = Stage::new(Scene::new(3, 5));
+    for (times, seen) in [(1, 3), (2, 0)] {
+        let hosts = Forgetful { hosts: stage.ports.hosts(), times, asked: Mutex::default() };
+        let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
+        let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
+        let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
+        assert_eq!(survey.members.iter().filter(|member| member.host.is_some()).count(), seen, "{times} lost replies");
+        // Whoever answered was asked for its disk's identity too.
+        let scripts = if seen == 0 { 2 } else { 3 };
+        assert!(hosts.asked.lock().expect("as above").values().all(|asked| *asked == scripts));
+    }
+}
+
+/// Hosts whose files are written anew while they are read, so many times on each.
+struct Busy {
+    hosts: std::sync::Arc<dyn Hosts>,
+    times: u32,
+    read: Mutex<BTreeMap<InstanceId, u32>>,
+}
+
+#[async_trait::async_trait]
+impl Hosts for Busy {
+    async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let mut output = self.hosts.run(instance, script).await?;
+        if matches!(script.task, HostTask::ReadIdentity { .. }) {
+            let mut read = self.read.lock().expect("no test panics while it reads");
+            let count = read.entry(instance.clone()).or_default();
+            *count += 1;
+            if *count <= self.times {
+                let torn = HostAnswer::IdentityPart { text: "dG9ybg==".to_owned(), total_chars: 8 };
+                output.stdout = serde_json::to_string(&torn).expect("an answer");
+            }
+        }
+        Ok(output)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_was_written_to_while_it_was_read_is_read_once_more_and_not_for_ever() {
+    let stage = Stage::new(Scene::new(3, 5));
+    for (times, errors) in [(1, 0), (2, 3)] {
+        let hosts = Busy { hosts: stage.ports.hosts(), times, read: Mutex::default() };
+        let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
+        let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
+        let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
+        let found = lint(&stage.migration, &survey, stage.profile());
+        let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == "RH0116").collect();
+        assert_eq!(told.len(), errors, "{told:?}");
+        assert!(told.iter().all(|finding| finding.evidence[0].contains("identity.json")), "{told:?}");
+        assert!(hosts.read.lock().expect("as above").values().all(|read| *read == 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_disk_of_a_member_that_does_not_answer_is_not_read() {
+    let stage = Stage::new(Scene::new(3, 5));
+    stage.world.kill_service(0);
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let survey = stage.survey().await;
+    assert_eq!(survey.members.iter().map(|member| member.disk.is_some()).collect::<Vec<_>>(), [false, true, true]);
+}
