@@ -172,7 +172,7 @@ fn a_member_that_configuration_management_starts_after_its_capture_is_not_left_b
             Trouble::Stranger { at_s, what },
             Trouble::Read { port: Port::Cloud, nth: 166, times: 16, how: How::Code("RequestLimitExceeded") },
             Trouble::Call { port: Some(Port::Cloud), nth: 7, how: How::LosesReply },
-            Trouble::Call { port: None, nth: 80, how: How::KillsAfter },
+            Trouble::Call { port: None, nth: 84, how: How::KillsAfter },
         ];
         let mut story = Story { seed: 4_043_538, ..story(Course::Apply, troubles) };
         story.weather = Weather { snapshot_ms: 20_000, commitlogs: true, ..story.weather };
