@@ -17,9 +17,12 @@ fn action(method: &str) -> String {
 /// Every `client.operation()` in the sources, however it is broken into lines.
 fn called() -> BTreeSet<String> {
     let mut called = BTreeSet::new();
-    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap() {
-        let text: String =
-            std::fs::read_to_string(file.unwrap().path()).unwrap().chars().filter(|c| !c.is_whitespace()).collect();
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("the sources") {
+        let text: String = std::fs::read_to_string(file.expect("a file").path())
+            .expect("text")
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
         for (client, service) in CLIENTS {
             for (at, found) in text.match_indices(&format!("{client}.")) {
                 let rest = &text[at + found.len()..];

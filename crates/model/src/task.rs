@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::ids::VolumeId;
 use crate::plan::Owner;
 
+/// What [`HostTask::Unmount`] says of a mount point that something still uses: the service runs. A script may fail for many
+/// other reasons, a full disk among them, which say nothing of it.
+pub const IS_BUSY: &str = "is busy";
+
 /// A task on a legacy instance. All are idempotent: asked again, they find their work done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "task", rename_all = "kebab-case")]

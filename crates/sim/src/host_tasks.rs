@@ -6,7 +6,7 @@ use rehome_model::host::{
     DataPath, FstabEntry, Holds, HostBlockDevice, HostReport, Mount, ServiceReport, StateDirectory,
 };
 use rehome_model::ids::InstanceId;
-use rehome_model::task::{HostAnswer, HostTask};
+use rehome_model::task::{HostAnswer, HostTask, IS_BUSY};
 
 use crate::database::{IDENTITY, OWNER};
 use crate::scene::LOG_PATH;
@@ -58,7 +58,7 @@ pub(crate) fn host_task(
             }
             HostTask::Unmount { .. } => {
                 if database.processes.contains_key(id.as_str()) {
-                    return Err(Some("target is busy: the service runs".to_owned()));
+                    return Err(Some(format!("target {IS_BUSY}: the service runs")));
                 }
                 for volume in &volumes {
                     disks.unmount(volume, id.as_str());

@@ -144,7 +144,7 @@ fn a_start_that_arrives_while_the_pods_of_a_later_run_serve_is_taken_back() {
     // A rollback's driver stands still right before it starts an instance. Another ends the rollback; a new run begins, and
     // has its pods up when that start arrives.
     let mut taken_back = 0;
-    for nth in 22..32 {
+    for nth in 18..42 {
         let troubles = vec![
             Trouble::Call { port: Some(Port::Cloud), nth, how: How::Pauses(124) },
             Trouble::SecondApply { at_s: 139 },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase};
-use rehome_model::task::HostTask;
+use rehome_model::task::{HostTask, IS_BUSY};
 use rehome_ports::ErrorClass;
 
 use super::{hosts, instances};
@@ -28,7 +28,7 @@ pub(super) async fn still_captured(context: &StepContext, instance: &InstanceId)
         of_member.flat_map(|member| member.volumes.iter().map(|volume| volume.mount_path.clone())).collect();
     match hosts::task(context, instance, &HostTask::Unmount { mount_points }).await {
         // At once: a service that is stopped meanwhile would hide that it ran.
-        Err(error) if error.code == SCRIPT_FAILED => Err(StepError::failed(
+        Err(error) if error.code == SCRIPT_FAILED && error.message.contains(IS_BUSY) => Err(StepError::failed(
             "ServedAfterCapture",
             format!("the member on {instance} runs again, after its volumes were captured: {}", error.message),
         )),

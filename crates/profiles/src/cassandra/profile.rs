@@ -2,7 +2,7 @@
 
 use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
-use rehome_model::task::{HostAnswer, HostTask, PodTask, ReturnedVolume};
+use rehome_model::task::{HostAnswer, HostTask, IS_BUSY, PodTask, ReturnedVolume};
 
 use super::{answers, archive, identity};
 use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
@@ -107,7 +107,7 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
             for point in outer_first(mount_points).iter().rev() {
                 let point = quote(point);
                 text.push_str(&format!(
-                    "if mountpoint -q {point}; then umount {point} || fail {point} is busy; fi\nmountpoint -q {point} && fail {point} is still mounted\n"
+                    "if mountpoint -q {point}; then umount {point} || fail {point} {IS_BUSY}; fi\nmountpoint -q {point} && fail {point} is still mounted\n"
                 ));
             }
             text + "done_\n"
