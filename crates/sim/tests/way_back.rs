@@ -4,11 +4,13 @@ mod common;
 mod opened;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use common::Stage;
 use opened::completed;
 use rehome_engine::{Command, Kube};
+use rehome_model::cloud::InstanceState;
 use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
 use rehome_model::task::HostTask;
@@ -108,4 +110,28 @@ async fn one_host_that_refuses_does_not_keep_the_others_out_of_service() {
     assert_eq!(stage.world.ec2().with(|inner, _| inner.core.snapshots.len()), kept);
     stage.hosts = None;
     is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_falls_back_to_stopped_is_started_again() {
+    let (stage, plan) = completed(Scene::new(3, 95)).await;
+    let falling = plan.members[1].instance.clone();
+    // No capacity in its zone, the first time.
+    let falls = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            let fell = stage.world.ec2().with(|inner, _| {
+                let record = inner.core.instances.get_mut(&falling).expect("it is there");
+                let starts = record.state == InstanceState::Pending;
+                if starts {
+                    (record.state, record.due) = (InstanceState::Stopped, None);
+                }
+                starts
+            });
+            if fell {
+                return;
+            }
+        }
+    };
+    tokio::join!(is_back(&stage, 3), falls);
 }
