@@ -200,8 +200,6 @@ pub fn read_plan(path: &Path) -> Result<Plan> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
     use super::*;
 
     fn plan() -> Plan {

@@ -58,7 +58,7 @@ fn a_selector_that_selects_everything_or_nothing_is_refused() {
     let tags = "tags:\n        cluster: prod";
     assert!(good().contains(tags), "{}", good());
     for (members, says) in [
-        ("tags: {}", "spec.source.members.tags is empty: every instance of the region would be a member"),
+        ("tags: {}", "spec.source.members.tags is empty, so every instance of the region would be a member"),
         ("tags: {\"\": prod}", "spec.source.members.tags has an empty key"),
         ("instanceIds: []", "spec.source.members.instanceIds is empty"),
         ("instanceIds: [i-1, \"\"]", "spec.source.members.instanceIds has an empty id"),

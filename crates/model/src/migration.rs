@@ -112,8 +112,7 @@ impl MemberSelector {
     pub fn check(&self) -> Result<(), String> {
         let wrong = match self {
             Self::Tags(tags) if tags.is_empty() => {
-                "tags is empty: every instance of the region would be a member; name \
-                                                    a tag that all members carry, and nothing else does"
+                "tags is empty, so every instance of the region would be a member: name a tag that all members carry"
             }
             Self::Tags(tags) if tags.keys().any(|key| key.trim().is_empty()) => {
                 "tags has an empty key; EC2 knows no such tag, so name the one that all members carry"

@@ -8,6 +8,7 @@ pub mod checks;
 mod control;
 mod database;
 mod gate;
+mod hands;
 mod host_tasks;
 pub mod kubernetes;
 mod machines;

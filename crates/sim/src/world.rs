@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::disks::MemoryDisks;
 use rehome_ec2_emulator::face::{Emulator, Inner};
 use rehome_model::cloud::InstanceState;
@@ -11,7 +10,7 @@ use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::task::HostTask;
 
 use crate::database::{OWNER, ReferenceDatabase, Side};
-use crate::kubernetes::{Cluster, Key};
+use crate::kubernetes::Cluster;
 use crate::machines::Nodes;
 
 /// Stands for a line in fstab that names the file system by its UUID.
@@ -190,11 +189,6 @@ pub struct World {
 }
 
 impl World {
-    /// From now on scripts in pods take so long at least: a cluster that is busy.
-    pub fn slow_pods(&self, takes: std::time::Duration) {
-        self.with(|state, _| state.exec_ms = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX));
-    }
-
     pub(crate) fn new(ec2: Emulator, state: State) -> Self {
         Self { ec2, state: Arc::new(Mutex::new(state)) }
     }
@@ -202,101 +196,6 @@ impl World {
     /// EC2, for looking into it.
     pub fn ec2(&self) -> &Emulator {
         &self.ec2
-    }
-
-    /// Makes the service of the n-th legacy host hang when it is asked to stop.
-    pub fn let_service_hang(&self, n: usize) {
-        self.with(|state, _| {
-            let mut hosts: Vec<_> = state.hosts.values_mut().collect();
-            hosts.sort_by(|left, right| left.address.cmp(&right.address));
-            if let Some(host) = hosts.get_mut(n) {
-                host.hangs = true;
-            }
-        });
-    }
-
-    /// The service of the n-th legacy host dies and is masked.
-    pub fn kill_service(&self, n: usize) {
-        self.with(|state, _| {
-            let mut hosts: Vec<_> = state.hosts.iter_mut().collect();
-            hosts.sort_by(|left, right| left.1.address.cmp(&right.1.address));
-            if let Some((id, host)) = hosts.into_iter().nth(n) {
-                host.masked = true;
-                state.database.processes.remove(id.as_str());
-            }
-        });
-    }
-
-    /// Somebody takes away what keeps the services of all legacy hosts down: they start with their machines again.
-    pub fn let_services_go(&self) {
-        self.with(|state, _| {
-            for host in state.hosts.values_mut() {
-                (host.masked, host.held) = (false, false);
-            }
-        });
-    }
-
-    /// The legacy services keep something elsewhere from now on.
-    pub fn keep_elsewhere(&self, purpose: &str, path: &str) {
-        self.with(|state, _| {
-            for host in state.hosts.values_mut() {
-                host.shape.directories.insert(purpose.to_owned(), Some(path.to_owned()));
-            }
-        });
-    }
-
-    /// Changes all nodes.
-    pub fn change_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
-        self.with(|state, _| state.cluster.change_all("nodes", change));
-    }
-
-    /// Changes all CSINodes.
-    pub fn change_csi_nodes(&self, change: impl Fn(&mut serde_json::Value)) {
-        self.with(|state, _| state.cluster.change_all("csinodes", change));
-    }
-
-    /// Changes all objects of a kind, as another user would.
-    pub fn change_objects(&self, plural: &'static str, change: impl Fn(&mut serde_json::Value)) {
-        self.with(|state, _| state.cluster.change_all(plural, change));
-    }
-
-    /// Adds an object to the cluster, as another user would.
-    pub fn add_object(&self, plural: &'static str, namespace: &str, name: &str, object: serde_json::Value) {
-        let added = self.with(|state, now| state.cluster.put_new(now, &Key::new(plural, namespace, name), object));
-        // A scene that contradicts itself is a mistake of the test that set it up.
-        assert!(added.is_ok(), "{added:?}");
-    }
-
-    /// Denies the caller `verb resource` in the cluster.
-    pub fn deny(&self, what: &str) {
-        self.with(|state, _| state.cluster.denied.insert(what.to_owned()));
-    }
-
-    /// A node of the cluster is gone from one moment to the next, with all that ran on it. What its machine had
-    /// acknowledged is on its volumes: the reference database syncs before it acknowledges, as far as a crash can tell.
-    pub fn lose_node(&self, node: &str) {
-        self.with(|state, now| {
-            let Some(instance) = state.nodes.get(node).cloned() else { return };
-            for pod in state.cluster.lose_node(node) {
-                state.ready.remove(&pod);
-                state.database.processes.remove(&pod);
-            }
-            self.ec2.with_at(now, |inner, now| {
-                let record = inner.core.instances.get(&instance);
-                let devices = record.map(|record| record.block_devices.clone()).unwrap_or_default();
-                for device in devices {
-                    inner.disks.sync(&device.volume);
-                    inner.disks.crash(&device.volume, instance.as_str());
-                }
-                // It cannot be refused: nothing protects a node.
-                let _ = inner.call(now, &Action::TerminateInstances(vec![instance.clone()]));
-            });
-        });
-    }
-
-    /// Makes the cluster another version.
-    pub fn set_version(&self, version: &str) {
-        self.with(|state, _| version.clone_into(&mut state.cluster.version_name));
     }
 
     /// The set's pods and claims, for showing them: pod, its address, claim, volume.

@@ -18,7 +18,7 @@ async fn told(code: &str, taints: &Value, labels: &[(&'static str, &'static str)
         scene.set()["spec"]["template"]["spec"][field] = value.clone();
     }
     let stage = Stage::new(scene);
-    stage.world.change_nodes(|node| {
+    stage.world.change_objects("nodes", |node| {
         node["spec"]["taints"] = taints.clone();
         for (key, value) in labels {
             node["metadata"]["labels"][key] = json!(value);
@@ -117,9 +117,9 @@ async fn nodes_count_that_the_templates_selector_and_affinity_allow() {
 #[tokio::test(start_paused = true)]
 async fn room_on_nodes_where_the_pods_cannot_go_is_no_room() {
     let stage = Stage::new(Scene::new(3, 11));
-    stage.world.change_csi_nodes(|node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(0));
+    stage.world.change_objects("csinodes", |node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(0));
     let nodes = RefCell::new(Vec::new());
-    stage.world.change_nodes(|node| nodes.borrow_mut().push(node.clone()));
+    stage.world.change_objects("nodes", |node| nodes.borrow_mut().push(node.clone()));
     for mut node in nodes.into_inner() {
         let name = format!("{}-web", node["metadata"]["name"].as_str().expect("a name"));
         node["metadata"] = json!({"labels": node["metadata"]["labels"]});

@@ -27,9 +27,9 @@ async fn downtime() -> std::ops::Range<u64> {
     at("StopInstances") + 2..at("open") + 1
 }
 
-/// A run that was killed before call `n`, in which production then came back by hand. None if its pods were up by then: members
-/// that meet their copies are a mistake that no tool takes back.
-async fn restored(n: u64) -> Option<(Stage, Plan)> {
+/// A run that was killed before call `n`. None if its pods were up by then: members that meet their copies are a mistake that no
+/// tool takes back.
+async fn killed(n: u64) -> Option<(Stage, Plan)> {
     let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
     let plan = stage.plan().await;
     stage.control.arm(n, Kill::Before);
@@ -37,13 +37,20 @@ async fn restored(n: u64) -> Option<(Stage, Plan)> {
     stage.control.disarm();
     // Until what was begun has ended.
     tokio::time::sleep(A_WHILE).await;
-    if checks::pods_running(&stage.world) > 0 {
-        return None;
-    }
-    stage.world.let_services_go();
+    (checks::pods_running(&stage.world) == 0).then_some((stage, plan))
+}
+
+async fn start(stage: &Stage, plan: &Plan) {
     for member in &plan.members {
         stage.ports.cloud().start_instance(&member.instance).await.expect("it starts");
     }
+}
+
+/// The same, where production then came back by hand.
+async fn restored(n: u64) -> Option<(Stage, Plan)> {
+    let (stage, plan) = killed(n).await?;
+    stage.world.let_services_go();
+    start(&stage, &plan).await;
     let before = stage.world.ledger().acknowledged.len();
     tokio::time::sleep(A_WHILE).await;
     assert!(stage.world.ledger().acknowledged.len() > before, "call {n}: nobody wrote to the legacy side");
@@ -76,6 +83,20 @@ async fn one_that_served_and_was_stopped_again_is_brought_back() {
         stage.ports.cloud().stop_instances(&ids).await.expect("they stop");
         tokio::time::sleep(A_WHILE).await;
         is_taken_back(&stage, &plan, &format!("call {n}, stopped again")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_were_started_without_their_services_are_stopped_again_and_the_run_goes_on() {
+    for n in downtime().await {
+        let Some((stage, plan)) = killed(n).await else { continue };
+        start(&stage, &plan).await;
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(checks::legacy_serving(&stage.world), 0, "call {n}: what holds the services is gone");
+        let outcome = stage.apply(&plan).await.outcome();
+        assert_eq!(outcome.phase, Phase::Completed, "call {n}: {:?}", outcome.failure);
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "call {n}");
+        assert_eq!(checks::lost_writes(&stage.world).len(), 0, "call {n}");
     }
 }
 

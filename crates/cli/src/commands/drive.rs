@@ -263,20 +263,12 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-    use rehome_sim::{Control, Scene, SimPorts};
-
+    use super::super::staged::{Staged, staged};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn what_changed_while_the_question_was_open_is_found_by_the_second_look() {
-        let world = Scene::new(2, 1).begin();
-        let sim = SimPorts::new(&world, &Control::new());
-        let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
-        let migration = input::parse(&rehome_sim::migration_yaml()).unwrap();
-        let profile = input::profile(&migration.spec.application.profile).unwrap();
-        let (_, _, plan) = look::make_plan(&ports, &migration, profile, world.ec2().now()).await.unwrap();
+        let Staged { world, ports, migration, profile, plan } = staged(2).await;
         let legacy = plan.members[0].volumes[0].legacy_volume.clone();
         let chosen = Chosen { plan, begun: BTreeSet::new(), recorded: false };
         compare(&ports, &migration, profile, &chosen).await.unwrap();

@@ -12,6 +12,8 @@ mod iam;
 mod keep_writes;
 mod look;
 mod simple;
+#[cfg(test)]
+mod staged;
 mod verify;
 
 use anyhow::Result;

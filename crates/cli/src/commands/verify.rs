@@ -178,20 +178,12 @@ async fn view_differences(ports: &Ports, profile: &dyn Profile, plan: &Plan, mem
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-    use rehome_sim::{Control, Scene, SimPorts};
-
+    use super::super::staged::{Staged, staged};
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn an_instance_that_is_forgotten_does_not_hide_one_that_runs() {
-        let world = Scene::new(3, 1).begin();
-        let sim = SimPorts::new(&world, &Control::new());
-        let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
-        let migration = input::parse(&rehome_sim::migration_yaml()).unwrap();
-        let profile = input::profile(&migration.spec.application.profile).unwrap();
-        let (_, _, plan) = look::make_plan(&ports, &migration, profile, world.ec2().now()).await.unwrap();
+        let Staged { world, ports, plan, .. } = staged(3).await;
         // Nothing was stopped: all of them run.
         assert_eq!(legacy_differences(&ports, &plan).await.unwrap().len(), 3);
         world.ec2().with(|inner, _| inner.core.instances.remove(&plan.members[0].instance));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase};
+use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase, Step};
 use rehome_model::task::{HostTask, IS_BUSY};
 use rehome_ports::ErrorClass;
 
@@ -33,7 +33,8 @@ pub(super) async fn still_captured(context: &StepContext, instance: &InstanceId)
             format!("the member on {instance} runs again, after its volumes were captured: {}", error.message),
         )),
         done => done.map(|_| ()),
-    }
+    }?;
+    if was_started(context, &found) { note_harmless(context, &found).await } else { Ok(()) }
 }
 
 /// All legacy members are stopped, and their volumes are attached to nothing else: no pod can meet a live original. A driver that
@@ -44,7 +45,7 @@ pub(super) async fn fenced(
     legacy: &BTreeMap<InstanceId, Vec<VolumeId>>,
 ) -> Result<Outputs, StepError> {
     let ids: Vec<InstanceId> = legacy.keys().cloned().collect();
-    let all = context
+    context
         .wait(async || {
             let found = context.cloud().instances(&ids).await?;
             for instance in found.iter().filter(|found| was_started(context, found)) {
@@ -55,7 +56,7 @@ pub(super) async fn fenced(
                 .filter(|id| !found.iter().any(|i| i.id == **id && i.state == InstanceState::Stopped))
                 .map(ToString::to_string)
                 .collect();
-            Ok(if running.is_empty() { Ok(found) } else { Err(format!("not stopped: {}", running.join(", "))) })
+            Ok(if running.is_empty() { Ok(()) } else { Err(format!("not stopped: {}", running.join(", "))) })
         })
         .await?;
     let volumes: Vec<VolumeId> = legacy.values().flatten().cloned().collect();
@@ -70,13 +71,16 @@ pub(super) async fn fenced(
             }
         }
     }
-    let launched = all.iter().filter_map(|found| Some((launched_at(&found.id), found.launched_at_s?.to_string())));
-    Ok(launched.collect())
+    Ok(Outputs::new())
 }
 
-/// The fence's own output for one instance.
-fn launched_at(instance: &InstanceId) -> String {
-    format!("{LAUNCHED_AT}/{instance}")
+/// The step that captured an instance last.
+fn capture<'a>(context: &'a StepContext, of: &InstanceId) -> Option<&'a Step> {
+    let captures = |action: &Action| match action {
+        Action::SnapshotInstance { instance, phase, .. } => instance == of && *phase == SnapshotPhase::Final,
+        _ => false,
+    };
+    context.plan().steps.iter().find(|step| captures(&step.action))
 }
 
 /// Whether somebody has started the instance since its volumes were captured, as far as the record tells.
@@ -84,16 +88,18 @@ fn was_started(context: &StepContext, found: &Instance) -> bool {
     if context.plan().purpose != Purpose::Apply || context.undo {
         return false;
     }
-    let captures = |action: &Action| match action {
-        Action::SnapshotInstance { instance, phase, .. } => *instance == found.id && *phase == SnapshotPhase::Final,
-        _ => false,
-    };
-    let by_fence = context.record().and_then(|line| line.outputs.get(&launched_at(&found.id)).cloned());
-    let known = by_fence.or_else(|| {
-        let capture = context.plan().steps.iter().find(|step| captures(&step.action))?;
-        context.shared.output(&capture.id, LAUNCHED_AT)
-    });
+    let known = capture(context, &found.id).and_then(|step| context.shared.output(&step.id, LAUNCHED_AT));
     matches!((known, found.launched_at_s), (Some(known), Some(now)) if known != now.to_string())
+}
+
+/// Writes down that the instance's last start was no service's: once stopped, it does not count as one that may have served.
+async fn note_harmless(context: &StepContext, found: &Instance) -> Result<(), StepError> {
+    let Some(step) = capture(context, &found.id) else { return Ok(()) };
+    let (Some(mut record), Some(at)) = (context.shared.step_record(&step.id), found.launched_at_s) else {
+        return Ok(());
+    };
+    record.outputs.insert(LAUNCHED_AT.to_owned(), at.to_string());
+    context.shared.save_step(step, record).await
 }
 
 fn served(instance: &InstanceId) -> StepError {
