@@ -1,10 +1,10 @@
 //! The cluster's objects as the steps of a run look at them: one list for all that ask at the same time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rehome_model::labels;
+use rehome_model::{labels, names};
 use serde_json::Value;
 
 use crate::batch::Batch;
@@ -22,6 +22,14 @@ pub(crate) struct Objects {
     claims: List,
     volumes: List,
     pods: List,
+    gates: Batch<String, Result<Arc<BTreeMap<String, GateFound>>, KubeError>>,
+}
+
+/// A set and the ConfigMap of its gate, as they are; none of what is not there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GateFound {
+    pub map: Option<Value>,
+    pub set: Option<Value>,
 }
 
 impl Objects {
@@ -29,11 +37,9 @@ impl Objects {
     pub(crate) fn new(members: usize) -> Self {
         let members = u32::try_from(members).unwrap_or(u32::MAX);
         let of = |each: Duration, most: Duration| each.saturating_mul(members).min(most);
-        let list = || {
-            let gap = of(LIST_GAP_PER_MEMBER, LIST_GAP_MAX);
-            Batch::new(of(BATCH_LINGER_PER_MEMBER, BATCH_LINGER_MAX), gap)
-        };
-        Self { claims: list(), volumes: list(), pods: list() }
+        let (linger, gap) = (of(BATCH_LINGER_PER_MEMBER, BATCH_LINGER_MAX), of(LIST_GAP_PER_MEMBER, LIST_GAP_MAX));
+        let list = || Batch::new(linger, gap);
+        Self { claims: list(), volumes: list(), pods: list(), gates: Batch::new(linger, gap) }
     }
 }
 
@@ -67,13 +73,33 @@ impl StepContext {
         }
     }
 
+    /// The PersistentVolumes of this migration.
+    pub(crate) async fn persistent_volumes(&self) -> Result<Named, KubeError> {
+        list(self, &self.shared.objects.volumes, &self.labelled(paths::VOLUMES)).await
+    }
+
     /// A PersistentVolume; as with `claim`.
     pub(crate) async fn persistent_volume(&self, name: &str) -> Result<Option<Value>, KubeError> {
-        let path = self.labelled(paths::VOLUMES);
-        match list(self, &self.shared.objects.volumes, &path).await?.get(name) {
+        match self.persistent_volumes().await?.get(name) {
             Some(found) => Ok(Some(found.clone())),
             None => self.kube().get(&paths::volume(name)).await,
         }
+    }
+
+    /// A set and its gate.
+    pub(crate) async fn gate(&self, set: &str) -> Result<GateFound, KubeError> {
+        let namespace = &self.plan().namespace;
+        let send = async |sets: Vec<String>| {
+            let mut found = BTreeMap::new();
+            for set in BTreeSet::from_iter(sets) {
+                let (map, of) = (paths::config_map(namespace, &names::gate(&set)), paths::set(namespace, &set));
+                let (map, of) = futures::join!(self.kube().get(&map), self.kube().get(&of));
+                found.insert(set, GateFound { map: map?, set: of? });
+            }
+            Ok(Arc::new(found))
+        };
+        let (all, _) = self.shared.objects.gates.ask(|| set.to_owned(), send).await;
+        Ok(all?.get(set).cloned().unwrap_or_default())
     }
 
     /// The pods of the namespace.

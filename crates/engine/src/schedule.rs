@@ -74,7 +74,12 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
             undo: false,
         })
         .collect();
-    let ending = run_all(shared, work, done).await;
+    let mut ending = run_all(shared, work, done).await;
+    if matches!(ending, Ending::Failed { .. })
+        && let Err(error) = see_nothing_written(shared).await
+    {
+        ending = Ending::Interrupted(format!("whether clients have written to pods could not be seen: {error}"));
+    }
     let end = match shared.plan.purpose {
         Purpose::Finalize => Phase::Finalized,
         Purpose::RollbackKeepWrites => Phase::Returned,
@@ -86,6 +91,18 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         return Ending::Interrupted(error.to_string());
     }
     ending
+}
+
+/// A run that failed is taken back by itself only if no client can have written to its pods.
+async fn see_nothing_written(shared: &Arc<Shared>) -> Result<(), StepError> {
+    let plan = &shared.plan;
+    match plan.groups.first().and_then(|group| plan.step(&group.commit)) {
+        Some(commit) if plan.purpose == Purpose::Apply && !undo::is_committed(shared) => {
+            let context = StepContext::new(Arc::clone(shared), commit.clone(), Vec::new(), false, 0);
+            with_retries(&context, async || actions::gate::see_nothing_written(&context).await).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// How far a step has come.

@@ -3,7 +3,7 @@
 use rehome_ec2_emulator::api::Action;
 
 use crate::kubernetes::Key;
-use crate::world::World;
+use crate::world::{State, World};
 
 impl World {
     /// From now on scripts in pods take so long at least: a cluster that is busy.
@@ -39,6 +39,20 @@ impl World {
         self.with(|state, _| {
             for host in state.hosts.values_mut() {
                 (host.masked, host.held) = (false, false);
+            }
+        });
+    }
+
+    /// Somebody starts the services of all legacy hosts that are up, where they do not run.
+    pub fn start_services(&self) {
+        self.with(|state, now| {
+            let State { hosts, database, .. } = state;
+            for (id, host) in hosts.iter_mut().filter(|(_, host)| host.up) {
+                self.ec2.with(|inner, _| {
+                    host.mount(inner, now, id);
+                    // systemd says why it does not start.
+                    let _ = host.start(database, &mut inner.disks, now, id);
+                });
             }
         });
     }

@@ -1,31 +1,37 @@
-//! A set whose gate somebody takes away between the plan and the start of its pods.
+//! A set whose gate somebody takes away between the plan and the start of its pods, and one that somebody scales up besides.
 
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::Stage;
+use rehome_ec2_emulator::core::Effect;
 use rehome_engine::{Command, Outcome};
 use rehome_model::event::{Event, EventKind};
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
 
-/// Does something right before the first call of a kind.
+/// Before the first call of which kind what is done.
+type Act = (fn(&Call<'_>) -> bool, fn(&World));
+
+/// Does one thing after the other, each right before the first call of a kind.
 struct Meddler {
     world: World,
-    before: fn(&Call<'_>) -> bool,
-    with: fn(&World),
-    done: AtomicBool,
+    acts: Vec<Act>,
+    done: AtomicUsize,
     /// A pod that nobody reaches.
     deaf: Option<&'static str>,
 }
 
 impl Gate for Meddler {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
-        if (self.before)(call) && !self.done.swap(true, Ordering::Relaxed) {
-            (self.with)(&self.world);
+        if let Some((before, with)) = self.acts.get(self.done.load(Ordering::Relaxed))
+            && before(call)
+        {
+            self.done.fetch_add(1, Ordering::Relaxed);
+            with(&self.world);
         }
         let deaf = call.port == Port::Pods && Some(call.subject) == self.deaf;
         (0, if deaf { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
@@ -45,10 +51,22 @@ fn the_set_is_scaled(call: &Call<'_>) -> bool {
     call.name == "kube update" && call.subject.ends_with("/scale")
 }
 
+fn a_pod_is_asked(call: &Call<'_>) -> bool {
+    call.port == Port::Pods
+}
+
 fn open_gate(world: &World) {
+    set_gate(world, "open");
+}
+
+fn close_gate(world: &World) {
+    set_gate(world, "closed");
+}
+
+fn set_gate(world: &World, says: &str) {
     world.change_objects("configmaps", |map| {
         if map["metadata"]["name"] == "rehome-gate-refdb" {
-            map["data"] = json!({"REFDB_CLIENTS": "open"});
+            map["data"] = json!({"REFDB_CLIENTS": says});
         }
     });
 }
@@ -60,29 +78,56 @@ fn ungate_set(world: &World) {
     });
 }
 
-async fn applied(
-    before: fn(&Call<'_>) -> bool,
-    with: fn(&World),
-    deaf: Option<&'static str>,
-) -> (Stage, Outcome, bool) {
-    let mut stage = Stage::new(Scene::new(3, 55));
+/// The looks before the first two releases are over: both volumes are made, and their claims are being bound.
+fn two_volumes_are_released(call: &Call<'_>) -> bool {
+    call.name == "kube patch" && call.subject.ends_with("/data-refdb-1")
+}
+
+fn scale_up(world: &World) {
+    world.change_objects("statefulsets", |set| set["spec"]["replicas"] = json!(3));
+}
+
+fn open_gate_and_scale(world: &World) {
+    open_gate(world);
+    scale_up(world);
+}
+
+fn ungate_and_scale(world: &World) {
+    ungate_set(world);
+    scale_up(world);
+}
+
+async fn applied(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
+    applied_in(Stage::new(Scene::new(3, 55)), acts, deaf).await
+}
+
+/// In a world in which one member's volume comes long after the others': time enough for two pods to be a quorum.
+async fn applied_late(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
+    let stage = Stage::new(Scene::new(3, 55));
+    stage.world.ec2().with(|inner, _| inner.core.faults.at("CreateVolume", 3, Effect::Slow(120_000)));
+    applied_in(stage, acts, deaf).await
+}
+
+async fn applied_in(mut stage: Stage, acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
     let plan = stage.plan().await;
-    let meddler = Arc::new(Meddler { world: stage.world.clone(), before, with, done: AtomicBool::new(false), deaf });
+    let meddler =
+        Arc::new(Meddler { world: stage.world.clone(), acts: acts.to_vec(), done: AtomicUsize::new(0), deaf });
     stage.ports = SimPorts::behind(&stage.world, Arc::clone(&meddler) as Arc<_>);
     let (end, events) = stage.drive_with_events(Command::Apply(Box::new(plan))).await;
     let outcome = end.outcome();
-    let early =
-        |event: &Event| matches!(&event.kind, EventKind::Note { text } if text.contains("let clients in before"));
+    let early = |event: &Event| matches!(&event.kind, EventKind::Note { text } if text.contains("let clients in"));
     let early = events.iter().any(early);
-    assert!(meddler.done.load(Ordering::Relaxed), "nobody meddled");
+    assert_eq!(meddler.done.load(Ordering::Relaxed), acts.len(), "nobody meddled");
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
-    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    if checks::pods_running(&stage.world) + checks::legacy_serving(&stage.world) == 3 {
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    }
     (stage, outcome, early)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_that_was_opened_meanwhile_is_closed_again_before_the_pods_start() {
-    let (stage, outcome, early) = applied(a_volume_is_made, open_gate, None).await;
+    let (stage, outcome, early) = applied(&[(a_volume_is_made, open_gate)], None).await;
     assert!(!early, "a pod was open before it was verified");
     assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     assert_eq!(checks::pods_running(&stage.world), 3);
@@ -90,7 +135,7 @@ async fn a_gate_that_was_opened_meanwhile_is_closed_again_before_the_pods_start(
 
 #[tokio::test(start_paused = true)]
 async fn a_set_that_takes_the_gate_no_more_is_not_started() {
-    let (stage, outcome, _) = applied(a_volume_is_made, ungate_set, None).await;
+    let (stage, outcome, _) = applied(&[(a_volume_is_made, ungate_set)], None).await;
     assert_eq!(outcome.phase, Phase::RolledBack);
     assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from ConfigMap")));
     assert_eq!((checks::pods_running(&stage.world), checks::legacy_serving(&stage.world)), (0, 3));
@@ -99,7 +144,7 @@ async fn a_set_that_takes_the_gate_no_more_is_not_started() {
 
 #[tokio::test(start_paused = true)]
 async fn pods_that_start_open_in_spite_of_all_are_closed_and_their_writes_kept() {
-    let (stage, outcome, early) = applied(the_set_is_scaled, open_gate, None).await;
+    let (stage, outcome, early) = applied(&[(the_set_is_scaled, open_gate)], None).await;
     assert!(early, "no pod was open before it was verified");
     assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
@@ -107,7 +152,7 @@ async fn pods_that_start_open_in_spite_of_all_are_closed_and_their_writes_kept()
 
 #[tokio::test(start_paused = true)]
 async fn once_a_pod_was_open_nothing_is_discarded_by_itself() {
-    let (mut stage, outcome, _) = applied(the_set_is_scaled, open_gate, Some("refdb-2")).await;
+    let (mut stage, outcome, _) = applied(&[(the_set_is_scaled, open_gate)], Some("refdb-2")).await;
     // One pod is never seen: the verification fails. What clients wrote to the others is still there.
     assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
     assert!(outcome.failure.is_some());
@@ -117,4 +162,56 @@ async fn once_a_pod_was_open_nothing_is_discarded_by_itself() {
     assert_eq!(back.phase, Phase::Returned, "{:?}", back.failure);
     assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
     assert_eq!(checks::legacy_serving(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_somebody_scales_the_set_up_the_gate_is_closed_before_a_volume_is_released() {
+    let (stage, outcome, early) = applied_late(&[(a_volume_is_made, open_gate_and_scale)], None).await;
+    assert!(!early, "a pod was open before it was verified");
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::pods_running(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_is_found_open_beside_pods_is_closed_with_them_and_their_writes_are_kept() {
+    let (stage, outcome, early) = applied_late(&[(two_volumes_are_released, open_gate_and_scale)], None).await;
+    assert!(early, "no pod was open before it was verified");
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_pods_may_have_been_open_is_not_taken_back_by_itself() {
+    let (stage, outcome, early) = applied_late(&[(two_volumes_are_released, ungate_and_scale)], None).await;
+    assert!(early, "no pod was open before it was verified");
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
+    assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from ConfigMap")));
+    let written = stage.world.ledger().by_pods.len();
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert_eq!(stage.world.ledger().by_pods.len(), written, "its pods were left open");
+    // One member has no volume there yet: only by name are these writes given up.
+    let back = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(back.phase, Phase::RolledBack, "{:?}", back.failure);
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_written_while_a_gate_was_open_counts_after_it_is_closed_too() {
+    // The pod that nobody reaches is asked before the others: what these say is not heard.
+    let (stage, outcome, early) =
+        applied_late(&[(two_volumes_are_released, open_gate_and_scale)], Some("refdb-0")).await;
+    assert!(early, "no pod was open before it was verified");
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
+    assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_open_is_seen_beside_one_that_nobody_reaches() {
+    // Closed again once the pods have started: nothing but the pods themselves tells of it.
+    let acts: [Act; 2] = [(the_set_is_scaled, open_gate), (a_pod_is_asked, close_gate)];
+    let (stage, outcome, early) = applied(&acts, Some("refdb-0")).await;
+    assert!(early, "no pod was open before it was verified");
+    assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
+    assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
 }

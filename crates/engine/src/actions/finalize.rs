@@ -9,7 +9,7 @@ use rehome_model::plan::{Input, LEFT};
 use rehome_ports::{ErrorClass, ResourceId};
 use serde_json::{Value, json};
 
-use super::{config, instances};
+use super::{gate, instances};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
@@ -37,7 +37,7 @@ pub(super) async fn retire_gate(
         context.note(kept.clone());
         return Ok(Outputs::from([(LEFT.to_owned(), kept)]));
     }
-    config::remove(context, name).await
+    gate::remove(context, name).await
 }
 
 /// Whether anything in a pod's spec refers to a ConfigMap of this name without `optional: true`, however deep: in

@@ -7,11 +7,11 @@ use rehome_model::ids::{InstanceId, MemberName};
 use rehome_model::plan::{PodTarget, Purpose, ReturnedMember};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 
+use super::gate;
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
 use crate::limits::CLOSE;
-use crate::schedule::blank;
 
 /// Lets clients in, or shuts them out, pod by pod.
 pub(super) async fn switch(context: &StepContext, pods: &[PodTarget], open: bool) -> Result<Outputs, StepError> {
@@ -64,8 +64,20 @@ pub(super) async fn in_pods(
                     .read_pod_view(&output.stdout)
                     .map_err(|error| StepError::again("Answer", format!("pod {}: {error}", pod.pod)))
             });
+            let answers = futures::future::join_all(all).await;
+            if !open && context.plan().purpose == Purpose::Apply {
+                let early =
+                    pods.iter().zip(&answers).filter(|(_, view)| view.as_ref().is_ok_and(|view| view.clients_open));
+                let mut said = None;
+                for (pod, _) in early {
+                    said = Some(shut(context, pod).await?);
+                }
+                if let Some(said) = said {
+                    return Ok(Err(said));
+                }
+            }
             let mut views = Vec::new();
-            for (pod, view) in pods.iter().zip(futures::future::join_all(all).await) {
+            for (pod, view) in pods.iter().zip(answers) {
                 match view {
                     Ok(view) => views.push(view),
                     // A member that still starts cannot answer: that is what is waited for.
@@ -76,9 +88,6 @@ pub(super) async fn in_pods(
                     Err(error) => return Err(error),
                 }
                 let view = &views[views.len() - 1];
-                if !open && view.clients_open && context.plan().purpose == Purpose::Apply {
-                    return Ok(Err(shut(context, pod).await?));
-                }
                 check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
                 if let Some(reason) = not_whole(&format!("pod {}", pod.pod), view, &ids, Some(legacy_addresses), open) {
                     return Ok(Err(reason));
@@ -91,20 +100,14 @@ pub(super) async fn in_pods(
     Ok(outputs.collect())
 }
 
-/// A pod let clients in before it was verified: its gate is not in effect. Clients may have written, so nothing discards by
-/// itself from here on, as if it had been opened; and it is closed. Answers what happened.
-async fn shut(context: &StepContext, pod: &PodTarget) -> Result<String, StepError> {
-    let plan = context.plan();
-    for step in plan.groups.iter().filter_map(|group| plan.step(&group.commit)) {
-        if context.shared.step_record(&step.id).is_none() {
-            context.shared.save_step(step, blank(context.now_ms())).await?;
-        }
-    }
-    let said = format!("pod {} let clients in before it was verified, in spite of its gate", pod.pod);
-    context
-        .note(format!("{said}; it is closed, and what was written counts: this run is not undone by itself any more"));
+/// A pod let clients in before it was verified, or may have: its gate does not hold. It is closed, and what was written counts.
+/// Answers what happened.
+pub(super) async fn shut(context: &StepContext, pod: &PodTarget) -> Result<String, StepError> {
+    let said = format!("pod {} let clients in before it was verified, or may have: its gate does not hold", pod.pod);
+    gate::count_as_opened(context, &said).await?;
     context.may_act()?;
     context.pod(pod, PodTask::Close).await?;
+    context.note(format!("pod {} is closed", pod.pod));
     Ok(said)
 }
 

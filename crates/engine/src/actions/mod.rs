@@ -1,9 +1,9 @@
 //! The actions: each looks first, acts only if needed, and looks again. One file a topic.
 
 mod claims;
-mod config;
 mod fence;
 mod finalize;
+pub(crate) mod gate;
 mod hosts;
 mod instances;
 mod members;
@@ -28,9 +28,9 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::ParkClaim { claim } => claims::park(context, claim).await,
         Action::UnreleaseVolume { claim, pod } => claims::unrelease(context, claim, pod.as_deref()).await,
         Action::CloseSet { config_map, data } | Action::UncloseSet { config_map, data } => {
-            config::write(context, config_map, data).await
+            gate::write(context, config_map, data).await
         }
-        Action::RemoveGate { config_map } => config::remove(context, config_map).await,
+        Action::RemoveGate { config_map } => gate::remove(context, config_map).await,
         Action::ProtectInstance { instance, delete_on_termination, auto_scaling_group } => {
             instances::protect(context, instance, delete_on_termination, auto_scaling_group.as_deref()).await
         }

@@ -10,7 +10,7 @@ use rehome_planner::manifests;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::claims;
+use super::{claims, gate};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
@@ -65,7 +65,15 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     if let Some(existing) = existing {
         check_volume(context, &release, &existing)?;
     } else {
-        check_lineage(context, &release).await?;
+        let set = context.plan().members.iter().find(|planned| planned.name == *member);
+        let closed = async {
+            match set.and_then(|member| member.slot.set.as_deref()) {
+                Some(set) => gate::see_closed(context, set).await,
+                None => Ok(()),
+            }
+        };
+        // The set may be scaled up already, by somebody else: its pod starts as soon as its volume is there.
+        futures::future::try_join(check_lineage(context, &release), closed).await?;
         context.may_act()?;
         context.kube().create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest())).await?;
     }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rehome_model::names;
-use rehome_model::plan::{Action, PodTarget, Purpose};
+use rehome_model::plan::{PodTarget, Purpose};
 use serde_json::{Value, json};
 
 use super::claims::keep_closed;
+use super::gate;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
@@ -42,52 +42,13 @@ pub(super) async fn scale(
     gone: &[String],
 ) -> Result<Outputs, StepError> {
     if replicas > 0 && context.plan().purpose == Purpose::Apply && !context.undo {
-        see_gated(context, set).await?;
+        gate::see_closed(context, set).await?;
     }
     set_replicas(context, set, replicas).await?;
     for pod in gone {
         keep_closed(context, &context.plan().namespace, pod).await?;
     }
     Ok(Outputs::new())
-}
-
-/// Right before the pods start: the gate says closed, and the set's template takes it. The plan was made, and the gate
-/// written, up to a day before; whoever deleted one or deployed the other anew meanwhile would let clients in at once.
-async fn see_gated(context: &StepContext, set: &str) -> Result<(), StepError> {
-    let namespace = &context.plan().namespace;
-    let gate = names::gate(set);
-    let written = context.plan().steps.iter().find_map(|step| match &step.action {
-        Action::CloseSet { config_map, data } if *config_map == gate => Some(data),
-        _ => None,
-    });
-    // A plan of a version that knew no gate.
-    let Some(data) = written else { return Ok(()) };
-    super::config::write(context, &gate, data).await?;
-    let found = context.kube().get(&paths::set(namespace, set)).await?.unwrap_or_default();
-    let container = context.plan().steps.iter().find_map(|step| match &step.action {
-        Action::AwaitPods { pods, .. } => {
-            pods.iter().find(|target| target.pod.strip_prefix(set).is_some_and(|n| n.starts_with('-')))
-        }
-        _ => None,
-    });
-    let containers = found.pointer("/spec/template/spec/containers").and_then(Value::as_array);
-    let variable = context.profile().gate().variable;
-    let takes = |container: &Value| {
-        let env = container["env"].as_array()?.iter().find(|found| found["name"] == variable)?;
-        Some(env.pointer("/valueFrom/configMapKeyRef/name")? == gate.as_str())
-    };
-    // A plan that waits for no pods does not say which of the containers it is.
-    let mut asked = containers.into_iter().flatten().filter(|c| container.is_none_or(|t| c["name"] == *t.container));
-    if asked.any(|container| takes(container) == Some(true)) {
-        return Ok(());
-    }
-    Err(StepError::failed(
-        "NotGated",
-        format!(
-            "StatefulSet {namespace}/{set} does not take {variable} from ConfigMap {gate} any more: its pods would let \
-             clients in before they are verified. It was changed since the plan was made"
-        ),
-    ))
 }
 
 /// Every pod runs, on the claims of its slot, each bound to the volume made for it.

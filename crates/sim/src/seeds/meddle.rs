@@ -9,7 +9,7 @@ use rehome_ec2_emulator::api::{
 use rehome_model::cloud::{Tags, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_model::{labels, names};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::{NAME, Stage};
 use super::trouble::{Stranger, Trouble};
@@ -20,6 +20,8 @@ use crate::world::{State, World};
 const GITOPS: Duration = Duration::from_secs(20);
 /// How often GitOps looks before somebody switches it off.
 const GITOPS_TIMES: u32 = 30;
+/// How long a set is away that is installed anew.
+const REPLACED: Duration = Duration::from_secs(60);
 /// How long a borrowed volume is away.
 const BORROWED: Duration = Duration::from_secs(60);
 /// The tag of strangers' things.
@@ -96,7 +98,67 @@ pub async fn act(stage: &Stage, what: Stranger, members: u32) {
                 call(world, &Action::ModifyVolume(ModifyVolume { size, ..ModifyVolume::of(volume) }));
             }
         }
+        Stranger::OpensGate => change(world, "configmaps", &names::gate(NAME), |gate| {
+            gate["data"] = json!({"REFDB_CLIENTS": "open"});
+        }),
+        Stranger::UngatesSet => change(world, "statefulsets", NAME, |set| {
+            let variables = set["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut();
+            for variable in variables.into_iter().flatten().filter(|variable| variable["name"] == "REFDB_CLIENTS") {
+                *variable = json!({"name": "REFDB_CLIENTS", "value": "open"});
+            }
+        }),
+        Stranger::DeletesSet => {
+            delete_set(world, members);
+        }
+        Stranger::ReplacesSet(replicas) => {
+            let Some(set) = delete_set(world, members) else { return };
+            tokio::time::sleep(REPLACED).await;
+            install(world, &set, replicas);
+        }
     }
+}
+
+/// Deletes the set, and its pods as the garbage collector does: what the set was.
+fn delete_set(world: &World, members: u32) -> Option<Value> {
+    let set = world.with(|state, now| {
+        let set = state.cluster.get(&Key::new("statefulsets", NAME, NAME)).cloned()?;
+        let path = format!("/apis/apps/v1/namespaces/{NAME}/statefulsets/{NAME}");
+        state.cluster.handle(now, "DELETE", &path, "", "", b"");
+        Some(set)
+    })?;
+    for n in 0..members {
+        delete(world, "pods", &names::pod(NAME, n));
+    }
+    Some(set)
+}
+
+/// Installs a set as it was, with so many replicas. If there is one by now, that stays.
+pub(super) fn install(world: &World, set: &Value, replicas: u32) {
+    let mut spec = set["spec"].clone();
+    spec["replicas"] = json!(replicas);
+    let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {}, "spec": spec});
+    world.with(|state, now| {
+        let _ = state.cluster.put_new(now, &Key::new("statefulsets", NAME, NAME), set);
+    });
+}
+
+/// Brings the legacy side back by hand, as docs/without-a-record.md tells: what keeps the services down is taken away, and the
+/// instances are started. Not while pods run or are wanted: members that meet their copies are a mistake that no tool takes back.
+pub(super) fn restore(stage: &Stage) -> bool {
+    let world = &stage.world;
+    let wanted = world.with(|state, _| {
+        let set = state.cluster.get(&Key::new("statefulsets", NAME, NAME));
+        set.is_some_and(|set| set["spec"]["replicas"] != 0)
+    });
+    if wanted || crate::checks::pods_running(world) > 0 {
+        return false;
+    }
+    stage.tally.note(|| "somebody brings the legacy side back by hand".to_owned());
+    world.let_services_go();
+    let hosts: Vec<InstanceId> = world.with(|state, _| state.hosts.keys().cloned().collect());
+    call(world, &Action::StartInstances(hosts));
+    world.start_services();
+    true
 }
 
 /// A call of somebody else's. It may be refused: that is their trouble.

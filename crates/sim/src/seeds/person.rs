@@ -15,6 +15,8 @@ const TRIES: u32 = 200;
 const STUCK_TRIES: u32 = 4;
 /// How often a person tries to go on after a failure past the opening, before they roll back.
 const FAILED_TRIES: u32 = 4;
+/// How long a person lets a legacy side serve that was brought back by hand, before they run rehome again.
+const RESTORED: Duration = Duration::from_secs(600);
 /// How often a person waits for the checks to pass.
 const FINDINGS_TRIES: u32 = 15;
 
@@ -65,6 +67,8 @@ pub struct Person<'a> {
     pub efforts: Efforts,
     /// When their processes are killed from outside.
     pub kills: Vec<u64>,
+    /// From when on somebody brings the legacy side back by hand, once none of their processes runs.
+    pub restores: Vec<u64>,
     /// Asks their process to stop between acts.
     pub stop: watch::Receiver<bool>,
 }
@@ -73,7 +77,8 @@ impl<'a> Person<'a> {
     /// A person whose processes nobody kills from outside.
     pub fn new(stage: &'a Stage, name: &'a str) -> (Self, watch::Sender<bool>) {
         let (stopper, stop) = watch::channel(false);
-        (Self { stage, name, efforts: Efforts::default(), kills: Vec::new(), stop }, stopper)
+        let (kills, restores) = (Vec::new(), Vec::new());
+        (Self { stage, name, efforts: Efforts::default(), kills, restores, stop }, stopper)
     }
 
     async fn once(&mut self, wish: Wish, given: Option<&Plan>) -> End {
@@ -201,8 +206,18 @@ impl<'a> Person<'a> {
                 }
             };
             tokio::time::sleep(Duration::from_secs(pause_s)).await;
+            self.restore_if_due().await;
         }
         Over::Endless(last)
+    }
+
+    async fn restore_if_due(&mut self) {
+        let now = self.stage.world.ec2().now();
+        let due = self.restores.iter().any(|at| *at <= now);
+        self.restores.retain(|at| *at > now);
+        if due && super::meddle::restore(self.stage) {
+            tokio::time::sleep(RESTORED).await;
+        }
     }
 
     fn note(&self, what: &str) {

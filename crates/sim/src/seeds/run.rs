@@ -79,10 +79,14 @@ fn nothing(story: &Story, why: String) -> Told {
     }
 }
 
+fn scene(story: &Story) -> Scene {
+    let scene = if story.weather.commitlogs { Scene::with_commitlogs } else { Scene::new };
+    scene(story.members, story.seed)
+}
+
 fn world(story: &Story) -> World {
     let weather = &story.weather;
-    let scene = if weather.commitlogs { Scene::with_commitlogs } else { Scene::new };
-    let mut scene = scene(story.members, story.seed);
+    let mut scene = scene(story);
     scene.spare_nodes = story.troubles.iter().any(|trouble| matches!(trouble, Trouble::NodeLost { .. }));
     scene.ec2.consistency.lag_ms = weather.lag_ms;
     scene.ec2.timing.snapshot_ms = weather.snapshot_ms;
@@ -218,11 +222,16 @@ async fn everybody(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> 
 async fn ann(stage: &Stage, story: &Story, plan: &Plan, began_ms: u64) -> (Over, Efforts) {
     let (mut ann, stopper) = Person::new(stage, "ann");
     let kills = story.troubles.iter().filter_map(|trouble| match trouble {
-        Trouble::Killed { at_s } => Some(began_ms + at_s * 1_000),
+        Trouble::Killed { at_s } | Trouble::RestoredByHand { at_s } => Some(began_ms + at_s * 1_000),
         _ => None,
     });
     ann.kills = kills.collect();
     ann.kills.sort_unstable();
+    let restores = story.troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::RestoredByHand { at_s } => Some(began_ms + at_s * 1_000),
+        _ => None,
+    });
+    ann.restores = restores.collect();
     let over = match story.course {
         Course::Apply => ann.see_to_it(Wish::Apply, Some(plan)).await,
         Course::ApplyThenRollBack => {
@@ -310,12 +319,23 @@ async fn settle(stage: &Stage, story: &Story, over: Over, began_ms: u64) -> Over
             }
         }
     };
+    // Whoever deleted the set, or somebody else, installs it again.
+    meddle::install(&stage.world, scene(story).set(), 0);
     if over == Over::Completed {
         // Whatever strangers did to the set, its pods can come back.
         meddle::act(stage, Stranger::Scales(story.members), story.members).await;
-        tokio::time::sleep(AFTERMATH).await;
+        tokio::time::sleep(AFTERMATH + slowest(story)).await;
     }
     over
+}
+
+/// How much longer what EC2 was told to do may take.
+fn slowest(story: &Story) -> Duration {
+    let slow_s = story.troubles.iter().filter_map(|trouble| match trouble {
+        Trouble::Slow { by_s, .. } => Some(*by_s),
+        _ => None,
+    });
+    Duration::from_secs(slow_s.max().unwrap_or(0))
 }
 
 /// Whether anybody asked for the rollback, and so gave up what was written to the new side.

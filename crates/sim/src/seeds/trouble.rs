@@ -58,6 +58,14 @@ pub enum Stranger {
     BacksUpVolume(u32),
     /// Makes a member's legacy volume larger.
     GrowsVolume(u32),
+    /// Opens the gate that keeps pods closed to clients until they are verified.
+    OpensGate,
+    /// Gives the set's template a value in the gate's place: pods start open.
+    UngatesSet,
+    /// Deletes the set, as helm does when it uninstalls.
+    DeletesSet,
+    /// Deletes the set and installs it anew a minute later, with so many replicas.
+    ReplacesSet(u32),
 }
 
 /// One thing that goes wrong.
@@ -84,6 +92,9 @@ pub enum Trouble {
     ApiserverAway { at_s: u64, for_s: u64 },
     /// A driver is killed; what it had sent lands.
     Killed { at_s: u64 },
+    /// The driver is killed, and before it is started again somebody brings the legacy side back by hand, unless pods run or
+    /// are wanted by then (docs/without-a-record.md).
+    RestoredByHand { at_s: u64 },
     /// A second person runs `rehome apply`.
     SecondApply { at_s: u64 },
     /// A second person runs `rehome rollback --discard-writes`.
@@ -118,6 +129,7 @@ impl Trouble {
             Self::AgentGone { member, at_s, for_s } => Self::AgentGone { member, at_s: at_s + by_s, for_s },
             Self::ApiserverAway { at_s, for_s } => Self::ApiserverAway { at_s: at_s + by_s, for_s },
             Self::Killed { at_s } => Self::Killed { at_s: at_s + by_s },
+            Self::RestoredByHand { at_s } => Self::RestoredByHand { at_s: at_s + by_s },
             Self::SecondApply { at_s } => Self::SecondApply { at_s: at_s + by_s },
             Self::SecondRollback { at_s } => Self::SecondRollback { at_s: at_s + by_s },
             Self::Stranger { at_s, what } => Self::Stranger { at_s: at_s + by_s, what },
@@ -134,8 +146,18 @@ impl Trouble {
     pub(crate) fn starts_pods(&self) -> bool {
         matches!(
             self,
-            Self::Stranger { what: Stranger::Scales(_) | Stranger::KeepsScaling | Stranger::EvictsPod(_), .. }
+            Self::Stranger {
+                what: Stranger::Scales(_) | Stranger::KeepsScaling | Stranger::EvictsPod(_) | Stranger::ReplacesSet(_),
+                ..
+            }
         )
+    }
+
+    /// Whether somebody else than a person between two tries may start pods: whoever restores the legacy side by hand makes
+    /// sure that nobody does.
+    pub(crate) fn acts_beside(&self) -> bool {
+        let late = matches!(self, Self::Call { how: How::Pauses(_), .. });
+        late || self.starts_pods() || matches!(self, Self::SecondApply { .. } | Self::SecondRollback { .. })
     }
 }
 
@@ -174,6 +196,12 @@ impl fmt::Display for Stranger {
             Self::TakesSnapshot(n) => write!(f, "takes a snapshot of member {n}"),
             Self::BacksUpVolume(n) => write!(f, "takes a snapshot of the new volume of member {n}, with all its tags"),
             Self::GrowsVolume(n) => write!(f, "makes the legacy volume of member {n} larger"),
+            Self::OpensGate => write!(f, "opens the gate"),
+            Self::UngatesSet => write!(f, "writes into the set's template that pods start open"),
+            Self::DeletesSet => write!(f, "deletes the set"),
+            Self::ReplacesSet(replicas) => {
+                write!(f, "deletes the set, and installs it anew a minute later with {replicas} replicas")
+            }
         }
     }
 }
@@ -199,6 +227,9 @@ impl fmt::Display for Trouble {
             Self::NodeLost { node, at_s } => write!(f, "node {node} is lost at {at_s} s"),
             Self::ApiserverAway { at_s, for_s } => write!(f, "the apiserver is away from {at_s} s for {for_s} s"),
             Self::Killed { at_s } => write!(f, "the driver is killed at {at_s} s"),
+            Self::RestoredByHand { at_s } => {
+                write!(f, "the driver is killed at {at_s} s, and somebody brings the legacy side back by hand")
+            }
             Self::SecondApply { at_s } => write!(f, "a second person applies at {at_s} s"),
             Self::SecondRollback { at_s } => write!(f, "a second person rolls back at {at_s} s"),
             Self::Stranger { at_s, what } => write!(f, "at {at_s} s a stranger {what}"),

@@ -50,6 +50,35 @@ pub(super) fn troubles(seed: u64, scenario: Scenario) -> Option<Trouble> {
     })
 }
 
+/// What was found by reading and not by seeds: a gate that somebody opens, a set that somebody deletes, a legacy side that
+/// somebody brings back between two drivers.
+pub(super) fn later_found(seed: u64, scenario: Scenario, troubles: &[Trouble]) -> Option<Trouble> {
+    let mut dice = Dice::new(seed, 9);
+    let share = match scenario {
+        Scenario::Calm => return None,
+        Scenario::Operator | Scenario::Strangers => 3,
+        _ => 6,
+    };
+    if !dice.one_in(share) {
+        return None;
+    }
+    let at_s = dice.below(2 * LAST_S);
+    let stranger = |what| Trouble::Stranger { at_s, what };
+    let trouble = match dice.below(8) {
+        0 | 1 => stranger(Stranger::OpensGate),
+        2 => stranger(Stranger::UngatesSet),
+        3 => stranger(Stranger::DeletesSet),
+        4 => stranger(Stranger::ReplacesSet(dice.pick(&[0, 3]))),
+        // Of two sides that both have new writes no tool makes one.
+        _ if scenario == Scenario::Keep => return None,
+        _ => Trouble::RestoredByHand { at_s: at_s % LAST_S },
+    };
+    let has = |what: fn(&Trouble) -> bool| troubles.iter().any(what);
+    let clashes = trouble.starts_pods() && has(Trouble::opens_the_claims)
+        || matches!(trouble, Trouble::RestoredByHand { .. }) && has(Trouble::acts_beside);
+    (!clashes).then_some(trouble)
+}
+
 /// The migration, of members with a commit log.
 pub(super) fn with_commitlogs(migration: &Migration) -> Migration {
     let mut wider = migration.clone();
