@@ -29,14 +29,28 @@ fn has(found: &[String], invariant: &str) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn i1_a_member_that_still_runs_beside_its_pod_is_seen() {
+async fn i1_a_member_that_runs_beside_its_pod_is_seen() {
+    let stage = Stage::new(Scene::new(3, 21));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    stage.world.let_services_go();
+    stage.ports.cloud().start_instance(&plan.members[0].instance).await.expect("it starts");
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert!(has(&checks::violations(&stage.world), "I1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_its_fence_a_plan_releases_nothing() {
     let stage = Stage::new(Scene::new(3, 21));
     let mut plan = stage.plan().await;
     for step in ["stop-service", "unmount", "stop-instance", "legacy-fenced", "inspect-disk"] {
         no_op(&mut plan, step);
     }
-    stage.apply(&plan).await;
-    assert!(has(&checks::violations(&stage.world), "I1"));
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack);
+    assert!(outcome.failure.is_some_and(|why| why.contains("is Running, not stopped")));
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! A driver dies in the downtime, somebody brings the legacy side back by hand, and later the run is taken up.
+//! A driver dies in the downtime, or waits for long, somebody brings the legacy side back by hand, and the run goes on.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{End, Stage};
+use rehome_ec2_emulator::core::Effect;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, checks};
@@ -123,4 +124,26 @@ async fn until_the_fence_is_seen_again_no_pod_starts() {
         assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "call {n}");
         assert!(stage.world.landed().is_empty(), "call {n}: a pod had started");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_driver_waits_for_a_volume_somebody_brings_the_legacy_side_back() {
+    let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
+    let plan = stage.plan().await;
+    let slow = Effect::Slow(800_000);
+    stage.world.ec2().with(|inner, _| (1..=2).for_each(|n| inner.core.faults.at("CreateVolume", n, slow.clone())));
+    let impatient = async {
+        tokio::time::sleep(A_WHILE).await;
+        assert_eq!(checks::legacy_serving(&stage.world), 0, "the run is not in its downtime");
+        stage.world.let_services_go();
+        start(&stage, &plan).await;
+    };
+    let (end, ()) = futures::join!(stage.apply(&plan), impatient);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let why = outcome.failure.unwrap_or_default();
+    assert!(why.contains("runs again"), "{why}");
+    assert_eq!((checks::legacy_serving(&stage.world), checks::pods_running(&stage.world)), (MEMBERS, 0));
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world).len(), 0);
 }

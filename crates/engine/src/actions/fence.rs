@@ -74,6 +74,22 @@ pub(super) async fn fenced(
     Ok(Outputs::new())
 }
 
+/// The same of one instance, right before the pod of its member may start. Between the fence and that look lie hours where a
+/// snapshot takes long, and somebody may have lost patience.
+pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    context
+        .wait(async || {
+            let found = context.cloud().instances(std::slice::from_ref(instance)).await?;
+            let Some(found) = found.first() else { return Ok(Err(format!("{instance} is not shown"))) };
+            if was_started(context, found) {
+                stop_again(context, found).await?;
+            }
+            let stopped = found.state == InstanceState::Stopped;
+            Ok(if stopped { Ok(()) } else { Err(format!("{instance} is {:?}, not stopped", found.state)) })
+        })
+        .await
+}
+
 /// The step that captured an instance last.
 fn capture<'a>(context: &'a StepContext, of: &InstanceId) -> Option<&'a Step> {
     let captures = |action: &Action| match action {

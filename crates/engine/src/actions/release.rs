@@ -10,7 +10,7 @@ use rehome_planner::manifests;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{claims, gate};
+use super::{claims, fence, gate};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
@@ -65,20 +65,27 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     if let Some(existing) = existing {
         check_volume(context, &release, &existing)?;
     } else {
-        let set = context.plan().members.iter().find(|planned| planned.name == *member);
-        let closed = async {
-            match set.and_then(|member| member.slot.set.as_deref()) {
-                Some(set) => gate::see_closed(context, set).await,
-                None => Ok(()),
-            }
-        };
-        // The set may be scaled up already, by somebody else: its pod starts as soon as its volume is there.
-        futures::future::try_join(check_lineage(context, &release), closed).await?;
+        futures::future::try_join(check_lineage(context, &release), may_start(context, member)).await?;
         context.may_act()?;
         context.kube().create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest())).await?;
     }
     bind(context, &release).await?;
     Ok(Outputs::new())
+}
+
+/// The pod of a member may start: its set is closed to clients, and its legacy instance is down. Somebody else may have scaled
+/// the set up: the pod starts as soon as its volumes are there.
+async fn may_start(context: &StepContext, member: &MemberName) -> Result<(), StepError> {
+    let Some(planned) = context.plan().members.iter().find(|planned| planned.name == *member) else {
+        return Err(StepError::failed("Plan", format!("no member {member}")));
+    };
+    let closed = async {
+        match planned.slot.set.as_deref() {
+            Some(set) => gate::see_closed(context, set).await,
+            None => Ok(()),
+        }
+    };
+    futures::future::try_join(closed, fence::stays_stopped(context, &planned.instance)).await.map(|_| ())
 }
 
 /// The EBS volume is what the plan says: the right member's, captured by this run, in the right zone, held by nobody.

@@ -55,7 +55,7 @@ impl SentCloud {
 
     /// A bug takes an instance that stops for one that is stopped.
     fn believe(&self, mut found: Vec<Instance>) -> Vec<Instance> {
-        if self.planted == Some(Planted::TrustsOneStaleDescribe) {
+        if matches!(self.planted, Some(Planted::TrustsOneStaleDescribe | Planted::ReleasesBeforeTheFence)) {
             for instance in found.iter_mut().filter(|instance| instance.state == InstanceState::Stopping) {
                 instance.state = InstanceState::Stopped;
             }
@@ -176,7 +176,12 @@ impl Cloud for SentCloud {
     }
 
     async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        self.inner.describe_instances_alone(ids).await.map(|found| self.believe(found))
+        let mut found = self.inner.describe_instances_alone(ids).await.map(|found| self.believe(found))?;
+        if self.planted == Some(Planted::NeverStops) {
+            // Nor does it look: a release would wait for the stop.
+            found.iter_mut().for_each(|instance| instance.state = InstanceState::Stopped);
+        }
+        Ok(found)
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {

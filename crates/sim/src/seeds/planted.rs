@@ -9,9 +9,9 @@ use rehome_model::task::HostTask;
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
-    /// The legacy service is never stopped, nor its instance.
+    /// The legacy service is never stopped, nor its instance, and nobody looks whether it is.
     NeverStops,
-    /// Volumes are released before every legacy instance is seen stopped.
+    /// Volumes are released before every legacy instance is seen stopped: each where its own is about to be.
     ReleasesBeforeTheFence,
     /// `stopping` is taken for `stopped`.
     TrustsOneStaleDescribe,
