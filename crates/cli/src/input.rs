@@ -97,6 +97,7 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
         }
         wrong.extend(sets.iter().flat_map(same_slots));
     }
+    wrong.extend(migration.spec.check_tags().into_iter().map(|error| format!("spec.{error}")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 

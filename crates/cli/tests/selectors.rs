@@ -69,6 +69,22 @@ fn a_selector_that_selects_everything_or_nothing_is_refused() {
 }
 
 #[test]
+fn tags_that_ec2_or_a_run_would_refuse_are_refused() {
+    let with = |tags: &str| good() + &format!("  tags: {tags}\n");
+    for (tags, says) in [
+        ("{\"\": x}", r#"spec.tags[""]: EC2's keys have 1 to 128 characters"#),
+        ("{aws:region: x}", r#"spec.tags["aws:region"]: only AWS gives tags"#),
+        ("{rehome.dev/run: x}", r#"spec.tags["rehome.dev/run"]: a run gives this tag itself"#),
+        ("{Name: x}", r#"spec.tags["Name"]: a run gives this tag itself"#),
+    ] {
+        refused(&with(tags), &[says, "nothing was changed"]);
+    }
+    refused(&with(&format!("{{owner: {}}}", "x".repeat(257))), &["values have at most 256 characters"]);
+    let many: Vec<String> = (0..36).map(|n| format!("k{n}: v")).collect();
+    refused(&with(&format!("{{{}}}", many.join(", "))), &["spec.tags has 36 entries", "of which a run leaves 35"]);
+}
+
+#[test]
 fn a_setting_that_the_profile_does_not_know_is_refused_with_the_known_ones() {
     let with = "profile: cassandra\n    settings: {unti: dse.service}";
     let says = [

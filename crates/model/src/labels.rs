@@ -36,6 +36,21 @@ pub const CSI_CLAIM_NAME: &str = "kubernetes.io/created-for/pvc/name";
 pub const CSI_CLAIM_NAMESPACE: &str = "kubernetes.io/created-for/pvc/namespace";
 /// See [`CSI_CLAIM_NAME`].
 pub const CSI_VOLUME_NAME: &str = "kubernetes.io/created-for/pv/name";
+/// The tag by which the consoles name a resource.
+pub const NAME: &str = "Name";
+
+/// Whether a run gives its snapshots or volumes a tag of this key.
+pub fn is_runs_tag(key: &str) -> bool {
+    const OTHERS: [&str; 5] = [NAME, CSI_CLUSTER.0, CSI_CLAIM_NAME, CSI_CLAIM_NAMESPACE, CSI_VOLUME_NAME];
+    key.starts_with("rehome.dev/") || OTHERS.contains(&key)
+}
+
+/// Whether a snapshot gets the tag as its volume does: the user's own, what is found again by, and what a driver's policy asks
+/// for. Which claim a volume serves is nothing of its snapshot's.
+pub fn is_snapshots_tag(key: &str) -> bool {
+    !is_runs_tag(key) || key.starts_with("rehome.dev/") || key == CSI_CLUSTER.0
+}
+
 /// The driver that attaches EBS volumes, unless the migration names another (EKS Auto Mode does).
 pub const EBS_CSI_DRIVER: &str = "ebs.csi.aws.com";
 /// Node label with the zone.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::Tags;
 use crate::ids::{InstanceId, RoleName};
+use crate::labels;
 
 /// The only apiVersion there is.
 pub const API_VERSION: &str = "rehome.dev/v1alpha1";
@@ -66,7 +68,46 @@ pub struct Spec {
     /// Limits of time that differ from the profile's.
     #[serde(default)]
     pub limits: Limits,
+    /// Tags of every snapshot and volume that a run makes, besides its own: what the account's policies demand, what costs are
+    /// told apart by, `eks:eks-cluster-name` where the cluster's volume driver may touch tagged volumes only.
+    #[serde(default)]
+    pub tags: Tags,
 }
+
+impl Spec {
+    /// Whether EC2 takes the tags beside those of a run, and none of them is one.
+    pub fn check_tags(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (key, value) in &self.tags {
+            let why = if key.trim().is_empty() || key.chars().count() > TAG_KEY_MAX_CHARS {
+                format!("EC2's keys have 1 to {TAG_KEY_MAX_CHARS} characters")
+            } else if value.chars().count() > TAG_VALUE_MAX_CHARS {
+                format!("EC2's values have at most {TAG_VALUE_MAX_CHARS} characters")
+            } else if key.to_ascii_lowercase().starts_with("aws:") {
+                "only AWS gives tags whose keys begin with aws:".to_owned()
+            } else if labels::is_runs_tag(key) {
+                "a run gives this tag itself".to_owned()
+            } else {
+                continue;
+            };
+            wrong.push(format!("tags[{key:?}]: {why}"));
+        }
+        if self.tags.len() > TAGS_MAX {
+            wrong.push(format!(
+                "tags has {} entries; EC2 takes 50 for each resource, of which a run leaves {TAGS_MAX}",
+                self.tags.len()
+            ));
+        }
+        wrong
+    }
+}
+
+/// EC2's limits of tags (API reference, `Tag`).
+const TAG_KEY_MAX_CHARS: usize = 128;
+/// See [`TAG_KEY_MAX_CHARS`].
+const TAG_VALUE_MAX_CHARS: usize = 256;
+/// Tags that are left to the user of the 50 that a resource has: a run gives ten, and some room for what comes.
+const TAGS_MAX: usize = 35;
 
 /// The application.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

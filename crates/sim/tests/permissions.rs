@@ -79,7 +79,9 @@ fn keys<'a>(tags: impl Iterator<Item = &'a Tags>) -> BTreeSet<&'a str> {
 /// A policy may demand a tag, or allow no other.
 #[tokio::test(start_paused = true)]
 async fn permissions_are_asked_about_with_the_tags_that_a_run_gives() {
-    let stage = Stage::new(Scene::new(3, 11));
+    let mut stage = Stage::new(Scene::new(3, 11));
+    let (key, value) = ("eks:eks-cluster-name", "prod");
+    stage.migration.spec.tags.insert(key.to_owned(), value.to_owned());
     let survey = stage.survey().await;
     let volumes: Vec<Volume> = survey.volumes.values().cloned().collect();
     let intended = rehome_survey::intended(&stage.migration, &survey.members, &volumes).expect("something is intended");
@@ -98,6 +100,9 @@ async fn permissions_are_asked_about_with_the_tags_that_a_run_gives() {
     assert_eq!(keys(std::iter::once(&intended.capture.tags)), keys(taken.iter()));
     let migration = |tags: &Tags| tags.get(rehome_model::labels::MIGRATION).cloned();
     assert_eq!(migration(&intended.volume_tags), migration(&made[0]));
+    // The user's own are on all of it.
+    let has = |tags: &Tags| tags.get(key).map(String::as_str) == Some(value);
+    assert!([&intended.volume_tags, &intended.capture.tags].into_iter().chain(&made).chain(&taken).all(has));
 }
 
 /// Hosts that note whom they were asked for.

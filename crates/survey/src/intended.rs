@@ -67,13 +67,18 @@ fn volume_tags(migration: &Migration, sample: &MemberSurvey) -> Tags {
         (labels::CSI_CLAIM_NAME, UNKNOWN.to_owned()),
         (labels::CSI_CLAIM_NAMESPACE, migration.spec.target.namespace.clone()),
         (labels::CSI_VOLUME_NAME, UNKNOWN.to_owned()),
-        ("Name", UNKNOWN.to_owned()),
+        (labels::NAME, UNKNOWN.to_owned()),
     ];
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let mut tags = migration.spec.tags.clone();
+    tags.extend(pairs.map(|(key, value)| (key.to_owned(), value)));
+    tags
 }
 
 /// Of them those that a snapshot gets.
 fn snapshot_tags(volume: &Tags) -> Tags {
-    let of_snapshots = |key: &String| key.starts_with("rehome.dev/") || key == labels::CSI_CLUSTER.0;
-    volume.iter().filter(|(key, _)| of_snapshots(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    volume
+        .iter()
+        .filter(|(key, _)| labels::is_snapshots_tag(key))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }

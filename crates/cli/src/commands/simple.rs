@@ -69,6 +69,9 @@ spec:
     slots:
       statefulSets:
         - name: {set}
+  # Tags of every snapshot and volume that a run makes, besides its own.
+  # tags:
+  #   cost-centre: \"42\"
   # What a run keeps to, if not the defaults; `rehome schema` has them all.
   # limits:
   #   # The share of the account's rates of EC2 calls that it may use, in percent.

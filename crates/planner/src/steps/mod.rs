@@ -208,9 +208,10 @@ impl Builder<'_> {
             (labels::CSI_CLAIM_NAME, volume.claim.name.clone()),
             (labels::CSI_CLAIM_NAMESPACE, volume.claim.namespace.clone()),
             (labels::CSI_VOLUME_NAME, volume.claim.volume_name.clone()),
+            (labels::NAME, volume.claim.name.clone()),
         ];
-        let mut tags: Tags = pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        tags.insert("Name".to_owned(), volume.claim.name.clone());
+        let mut tags = self.migration.spec.tags.clone();
+        tags.extend(pairs.map(|(key, value)| (key.to_owned(), value)));
         tags
     }
 
@@ -227,7 +228,7 @@ impl Builder<'_> {
             .collect();
         let role_tags = |volume: &VolumePlan| {
             let mut tags = self.tags(member, volume);
-            tags.retain(|key, _| key.starts_with("rehome.dev/") || key == labels::CSI_CLUSTER.0);
+            tags.retain(|key, _| labels::is_snapshots_tag(key));
             (volume.role.clone(), tags)
         };
         Action::SnapshotInstance {
