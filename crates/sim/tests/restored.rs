@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{End, Stage};
+use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::core::Effect;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
@@ -144,6 +145,30 @@ async fn while_a_driver_waits_for_a_volume_somebody_brings_the_legacy_side_back(
     let why = outcome.failure.unwrap_or_default();
     assert!(why.contains("runs again"), "{why}");
     assert_eq!((checks::legacy_serving(&stage.world), checks::pods_running(&stage.world)), (MEMBERS, 0));
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_instance_is_terminated_after_its_capture_moves_all_the_same() {
+    let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
+    let plan = stage.plan().await;
+    let slow = Effect::Slow(800_000);
+    stage.world.ec2().with(|inner, _| (1..=2).for_each(|n| inner.core.faults.at("CreateVolume", n, slow.clone())));
+    let id = &plan.members[0].instance;
+    let terminates = async {
+        tokio::time::sleep(A_WHILE).await;
+        stage.world.ec2().with(|inner, now| {
+            let instance = inner.core.instances.get_mut(id).expect("it is there");
+            assert!(instance.termination_protection, "it was not protected");
+            instance.termination_protection = false;
+            inner.call(now, &Action::TerminateInstances(vec![id.clone()])).expect("it is terminated");
+        });
+    };
+    let (end, ()) = futures::join!(stage.apply(&plan), terminates);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::pods_running(&stage.world), MEMBERS);
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
     assert_eq!(checks::lost_writes(&stage.world).len(), 0);
 }

@@ -53,7 +53,7 @@ pub(super) async fn fenced(
             }
             let running: Vec<String> = legacy
                 .keys()
-                .filter(|id| !found.iter().any(|i| i.id == **id && i.state == InstanceState::Stopped))
+                .filter(|id| !found.iter().any(|i| i.id == **id && is_down(i)))
                 .map(ToString::to_string)
                 .collect();
             Ok(if running.is_empty() { Ok(()) } else { Err(format!("not stopped: {}", running.join(", "))) })
@@ -84,10 +84,15 @@ pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) 
             if was_started(context, found) {
                 stop_again(context, found).await?;
             }
-            let stopped = found.state == InstanceState::Stopped;
-            Ok(if stopped { Ok(()) } else { Err(format!("{instance} is {:?}, not stopped", found.state)) })
+            Ok(if is_down(found) { Ok(()) } else { Err(format!("{instance} is {:?}, not stopped", found.state)) })
         })
         .await
+}
+
+/// Whether a machine runs no more. One that somebody terminated after its capture is nothing to wait for: forward is the only
+/// way left on which its member serves again.
+fn is_down(found: &Instance) -> bool {
+    matches!(found.state, InstanceState::Stopped | InstanceState::Terminated)
 }
 
 /// The step that captured an instance last.
