@@ -1,6 +1,7 @@
 //! What people read: plans, findings, progress. Plain text that is good without colour.
 
 use std::fmt::Write as _;
+use std::io::{ErrorKind, Write as _};
 
 use rehome_model::event::{Event, EventKind};
 use rehome_model::finding::{Finding, Severity};
@@ -8,6 +9,33 @@ use rehome_model::format::Format;
 use rehome_model::plan::{Action, Plan, Step, Undo};
 use rehome_model::record::{Phase, RunRecord, StepState};
 use rehome_model::survey::Survey;
+
+use crate::exit::{Exit, problem};
+
+/// `print!` that ends in an error and not in a panic.
+macro_rules! show {
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!($($text)*)) };
+}
+
+/// `println!` of the same kind.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {say, show};
+
+/// Writes to standard output. A reader that is gone, as `head` is, has read what it wanted.
+pub fn to_stdout(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(problem(
+            Exit::Failed,
+            format!("standard output takes no more: {error}"),
+            "what was to be shown is lost, and nothing else; show it once more where there is room",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// A document for programs: a format name, a version, and the value. A plan has the version of plans.
 pub fn json(known: (&'static str, u32), value: impl serde::Serialize) -> anyhow::Result<String> {

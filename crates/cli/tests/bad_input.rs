@@ -247,6 +247,26 @@ fn the_schema_in_the_repository_is_the_programs_own() {
 }
 
 #[test]
+fn standard_output_that_takes_no_more_is_an_error_and_a_reader_that_is_gone_is_none() {
+    let to = |stdout: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rehome"));
+        command.arg("schema").stdout(stdout).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = to(full.into()).wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("standard output takes no more: No space left on device") && !said.contains("panicked"),
+        "{said}"
+    );
+    let mut gone = to(std::process::Stdio::piped());
+    drop(gone.stdout.take());
+    let ended = gone.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn gc_and_finalize_say_what_they_need_before_they_reach_anything() {
     for (arguments, says) in [
         (vec!["gc"], "<NAME>"),

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use super::look;
 use crate::args::{Demo, Format};
 use crate::exit::{Exit, problem};
+use crate::output::show;
 use crate::{input, output};
 
 /// How often the demo starts anew after it was killed. Once is enough if nothing is wrong.
@@ -64,7 +65,7 @@ pub async fn demo(args: &Demo) -> Result<Exit> {
     let began_ms = world.ec2().now();
     let stage = Stage { world, control, ports, migration, profile, args, written: Cell::new(0), began_ms };
     let (survey, findings, plan) = look::make_plan(&stage.ports, &stage.migration, profile, began_ms).await?;
-    stage.say(&format!("{}{}\n{}\n", output::survey(&survey), output::findings(&findings), output::plan(&plan)));
+    stage.say(&format!("{}{}\n{}\n", output::survey(&survey), output::findings(&findings), output::plan(&plan)))?;
     let (outcome, killed) = stage.apply(&plan).await?;
     let result = stage.result(&plan, &outcome, killed);
     let good = outcome.phase == Phase::Completed
@@ -72,8 +73,8 @@ pub async fn demo(args: &Demo) -> Result<Exit> {
         && result.violations.is_empty()
         && result.rows_lost == 0;
     match args.output {
-        Format::Text => anstream::print!("{}", screen(&result)),
-        Format::Json => anstream::print!("{}", output::json(format::DEMO, &result)?),
+        Format::Text => show!("{}", screen(&result))?,
+        Format::Json => show!("{}", output::json(format::DEMO, &result)?)?,
     }
     if good {
         return Ok(Exit::Ok);
@@ -83,10 +84,8 @@ pub async fn demo(args: &Demo) -> Result<Exit> {
 }
 
 impl Stage<'_> {
-    fn say(&self, text: &str) {
-        if self.args.output == Format::Text {
-            anstream::print!("{text}");
-        }
+    fn say(&self, text: &str) -> Result<()> {
+        if self.args.output == Format::Text { show!("{text}") } else { Ok(()) }
     }
 
     /// Applies until the run is over; a killed driver is followed by a new one.
@@ -104,7 +103,7 @@ impl Stage<'_> {
             self.say(&format!(
                 "            killed at call {} ({last}); a new process takes over\n",
                 self.args.kill_at.unwrap_or(0)
-            ));
+            ))?;
         }
         Err(problem(Exit::Failed, "the run did not converge", "this is a bug: please report the seed"))
     }
@@ -136,11 +135,13 @@ impl Stage<'_> {
                     self.written.set(self.written_to_new_volumes());
                 }
                 if let Some(line) = output::event(&event, self.began_ms) {
-                    self.say(&format!("{line}\n"));
+                    self.say(&format!("{line}\n"))?;
                 }
             }
+            anyhow::Ok(())
         };
-        let (outcome, ()) = tokio::join!(driven, shown);
+        let (outcome, shown) = tokio::join!(driven, shown);
+        shown?;
         outcome
             .transpose()
             .map_err(|error| problem(Exit::Failed, error.to_string(), "this is a bug: please report the seed"))

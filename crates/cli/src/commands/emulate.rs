@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::EmulateEc2;
 use crate::exit::{Exit, problem};
+use crate::output::say;
 
 /// Where udev links the disks of this machine.
 const BY_ID: &str = "/dev/disk/by-id";
@@ -46,7 +47,7 @@ pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
         problem(Exit::Usage, format!("{place}: {error}"), "give --port one that is free")
     })?;
     let url = format!("http://{}", listener.local_addr()?);
-    anstream::println!("{url}");
+    say!("{url}")?;
     anstream::eprintln!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {

@@ -12,6 +12,7 @@ use rehome_model::record::{FinalizeChoice, Phase};
 use super::{drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
+use crate::output::show;
 use crate::{connect, input, output};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -65,7 +66,7 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
         .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
     match args.output {
         Format::Text => anstream::eprint!("{}", text(&shown)),
-        Format::Json if args.dry_run => anstream::print!("{}", output::json(format::PLAN, &shown)?),
+        Format::Json if args.dry_run => show!("{}", output::json(format::PLAN, &shown)?)?,
         Format::Json => {}
     }
     if args.dry_run {

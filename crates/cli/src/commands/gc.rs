@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::{drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
+use crate::output::{say, show};
 use crate::{connect, input, output};
 
 /// Options of `gc`.
@@ -76,15 +77,15 @@ pub async fn gc(args: &Args) -> Result<Exit> {
     let list = collector.look().await.map_err(|error| failed(&error, "Nothing was deleted"))?;
     let orphaned = list.orphaned().count();
     if args.output == Format::Text {
-        anstream::print!("{}", text(&list));
+        show!("{}", text(&list))?;
         if args.cluster_gone && orphaned > 0 {
-            anstream::print!("{}", to_be_sure_of(&name, &region));
+            show!("{}", to_be_sure_of(&name, &region))?;
         }
     }
     if !args.delete || orphaned == 0 {
         match args.output {
             Format::Text if orphaned > 0 => {
-                anstream::println!("Nothing was deleted; --delete deletes what is orphaned.");
+                say!("Nothing was deleted; --delete deletes what is orphaned.")?;
             }
             Format::Text => {}
             Format::Json => print_json(&list, None)?,
@@ -96,7 +97,7 @@ pub async fn gc(args: &Args) -> Result<Exit> {
         failed(&error, "what was deleted until then was orphaned; run the same command again to go on")
     })?;
     match args.output {
-        Format::Text => anstream::print!("{}", ending(&removed)),
+        Format::Text => show!("{}", ending(&removed))?,
         Format::Json => print_json(&list, Some(&removed))?,
     }
     let all = removed.iter().all(|removal| removal.outcome == GcOutcome::Deleted);
@@ -138,7 +139,7 @@ fn failed(error: &GcError, then: &str) -> anyhow::Error {
 }
 
 fn print_json(list: &Collection, removed: Option<&[Removal]>) -> Result<()> {
-    anstream::print!("{}", output::json(format::GC, Document { list, removed })?);
+    show!("{}", output::json(format::GC, Document { list, removed })?)?;
     Ok(())
 }
 

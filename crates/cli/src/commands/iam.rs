@@ -8,10 +8,11 @@ use rehome_ports::{ACTIONS, ActionOn};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
+use crate::output::say;
 
 /// Prints the policy.
 pub fn iam(partition: &str) -> Result<Exit> {
-    anstream::println!("{}", serde_json::to_string_pretty(&policy(partition))?);
+    say!("{}", serde_json::to_string_pretty(&policy(partition))?)?;
     Ok(Exit::Ok)
 }
 

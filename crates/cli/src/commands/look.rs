@@ -17,6 +17,7 @@ use rehome_survey::SurveyError;
 use super::ending;
 use crate::args::{Format, FromMigration, Plan as PlanArgs, Target};
 use crate::exit::{Exit, problem};
+use crate::output::{say, show};
 use crate::{connect, input, output};
 
 /// Milliseconds since 1970.
@@ -124,8 +125,8 @@ pub async fn check(from: &FromMigration) -> Result<Exit> {
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
     let findings = rehome_lint::lint(&migration, &survey, profile);
     match from.output {
-        Format::Text => anstream::print!("{}{}", output::survey(&survey), output::findings(&findings)),
-        Format::Json => anstream::print!("{}", output::json(format::FINDINGS, &findings)?),
+        Format::Text => show!("{}{}", output::survey(&survey), output::findings(&findings))?,
+        Format::Json => show!("{}", output::json(format::FINDINGS, &findings)?)?,
     }
     let bad = findings.iter().any(|finding| finding.severity == Severity::Error);
     Ok(if bad { Exit::Findings } else { Exit::Ok })
@@ -138,21 +139,24 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
     let ports = connect::ports(&migration).await?;
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
     let findings = rehome_lint::lint(&migration, &survey, profile);
-    let plan = rehome_planner::plan(&migration, &survey, profile, findings.clone()).map_err(|error| {
-        if let Some(document) = instead_of_plan(args.from.output, &error, &findings) {
-            anstream::print!("{document}");
+    let plan = match rehome_planner::plan(&migration, &survey, profile, findings.clone()) {
+        Ok(plan) => plan,
+        Err(error) => {
+            if let Some(document) = instead_of_plan(args.from.output, &error, &findings) {
+                show!("{document}")?;
+            }
+            return Err(no_plan(error));
         }
-        no_plan(error)
-    })?;
+    };
     if let Some(path) = &args.out {
         input::write_plan(path, &plan)?;
     }
     match args.from.output {
         Format::Text => {
             anstream::eprint!("{}{}", output::survey(&survey), output::findings(&findings));
-            anstream::print!("{}", output::plan(&plan));
+            show!("{}", output::plan(&plan))?;
         }
-        Format::Json => anstream::print!("{}", output::json(format::PLAN, &plan)?),
+        Format::Json => show!("{}", output::json(format::PLAN, &plan)?)?,
     }
     Ok(Exit::Ok)
 }
@@ -175,10 +179,10 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
         Format::Text => {
             for object in objects {
                 // JSON is YAML; one object a document, as kubectl takes them.
-                anstream::println!("---\n{}", serde_json::to_string_pretty(&object)?);
+                say!("---\n{}", serde_json::to_string_pretty(&object)?)?;
             }
         }
-        Format::Json => anstream::print!("{}", output::json(format::OBJECTS, objects)?),
+        Format::Json => show!("{}", output::json(format::OBJECTS, objects)?)?,
     }
     Ok(Exit::Ok)
 }
@@ -199,8 +203,8 @@ pub async fn status(target: &Target) -> Result<Exit> {
         return Err(problem(Exit::Failed, message, "name and namespace are those of the migration file"));
     };
     match target.output {
-        Format::Text => anstream::print!("{}", output::status(&record, &plan)),
-        Format::Json => anstream::print!("{}", output::json(format::STATUS, &record)?),
+        Format::Text => show!("{}", output::status(&record, &plan))?,
+        Format::Json => show!("{}", output::json(format::STATUS, &record)?)?,
     }
     Ok(if record.header.phase == Phase::Stuck { Exit::Stuck } else { Exit::Ok })
 }

@@ -8,12 +8,13 @@ use rehome_model::finding::Severity;
 use crate::args::{Args, Init};
 use crate::exit::{Exit, problem};
 use crate::input;
+use crate::output::{say, show};
 
 /// `rehome explain`.
 pub fn explain(code: Option<&str>) -> Result<Exit> {
     let Some(code) = code else {
         for check in CHECKS {
-            anstream::println!("{}  {}", check.code, check.title);
+            say!("{}  {}", check.code, check.title)?;
         }
         return Ok(Exit::Ok);
     };
@@ -24,7 +25,7 @@ pub fn explain(code: Option<&str>) -> Result<Exit> {
         Severity::Warning => "warning: the plan is made, look at it",
         Severity::Info => "information",
     };
-    anstream::println!("{}: {} ({severity})\n\n{}\n\nWhat to do: {}", check.code, check.title, check.why, check.fix);
+    say!("{}: {} ({severity})\n\n{}\n\nWhat to do: {}", check.code, check.title, check.why, check.fix)?;
     Ok(Exit::Ok)
 }
 
@@ -89,7 +90,7 @@ spec:
     input::parse(&text)
         .and_then(|migration| input::check(&migration).map_err(|wrong| wrong.join("\n  ")))
         .map_err(|error| problem(Exit::Usage, error, "the values given do not make a valid migration"))?;
-    anstream::print!("{text}");
+    show!("{text}")?;
     Ok(Exit::Ok)
 }
 
@@ -115,33 +116,30 @@ const READ: [(&str, &str, bool); 4] = [
 ];
 
 /// `rehome rbac`: two roles from the survey's own table.
-#[expect(clippy::unnecessary_wraps, reason = "all commands answer the same")]
 pub fn rbac(namespace: &str) -> Result<Exit> {
     for (kind, namespaced) in [("Role", true), ("ClusterRole", false)] {
-        anstream::println!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: rehome");
+        say!("apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata:\n  name: rehome")?;
         if namespaced {
-            anstream::println!("  namespace: {namespace}");
+            say!("  namespace: {namespace}")?;
         }
-        anstream::println!("rules:");
+        say!("rules:")?;
         let all = rehome_survey::PERMISSIONS.iter().chain(rehome_survey::GC_PERMISSIONS);
         for permission in all.filter(|found| found.namespaced == namespaced) {
             let resource = match permission.subresource {
                 "" => permission.resource.to_owned(),
                 sub => format!("{}/{sub}", permission.resource),
             };
-            anstream::println!(
+            say!(
                 "  - apiGroups: [\"{}\"]\n    resources: [\"{resource}\"]\n    verbs: [\"{}\"]",
                 permission.group,
                 permission.verb
-            );
+            )?;
         }
         for (group, resources, _) in READ.iter().filter(|(_, _, of)| *of == namespaced) {
-            anstream::println!(
-                "  - apiGroups: [\"{group}\"]\n    resources: [{resources}]\n    verbs: [\"get\", \"list\"]"
-            );
+            say!("  - apiGroups: [\"{group}\"]\n    resources: [{resources}]\n    verbs: [\"get\", \"list\"]")?;
         }
         if namespaced {
-            anstream::println!("---");
+            say!("---")?;
         }
     }
     Ok(Exit::Ok)
@@ -150,19 +148,22 @@ pub fn rbac(namespace: &str) -> Result<Exit> {
 /// `rehome schema`.
 pub fn schema() -> Result<Exit> {
     let schema = schemars::schema_for!(rehome_model::migration::Migration);
-    anstream::println!("{}", serde_json::to_string_pretty(&schema)?);
+    say!("{}", serde_json::to_string_pretty(&schema)?)?;
     Ok(Exit::Ok)
 }
 
 /// `rehome completions`.
-#[expect(clippy::unnecessary_wraps, reason = "all commands answer the same")]
 pub fn completions(shell: clap_complete::Shell) -> Result<Exit> {
-    clap_complete::generate(shell, &mut Args::command(), "rehome", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "rehome", &mut script);
+    show!("{}", String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }
 
 /// `rehome man`.
 pub fn man() -> Result<Exit> {
-    clap_mangen::Man::new(Args::command()).render(&mut std::io::stdout())?;
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Args::command()).render(&mut page)?;
+    show!("{}", String::from_utf8_lossy(&page))?;
     Ok(Exit::Ok)
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::look;
 use crate::args::{Format, FromMigration};
 use crate::exit::{Exit, problem};
+use crate::output::{say, show};
 use crate::{connect, input, output};
 
 /// `rehome verify`.
@@ -45,19 +46,19 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     match from.output {
         Format::Text => {
             for line in &wrong {
-                anstream::println!("wrong: {line}");
+                say!("wrong: {line}")?;
             }
             let (members, run) = (plan.members.len(), &record.header.run);
             if wrong.is_empty() {
-                anstream::println!("All {members} members are as the plan of run {run} promised.");
+                say!("All {members} members are as the plan of run {run} promised.")?;
             } else {
-                anstream::println!("Run {run}: {} things are not as its plan promised.", wrong.len());
+                say!("Run {run}: {} things are not as its plan promised.", wrong.len())?;
             }
         }
-        Format::Json => anstream::print!(
+        Format::Json => show!(
             "{}",
             output::json(format::VERIFY, serde_json::json!({"members": plan.members.len(), "wrong": wrong}))?
-        ),
+        )?,
     }
     Ok(if wrong.is_empty() { Exit::Ok } else { Exit::Failed })
 }

@@ -179,7 +179,9 @@ impl Cloud for SentCloud {
         let mut found = self.inner.describe_instances_alone(ids).await.map(|found| self.believe(found))?;
         if self.planted == Some(Planted::NeverStops) {
             // Nor does it look: a release would wait for the stop.
-            found.iter_mut().for_each(|instance| instance.state = InstanceState::Stopped);
+            for instance in &mut found {
+                instance.state = InstanceState::Stopped;
+            }
         }
         Ok(found)
     }
