@@ -153,6 +153,11 @@ impl Trouble {
         )
     }
 
+    /// Whether it takes away what tells which version ran on the volumes.
+    pub(crate) fn takes_the_set(&self) -> bool {
+        matches!(self, Self::Stranger { what: Stranger::DeletesSet | Stranger::ReplacesSet(_), .. })
+    }
+
     /// Whether somebody else than a person between two tries may start pods: whoever restores the legacy side by hand makes
     /// sure that nobody does.
     pub(crate) fn acts_beside(&self) -> bool {
