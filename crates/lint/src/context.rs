@@ -60,6 +60,16 @@ impl<'a> Context<'a> {
         self.set_slots().iter().filter_map(found).collect()
     }
 
+    /// The members that land in a set. Where there are several sets, each names its own.
+    pub(crate) fn members_of(&self, slots: &SetSlots) -> Vec<&'a MemberSurvey> {
+        let named = |member: &&MemberSurvey| {
+            let ordinals = &slots.ordinals;
+            ordinals.contains_key(member.name.as_str()) || ordinals.contains_key(member.instance.id.as_str())
+        };
+        let all = self.survey.members.iter();
+        if self.set_slots().len() > 1 { all.filter(named).collect() } else { all.collect() }
+    }
+
     pub(crate) fn namespace(&self) -> &'a str {
         &self.migration.spec.target.namespace
     }

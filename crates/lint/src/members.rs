@@ -1,6 +1,7 @@
 //! The legacy members.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use rehome_model::cloud::InstanceState;
 use rehome_model::survey::{DiskIdentity, MemberSurvey};
@@ -38,6 +39,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
             context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
         }
         check_disk(context, &subject, member);
+        check_service(context, &subject, member);
         if let Some(tag) = member.instance.tags.get("Name").filter(|tag| **tag != *member.name.as_str()) {
             let message = "its Name tag is not used as its name".to_owned();
             context.report("RH0112", subject.clone(), message, vec![format!("Name is {tag:?}")]);
@@ -75,6 +77,27 @@ fn check_groups(context: &mut Context<'_>) {
         ];
         let message = format!("{leaving} of its members go into Standby, which would leave {left} in service");
         context.report("RH0113", format!("Auto Scaling group {}", group.name), message, seen);
+    }
+}
+
+/// Is it the unit that runs, and does it come back where it was?
+fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey) {
+    let Some(host) = &member.host else { return };
+    let Some(view) = &host.view else { return };
+    let (unit, active) = (&host.service.unit, host.service.active.as_str());
+    if !matches!(active, "active" | "activating" | "reloading") {
+        let message = format!("it runs, but not by unit {unit}");
+        context.report("RH0118", subject.to_owned(), message, vec![format!("systemd says of {unit}: {active:?}")]);
+    }
+    let is_public = |address: &Ipv4Addr| {
+        let [first, second, ..] = address.octets();
+        let shared = first == 100 && (64..128).contains(&second);
+        !(address.is_private() || address.is_loopback() || address.is_link_local() || shared)
+    };
+    if view.address.parse::<Ipv4Addr>().is_ok_and(|address| is_public(&address)) {
+        let seen = format!("the others know it as {}, EC2 as {:?}", view.address, member.instance.private_ip);
+        let message = "the others know it by a public address".to_owned();
+        context.report("RH0119", subject.to_owned(), message, vec![seen]);
     }
 }
 

@@ -142,6 +142,22 @@ pub const CHECKS: &[Check] = &[
         "See that spec.application.settings names the configuration file and the data directory in use; else this version or table format cannot be moved yet.",
     ),
     check(
+        "RH0118",
+        Error,
+        "not run by its unit",
+        "The cutover stops and holds a unit of systemd, and the way back starts it: what something else runs is neither stopped nor \
+         started again.",
+        "Name the unit in spec.application.settings.unit, or have systemd run the application.",
+    ),
+    check(
+        "RH0119",
+        Warning,
+        "public address",
+        "A public address that is no Elastic IP is given away when the instance stops: on the way back the member would have another \
+         one, and its seeds and peers would name addresses that nobody has.",
+        "See that it is an Elastic IP (aws ec2 describe-addresses), or have the members talk by private addresses.",
+    ),
+    check(
         "RH0201",
         Error,
         "nothing is mounted where the data should be",
@@ -470,6 +486,43 @@ pub const CHECKS: &[Check] = &[
         "claim is not mounted",
         "The application would start beside its data.",
         "Mount the claim template in the application's container.",
+    ),
+    check(
+        "RH0611",
+        Error,
+        "pods look elsewhere for data",
+        "A pod starts without what it does not look for: tables of a second data directory are gone without a word, a commit log is \
+         not replayed, and where it finds nothing at all a new member is made.",
+        "Mount each claim template (with subPath, if need be) so that every directory is where the pods look for it, or mount a \
+         configuration that names the directories as they will be.",
+    ),
+    check(
+        "RH0612",
+        Warning,
+        "where pods look for data cannot be told",
+        "The image, a mounted configuration or a command of the set's own decides where the pods look.",
+        "Compare what is said here with data_file_directories and commitlog_directory as the pods will have them.",
+    ),
+    check(
+        "RH0613",
+        Error,
+        "version that does not open",
+        "The members start closed to clients and are opened when they are verified; this version does that only in part.",
+        "Use an image in which it is mended.",
+    ),
+    check(
+        "RH0614",
+        Error,
+        "probe ends closed pods",
+        "A pod that lets no clients in yet would be ended again and again before it is verified.",
+        "Probe the internode port instead.",
+    ),
+    check(
+        "RH0615",
+        Error,
+        "no seeds",
+        "A member that is its own seed finds none of the others at their new addresses.",
+        "Name some of the pods' DNS names as seeds.",
     ),
     check(
         "RH0701",

@@ -165,12 +165,35 @@ pub struct ContainerReport {
     pub image: String,
     /// Environment with its ConfigMap references resolved, as far as they could be read.
     pub env: BTreeMap<String, EnvValue>,
-    /// Where claim templates are mounted: template name -> path.
-    pub mounts: BTreeMap<String, String>,
+    /// What it takes its environment from as a whole: nobody tells what is in there.
+    #[serde(default)]
+    pub env_from: Vec<String>,
+    /// Whether the set gives it a command or arguments of its own, in the place of the image's.
+    #[serde(default)]
+    pub own_command: bool,
+    /// Where volumes are mounted, those of the claim templates among them.
+    pub mounts: Vec<VolumeMount>,
     /// runAsUser of the container.
     pub run_as_user: Option<u32>,
-    /// The readiness probe in short: `tcp:7000`, `http:8080/ready`, `exec:...`.
+    /// The readiness probe in short: `tcp:7000`, `http:8080/ready`, `exec:...`. Ports by number.
     pub readiness: Option<String>,
+    /// The liveness probe.
+    #[serde(default)]
+    pub liveness: Option<String>,
+    /// The startup probe.
+    #[serde(default)]
+    pub startup: Option<String>,
+}
+
+/// Where a container finds a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// The volume or claim template.
+    pub volume: String,
+    /// Its path in the container.
+    pub path: String,
+    /// The directory of the volume that is seen there, if not its root.
+    pub sub_path: Option<String>,
 }
 
 /// Where an environment variable comes from.

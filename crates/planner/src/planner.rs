@@ -97,7 +97,8 @@ fn member(
     Ok(MemberPlan {
         name: found.name.clone(),
         instance: found.instance.id.clone(),
-        legacy_address: found.instance.private_ip.clone(),
+        // As the others know it: that may be another than the instance's first.
+        legacy_address: Some(view.address.clone()),
         identity: view.identity.clone(),
         zone: found.instance.zone.clone(),
         slot: Slot {

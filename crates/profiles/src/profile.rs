@@ -55,6 +55,16 @@ pub struct SetConfiguration {
     pub uid: Option<u32>,
     /// Whether the readiness probe can only pass once clients are let in.
     pub readiness_needs_clients: bool,
+    /// The probe, liveness or startup, that ends a pod which lets no clients in.
+    pub closed_is_ended_by: Option<&'static str>,
+    /// Where the application looks for what in a pod, by the purposes of `StateDirectory`; none that cannot be told.
+    pub directories: BTreeMap<String, String>,
+    /// Whether nothing in the set can make it look elsewhere than `directories` says.
+    pub directories_are_certain: bool,
+    /// Whether nothing says whom a member asks for its cluster, so that each asks itself alone.
+    pub is_its_own_seed: bool,
+    /// What does not work after the opening, though it says that it is open: a fault of this version.
+    pub opening_fault: Option<String>,
     /// Literal addresses of the configuration (seeds).
     pub addresses: Vec<String>,
 }

@@ -87,6 +87,19 @@ impl Profile for Reference {
         configuration.uid = container.run_as_user.or(set.run_as_user);
         configuration.readiness_needs_clients =
             container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
+        let closed_is_ended =
+            |probe: &Option<String>| probe.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
+        configuration.closed_is_ended_by = [("liveness", &container.liveness), ("startup", &container.startup)]
+            .into_iter()
+            .find_map(|(kind, probe)| closed_is_ended(probe).then_some(kind));
+        configuration.directories.insert("data".to_owned(), "/var/lib/refdb/data".to_owned());
+        let own_log = container.mounts.iter().any(|mount| mount.path == "/var/lib/refdb-log");
+        let log = if own_log { "/var/lib/refdb-log" } else { "/var/lib/refdb/log" };
+        configuration.directories.insert("commitlog".to_owned(), log.to_owned());
+        configuration.directories_are_certain = !container.own_command;
+        configuration.is_its_own_seed = !container.env.contains_key("REFDB_SEEDS");
+        configuration.opening_fault = (configuration.version.as_deref() == Some("1.0.13"))
+            .then(|| "1.0.13 opens, and takes no writes".to_owned());
         configuration.addresses =
             known("REFDB_SEEDS").map(|seeds| seeds.split(',').map(str::to_owned).collect()).unwrap_or_default();
         configuration

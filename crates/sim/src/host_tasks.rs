@@ -31,7 +31,12 @@ pub(crate) fn host_task(
                     view.schema_versions = (1..=host.shape.schema_versions).map(|n| n.to_string()).collect();
                     view
                 });
-                let view = view.filter(|_| host.shape.answers);
+                let view = view.filter(|_| host.shape.answers).map(|mut view| {
+                    if let Some(address) = &host.shape.known_as {
+                        view.address.clone_from(address);
+                    }
+                    view
+                });
                 Ok(HostAnswer::Report(Box::new(report(inner, host, id, view))))
             }
             HostTask::View => {
@@ -152,7 +157,7 @@ fn report(
         block_devices,
         service: ServiceReport {
             unit: "refdb.service".to_owned(),
-            active: if running { "active" } else { "inactive" }.to_owned(),
+            active: if running && !host.shape.supervised { "active" } else { "inactive" }.to_owned(),
             enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
             restart: "always".to_owned(),
         },

@@ -43,6 +43,10 @@ pub struct HostShape {
     pub reachable: bool,
     /// Whether the application answers.
     pub answers: bool,
+    /// Whether another supervisor than systemd runs the application.
+    pub supervised: bool,
+    /// The address by which the others know it, if not its own.
+    pub known_as: Option<String>,
     /// Schema versions that its member sees.
     pub schema_versions: usize,
 }
@@ -62,6 +66,8 @@ impl Default for HostShape {
             mixed_owners: false,
             reachable: true,
             answers: true,
+            supervised: false,
+            known_as: None,
             schema_versions: 1,
         }
     }

@@ -251,3 +251,36 @@ async fn an_instance_that_was_terminated_is_not_said_to_need_a_start() {
     let told = found.iter().find(|finding| finding.code.as_str() == "RH0102").expect("it is found");
     assert!(told.message.contains("terminated"), "{told:?}");
 }
+
+/// A set for each rack, as operators make them: each says its own members' rack.
+fn a_set_of_its_own(scene: &mut Scene, rack: &str) {
+    let mut second = scene.set().clone();
+    second["spec"]["serviceName"] = json!("refdb-b");
+    let env = second["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().expect("variables");
+    env.push(json!({"name": "REFDB_RACK", "value": rack}));
+    *object(scene, "statefulsets", "refdb", "refdb-b") = second;
+}
+
+fn on_two_sets(migration: &mut rehome_model::migration::Migration) {
+    let Slots::StatefulSets(sets) = &mut migration.spec.target.slots else { panic!("no sets") };
+    let mut second = sets[0].clone();
+    sets[0].ordinals = [("refdb-0".to_owned(), 0), ("refdb-2".to_owned(), 1)].into();
+    "refdb-b".clone_into(&mut second.name);
+    second.ordinals = [("refdb-1".to_owned(), 0)].into();
+    sets.push(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_compared_with_the_members_that_land_in_it() {
+    let racks = async |scene: fn(&mut Scene)| -> Vec<Finding> {
+        let found = findings(&Case { code: "RH0603", scene, world: |_| (), migration: on_two_sets }).await;
+        found.into_iter().filter(|finding| finding.code.as_str() == "RH0603").collect()
+    };
+    assert_eq!(racks(|s| a_set_of_its_own(s, "us-east-1b")).await, Vec::new());
+    let wrong = racks(|s| a_set_of_its_own(s, "us-east-1c")).await;
+    assert_eq!(wrong.len(), 1);
+    assert_eq!(
+        (wrong[0].subject.as_str(), wrong[0].evidence.as_slice()),
+        ("statefulset refdb/refdb-b", ["refdb-1 has \"us-east-1b\"".to_owned()].as_slice())
+    );
+}

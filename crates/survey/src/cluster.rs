@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rehome_model::cluster::{
     ClaimReport, ClaimTemplateReport, ClusterReport, ContainerReport, EnvValue, NamespaceReport, NodeReport,
-    PermissionReport, PersistentVolumeReport, ServiceReport, StatefulSetReport, StorageClassReport,
+    PermissionReport, PersistentVolumeReport, ServiceReport, StatefulSetReport, StorageClassReport, VolumeMount,
 };
 use rehome_model::ids::{InstanceId, Zone};
 use serde_json::{Value, json};
@@ -316,14 +316,24 @@ fn read_container(container: &Value, config_maps: &[Value]) -> ContainerReport {
         };
         (text(variable, "/name"), value)
     });
-    let mounts = array(container, "/volumeMounts").iter();
+    let mount = |mount: &Value| VolumeMount {
+        volume: text(mount, "/name"),
+        path: text(mount, "/mountPath"),
+        // Of one with variables in it nobody can tell; as it stands it is no directory of the volume.
+        sub_path: optional(mount, "/subPath").or_else(|| optional(mount, "/subPathExpr")),
+    };
+    let from = |source: &Value| ["/configMapRef/name", "/secretRef/name"].iter().find_map(|at| optional(source, at));
     ContainerReport {
         name: text(container, "/name"),
         image: text(container, "/image"),
         env: env.collect(),
-        mounts: mounts.map(|mount| (text(mount, "/name"), text(mount, "/mountPath"))).collect(),
+        env_from: array(container, "/envFrom").iter().filter_map(from).collect(),
+        own_command: ["/command", "/args"].iter().any(|at| !array(container, at).is_empty()),
+        mounts: array(container, "/volumeMounts").iter().map(mount).collect(),
         run_as_user: number(container, "/securityContext/runAsUser"),
-        readiness: readiness(&container["readinessProbe"]),
+        readiness: probe(container, "readinessProbe"),
+        liveness: probe(container, "livenessProbe"),
+        startup: probe(container, "startupProbe"),
     }
 }
 
@@ -338,10 +348,18 @@ fn read_reference(reference: &Value, config_maps: &[Value]) -> EnvValue {
     }
 }
 
-fn readiness(probe: &Value) -> Option<String> {
+fn probe(container: &Value, kind: &str) -> Option<String> {
+    let probe = &container[kind];
+    let number = |name: &str| {
+        let named = array(container, "/ports").iter().find(|port| port["name"] == name)?;
+        Some(named["containerPort"].as_u64()?.to_string())
+    };
     let port = |handler: &Value| match &handler["port"] {
         Value::Number(number) => number.to_string(),
-        other => other.as_str().unwrap_or_default().to_owned(),
+        other => {
+            let name = other.as_str().unwrap_or_default();
+            number(name).unwrap_or_else(|| name.to_owned())
+        }
     };
     if probe["tcpSocket"].is_object() {
         return Some(format!("tcp:{}", port(&probe["tcpSocket"])));

@@ -6,6 +6,7 @@ mod answers;
 mod archive;
 mod bytes;
 mod identity;
+mod image;
 mod profile;
 mod sstable;
 mod table;

@@ -4,7 +4,7 @@ use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::task::{HostAnswer, HostTask, IS_BUSY, PodTask, ReturnedVolume};
 
-use super::{answers, archive, identity};
+use super::{answers, archive, identity, image};
 use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
 
 /// See the module.
@@ -249,9 +249,13 @@ impl Profile for Cassandra {
             }
         }
         configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+        configuration.opening_fault = configuration.version.as_deref().and_then(image::opening_fault);
         configuration.uid = container.run_as_user.or(set.run_as_user);
-        let probe = container.readiness.as_deref().unwrap_or_default();
-        configuration.readiness_needs_clients = probe.contains("9042") || probe.contains("cqlsh");
+        configuration.readiness_needs_clients = image::needs_clients(container.readiness.as_deref());
+        configuration.closed_is_ended_by = [("liveness", &container.liveness), ("startup", &container.startup)]
+            .into_iter()
+            .find_map(|(kind, probe)| image::needs_clients(probe.as_deref()).then_some(kind));
+        image::defaults(container, &mut configuration);
         let seeds = known("CASSANDRA_SEEDS").unwrap_or_default();
         configuration.addresses = seeds.split(',').filter(|seed| !seed.is_empty()).map(str::to_owned).collect();
         configuration

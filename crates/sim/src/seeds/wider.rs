@@ -74,7 +74,9 @@ pub(super) fn later_found(seed: u64, scenario: Scenario, troubles: &[Trouble]) -
         _ => Trouble::RestoredByHand { at_s: at_s % LAST_S },
     };
     let has = |what: fn(&Trouble) -> bool| troubles.iter().any(what);
+    // Of a set that is gone nothing holds the volumes any more: whoever deletes one of them then deletes the only copy.
     let clashes = trouble.starts_pods() && has(Trouble::opens_the_claims)
+        || trouble.takes_the_set() && has(Trouble::is_damage)
         || matches!(trouble, Trouble::RestoredByHand { .. }) && has(Trouble::acts_beside);
     (!clashes).then_some(trouble)
 }

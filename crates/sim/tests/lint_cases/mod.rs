@@ -44,6 +44,11 @@ pub fn claim_name() -> (String, String) {
     (rehome_model::names::persistent_volume("refdb", &claim), claim)
 }
 
+/// The set's container.
+pub fn container(scene: &mut Scene) -> &mut serde_json::Value {
+    &mut scene.set()["spec"]["template"]["spec"]["containers"][0]
+}
+
 /// The first member's instance and its data volume.
 pub fn first_member(stage: &Stage) -> (InstanceId, rehome_model::ids::VolumeId) {
     stage.world.ec2().with(|inner, _| {
@@ -101,8 +106,24 @@ pub fn cases() -> Vec<Case> {
             },
             migration: |_| (),
         },
+        scene("RH0118", |s| s.host.supervised = true),
+        scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
         world("RH0116", |stage| rewrite_identity(stage, |_| b"another format".to_vec())),
         world("RH0115", |stage| rewrite_identity(stage, |text| text.replace("prod", "test").into_bytes())),
+        scene("RH0611", |s| container(s)["volumeMounts"][0]["mountPath"] = json!("/data")),
+        scene("RH0612", |s| {
+            container(s)["command"] = json!(["sh", "-c", "refdb"]);
+            container(s)["volumeMounts"][0]["subPath"] = json!("files");
+        }),
+        scene("RH0613", |s| container(s)["image"] = json!("refdb:1.0.13")),
+        scene("RH0614", |s| {
+            container(s)["ports"] = json!([{"name": "clients", "containerPort": 9042}]);
+            container(s)["livenessProbe"] = json!({"tcpSocket": {"port": "clients"}});
+        }),
+        scene("RH0615", |s| {
+            let env = container(s)["env"].as_array_mut().expect("variables");
+            env.retain(|variable| variable["name"] != "REFDB_SEEDS");
+        }),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),

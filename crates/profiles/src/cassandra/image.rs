@@ -1,0 +1,152 @@
+//! What an image brings along where the set says nothing: of the official one it is known.
+
+use rehome_model::cluster::ContainerReport;
+
+use crate::profile::SetConfiguration;
+
+/// Where the official image keeps what (docker-library/cassandra: `/var/lib/cassandra`, below it the names of Cassandra itself).
+const DIRECTORIES: [(&str, &str); 2] =
+    [("data", "/var/lib/cassandra/data"), ("commitlog", "/var/lib/cassandra/commitlog")];
+/// Where it has its configuration. Whatever is mounted there takes its place.
+const CONFIGURATION: [&str; 2] = ["/etc/cassandra", "/opt/cassandra/conf"];
+
+/// What is not said, as the official image has it. Of another image nobody can tell.
+pub(super) fn defaults(container: &ContainerReport, configuration: &mut SetConfiguration) {
+    let inside = |path: &str| CONFIGURATION.iter().any(|at| path == *at || path.starts_with(&format!("{at}/")));
+    let configured = container.mounts.iter().any(|mount| inside(mount.path.trim_end_matches('/')));
+    if !is_official(&container.image) || configured {
+        return;
+    }
+    for (purpose, path) in DIRECTORIES {
+        configuration.directories.insert(purpose.to_owned(), path.to_owned());
+    }
+    // A command of the set's own may set variables and change files before it starts the server.
+    configuration.directories_are_certain = !container.own_command;
+    if container.own_command || !container.env_from.is_empty() {
+        return;
+    }
+    configuration.is_its_own_seed = !container.env.contains_key("CASSANDRA_SEEDS");
+    let mut attribute = |variable: &str, name: &str, value: &str| {
+        if !container.env.contains_key(variable) {
+            configuration.attributes.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    attribute("CASSANDRA_CLUSTER_NAME", "cluster", "Test Cluster");
+    attribute("CASSANDRA_NUM_TOKENS", "token_count", "16");
+    // SimpleSnitch, which knows one data center and one rack, whatever CASSANDRA_DC and CASSANDRA_RACK say.
+    attribute("CASSANDRA_ENDPOINT_SNITCH", "data_center", "datacenter1");
+    attribute("CASSANDRA_ENDPOINT_SNITCH", "rack", "rack1");
+}
+
+/// Whether an image is the official one, or one that is named like it: a mirror, or one built from it.
+fn is_official(image: &str) -> bool {
+    let name = image.split('@').next().unwrap_or_default();
+    let path = match name.rsplit_once('/') {
+        Some((registry, last)) => (registry, last.split(':').next().unwrap_or_default()),
+        None => ("", name.split(':').next().unwrap_or_default()),
+    };
+    path.1 == "cassandra" && !path.0.contains("bitnami")
+}
+
+/// Whether a probe passes only once clients are let in.
+pub(super) fn needs_clients(probe: Option<&str>) -> bool {
+    let asks = ["9042", "cqlsh", "statusbinary", "Native Transport"];
+    probe.is_some_and(|probe| asks.iter().any(|words| probe.contains(words)))
+}
+
+/// CASSANDRA-18935: a member that was started without its native transport and opened later is never known to be ready for
+/// clients, and no counter can be written through it. Mended in 4.0.12 and 4.1.4.
+pub(super) fn opening_fault(version: &str) -> Option<String> {
+    let mut numbers = version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let broken = match (numbers.next()?, numbers.next()?, numbers.next()?) {
+        (4, 0, patch) => patch < 12,
+        (4, 1, patch) => patch < 4,
+        _ => false,
+    };
+    broken.then(|| {
+        format!(
+            "{version} is not seen to be open by other members, so that no counter can be written (CASSANDRA-18935)"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rehome_model::cluster::{EnvValue, VolumeMount};
+
+    use super::*;
+
+    #[test]
+    fn mirrors_of_the_official_image_are_known_by_their_name() {
+        let official =
+            ["cassandra:4.1.4", "docker.io/library/cassandra:5.0", "r.example:5000/mirror/cassandra@sha256:0"];
+        assert!(official.iter().all(|image| is_official(image)));
+        let others = [
+            "bitnami/cassandra:4.1",
+            "k8ssandra/cass-management-api:4.1",
+            "docker.io/bitnami/cassandra:5",
+            "acme/db:1",
+        ];
+        assert!(!others.iter().any(|image| is_official(image)));
+    }
+
+    fn configured(change: impl Fn(&mut ContainerReport)) -> SetConfiguration {
+        let mut container = ContainerReport { image: "cassandra:5.0".to_owned(), ..ContainerReport::default() };
+        change(&mut container);
+        let mut configuration = SetConfiguration::default();
+        defaults(&container, &mut configuration);
+        configuration
+    }
+
+    #[test]
+    fn what_the_set_does_not_say_is_as_the_official_image_has_it() {
+        let bare = configured(|_| ());
+        assert!(bare.is_its_own_seed && bare.directories_are_certain);
+        assert_eq!(bare.directories["commitlog"], "/var/lib/cassandra/commitlog");
+        let attribute = |name: &str| bare.attributes.get(name).map(String::as_str);
+        assert_eq!(
+            ["cluster", "token_count", "data_center", "rack"].map(attribute),
+            [Some("Test Cluster"), Some("16"), Some("datacenter1"), Some("rack1")]
+        );
+        let said = configured(|container| {
+            for name in
+                ["CASSANDRA_CLUSTER_NAME", "CASSANDRA_NUM_TOKENS", "CASSANDRA_ENDPOINT_SNITCH", "CASSANDRA_SEEDS"]
+            {
+                container.env.insert(name.to_owned(), EnvValue::Other("a secret".to_owned()));
+            }
+        });
+        assert!(said.attributes.is_empty() && !said.is_its_own_seed && said.directories_are_certain);
+    }
+
+    #[test]
+    fn nothing_is_taken_for_certain_where_something_else_may_decide() {
+        let wrapped = configured(|container| container.own_command = true);
+        assert!(wrapped.attributes.is_empty() && !wrapped.is_its_own_seed && !wrapped.directories_are_certain);
+        assert!(wrapped.directories.contains_key("data"), "but it is likely");
+        let from = configured(|container| container.env_from.push("settings".to_owned()));
+        assert!(from.attributes.is_empty() && !from.is_its_own_seed && from.directories_are_certain);
+        let mounted = configured(|container| {
+            let (volume, path) = ("config".to_owned(), "/etc/cassandra/cassandra.yaml".to_owned());
+            container.mounts.push(VolumeMount { volume, path, sub_path: Some("cassandra.yaml".to_owned()) });
+        });
+        assert_eq!(mounted, SetConfiguration::default());
+        assert_eq!(configured(|container| "acme/db:7".clone_into(&mut container.image)), SetConfiguration::default());
+    }
+
+    #[test]
+    fn the_versions_whose_opening_is_not_seen_are_known() {
+        let broken = |version| opening_fault(version).is_some();
+        assert!(["4.0.0", "4.0.11", "4.1.0", "4.1.3", "4.1.3-jdk11"].into_iter().all(broken));
+        // A tag without a last number means the newest.
+        assert!(!["4.0.12", "4.0", "4.1", "4.1.4", "5.0.0", "latest", "3.11.17"].into_iter().any(broken));
+    }
+
+    #[test]
+    fn probes_that_ask_as_clients_do_are_told_from_those_that_do_not() {
+        let ask = ["tcp:9042", "exec:cqlsh -e 'select 1'", "exec:nodetool info | grep 'Native Transport active: true'"];
+        assert!(ask.iter().all(|probe| needs_clients(Some(probe))));
+        assert!(
+            !needs_clients(Some("tcp:7000")) && !needs_clients(Some("exec:nodetool status")) && !needs_clients(None)
+        );
+    }
+}
