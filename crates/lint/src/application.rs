@@ -29,6 +29,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         check_start(context, &subject, &configuration);
         check_mounts(context, &subject, slots, set);
         check_directories(context, &subject, slots, container, &configuration);
+        check_settings(context, &subject, slots, &configuration);
         check_uid(context, &subject, &configuration);
     }
 }
@@ -189,6 +190,33 @@ fn check_directories(
     if !seen.is_empty() {
         let message = "it cannot be told that its pods look for data where the volumes have it".to_owned();
         context.report("RH0612", subject.to_owned(), message, seen.into_iter().collect());
+    }
+}
+
+/// Who may come in, and what is encrypted: nothing of it is on the volumes.
+fn check_settings(context: &mut Context<'_>, subject: &str, slots: &SetSlots, configuration: &SetConfiguration) {
+    let (mut other, mut unknown) = (BTreeSet::new(), BTreeSet::new());
+    for member in context.members_of(slots) {
+        for (name, value) in member.host.iter().flat_map(|host| &host.settings) {
+            match configuration.settings.get(name) {
+                Some(pods) if pods == value => {}
+                Some(pods) => {
+                    other.insert(format!("{name} is {value} on the members, and {pods} in the pods"));
+                }
+                None if context.profile.usual_settings().contains(&(name.as_str(), value.as_str())) => {}
+                None => {
+                    unknown.insert(format!("{name} is {value} on the members"));
+                }
+            }
+        }
+    }
+    if !other.is_empty() {
+        let message = "its pods would have other settings than the members".to_owned();
+        context.report("RH0616", subject.to_owned(), message, other.into_iter().collect());
+    }
+    if !unknown.is_empty() {
+        let message = "it cannot be told that its pods have the members' settings".to_owned();
+        context.report("RH0617", subject.to_owned(), message, unknown.into_iter().collect());
     }
 }
 

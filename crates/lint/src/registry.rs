@@ -525,6 +525,22 @@ pub const CHECKS: &[Check] = &[
         "Name some of the pods' DNS names as seeds.",
     ),
     check(
+        "RH0616",
+        Error,
+        "settings of the members",
+        "Pods that ask for no password open the data to everybody who reaches them; pods that do not encrypt as the members do, or write \
+         later than they do, are another service than the one that moves.",
+        "Mount a configuration that has the members' settings.",
+    ),
+    check(
+        "RH0617",
+        Warning,
+        "settings that nobody compares",
+        "The members do not have the settings of a new installation; the image, a mounted configuration or a command of the set's own \
+         decides whether the pods have them too.",
+        "See that the pods' configuration says the same.",
+    ),
+    check(
         "RH0701",
         Error,
         "Kubernetes version",

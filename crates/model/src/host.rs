@@ -1,5 +1,7 @@
 //! What a legacy instance shows of itself, read-only.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::answer::MemberView;
@@ -22,6 +24,10 @@ pub struct HostReport {
     /// The directories that the application is configured to keep its files in. None in surveys of an older rehome.
     #[serde(default)]
     pub directories: Vec<StateDirectory>,
+    /// Settings of the application that a pod must have too, and that nothing but its configuration says: who may come in, what
+    /// is encrypted. Those that are not set are left out.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer.

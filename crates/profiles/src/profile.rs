@@ -61,6 +61,8 @@ pub struct SetConfiguration {
     pub directories: BTreeMap<String, String>,
     /// Whether nothing in the set can make it look elsewhere than `directories` says.
     pub directories_are_certain: bool,
+    /// Settings as the pods have them, by the names of `HostReport::settings`, where nothing in the set can make it another.
+    pub settings: BTreeMap<String, String>,
     /// Whether nothing says whom a member asks for its cluster, so that each asks itself alone.
     pub is_its_own_seed: bool,
     /// What does not work after the opening, though it says that it is open: a fault of this version.
@@ -115,6 +117,9 @@ pub trait Profile: Send + Sync {
 
     /// Whether a full stop needs all pods to start together.
     fn needs_parallel_start(&self) -> bool;
+
+    /// The settings of `HostReport::settings` as a new installation has them.
+    fn usual_settings(&self) -> &'static [(&'static str, &'static str)];
 
     /// Reads a set's configuration.
     fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration;

@@ -70,6 +70,10 @@ impl Profile for Reference {
         true
     }
 
+    fn usual_settings(&self) -> &'static [(&'static str, &'static str)] {
+        &[("passwords", "none")]
+    }
+
     fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
         let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
         let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
@@ -97,6 +101,9 @@ impl Profile for Reference {
         let log = if own_log { "/var/lib/refdb-log" } else { "/var/lib/refdb/log" };
         configuration.directories.insert("commitlog".to_owned(), log.to_owned());
         configuration.directories_are_certain = !container.own_command;
+        if !container.own_command {
+            configuration.settings.insert("passwords".to_owned(), "none".to_owned());
+        }
         configuration.is_its_own_seed = !container.env.contains_key("REFDB_SEEDS");
         configuration.opening_fault = (configuration.version.as_deref() == Some("1.0.13"))
             .then(|| "1.0.13 opens, and takes no writes".to_owned());

@@ -86,6 +86,14 @@ systemctl() {
         report.directories.into_iter().map(|d| (d.purpose, told(d.mount_point), told(d.path), d.holds)).collect()
     }
 
+    fn settings(&self) -> BTreeMap<String, String> {
+        let (code, stdout, stderr) = self.run(&HostTask::Survey, &[]);
+        assert_eq!(code, 0, "{stderr}");
+        let answer = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap();
+        let HostAnswer::Report(report) = answer else { panic!("no report: {stdout}") };
+        report.settings
+    }
+
     fn has(&self, purpose: &str, mount: &str, path: &str) {
         let found = self.directories();
         assert!(
@@ -238,4 +246,28 @@ fn the_identity_is_read_where_cassandras_own_tables_are() {
     let config = host.at("data_file_directories: [ROOT/d1]\nlocal_system_data_file_directory: ROOT/d2\n");
     std::fs::write(host.path("cassandra.yaml"), config).unwrap();
     assert!(host.run(&read, &[]).2.contains(&absent("d2")));
+}
+
+#[test]
+fn who_may_come_in_and_what_is_encrypted_is_told_as_each_version_writes_it() {
+    let all = |pairs: [(&str, &str); 6]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let (server, client) = ("server_encryption_options.internode_encryption", "client_encryption_options.enabled");
+    let old = "authenticator: PasswordAuthenticator\nauthorizer: org.apache.cassandra.auth.CassandraAuthorizer # ours\n\
+               role_manager: CassandraRoleManager\ncommitlog_sync: batch\nserver_encryption_options:\n    # none, dc, rack, all\n    \
+               internode_encryption: all\n    keystore: conf/.keystore\nclient_encryption_options:\n    enabled: true\n    optional: false\n";
+    let new = "authenticator:\n  class_name : org.apache.cassandra.auth.PasswordAuthenticator\n  parameters:\n    - x: y\nauthorizer:\n  \
+               class_name: CassandraAuthorizer\nrole_manager:\n  - class_name: CassandraRoleManager\ncommitlog_sync: batch\n\
+               server_encryption_options:\n  internode_encryption: \"all\"\nclient_encryption_options:\n  #enabled: false\n  enabled: true\n";
+    for config in [old, new] {
+        let wanted: BTreeMap<String, String> = all([
+            ("authenticator", "PasswordAuthenticator"),
+            ("authorizer", "CassandraAuthorizer"),
+            ("role_manager", "CassandraRoleManager"),
+            ("commitlog_sync", "batch"),
+            (server, "all"),
+            (client, "true"),
+        ]);
+        assert_eq!(Host::new(config, RUNNING).settings(), wanted, "{config}");
+    }
+    assert_eq!(Host::new("#authenticator: PasswordAuthenticator\n", RUNNING).settings(), BTreeMap::new());
 }

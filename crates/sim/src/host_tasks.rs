@@ -162,6 +162,7 @@ fn report(
             restart: "always".to_owned(),
         },
         directories: directories(host, &mounts),
+        settings: [("passwords".to_owned(), host.shape.passwords.to_owned())].into(),
         mounts,
         fstab,
         data_paths,

@@ -43,6 +43,8 @@ pub struct HostShape {
     pub reachable: bool,
     /// Whether the application answers.
     pub answers: bool,
+    /// What the application asks clients for.
+    pub passwords: &'static str,
     /// Whether another supervisor than systemd runs the application.
     pub supervised: bool,
     /// The address by which the others know it, if not its own.
@@ -66,6 +68,7 @@ impl Default for HostShape {
             mixed_owners: false,
             reachable: true,
             answers: true,
+            passwords: "none",
             supervised: false,
             known_as: None,
             schema_versions: 1,

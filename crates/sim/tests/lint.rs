@@ -6,7 +6,7 @@ mod lint_cases;
 use std::collections::BTreeSet;
 
 use common::Stage;
-use lint_cases::{Case, cases, claim_name, first_member, keeps, object, rename, scene, world};
+use lint_cases::{Case, cases, claim_name, container, first_member, keeps, object, rename, scene, world};
 use rehome_lint::{CHECKS, lint};
 use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
@@ -93,6 +93,17 @@ fn borders() -> Vec<Case> {
                 *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
             },
         },
+        // One volume, mounted twice, each time where the pods look.
+        scene("RH0611", |s| {
+            container(s)["volumeMounts"] = json!([
+                {"name": "data", "mountPath": "/var/lib/refdb/data", "subPath": "data"},
+                {"name": "data", "mountPath": "/var/lib/refdb/log", "subPath": "log"},
+            ]);
+        }),
+        scene("RH0612", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
+        scene("RH0614", |s| container(s)["livenessProbe"] = json!({"tcpSocket": {"port": 7000}})),
+        scene("RH0119", |s| s.host.known_as = Some("100.64.3.2".to_owned())),
+        scene("RH0617", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
         scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
         scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),
         scene("RH0214", |s| keeps(s, "caches", None)),

@@ -163,6 +163,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         block_devices: devices(&json("lsblk")?, &section("links")),
         fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
         directories: section("directories").iter().filter_map(|line| directory(line)).collect(),
+        settings: section("settings").iter().filter_map(|line| setting(line)).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
         service: ServiceReport {
@@ -174,6 +175,13 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         view_error: view.as_ref().err().cloned(),
         view: view.ok(),
     })
+}
+
+/// `authenticator<TAB>org.apache.cassandra.auth.PasswordAuthenticator`: a class by its last name, which means the same.
+fn setting(line: &str) -> Option<(String, String)> {
+    let (name, value) = line.split_once('\t')?;
+    let last = value.rsplit('.').next().unwrap_or(value);
+    Some((name.to_owned(), last.to_owned()))
 }
 
 fn word(value: &Value, key: &str) -> Option<String> {

@@ -7,6 +7,15 @@ use crate::profile::SetConfiguration;
 /// Where the official image keeps what (docker-library/cassandra: `/var/lib/cassandra`, below it the names of Cassandra itself).
 const DIRECTORIES: [(&str, &str); 2] =
     [("data", "/var/lib/cassandra/data"), ("commitlog", "/var/lib/cassandra/commitlog")];
+/// What the configuration of a new installation says, the official image's too, of who may come in, what is encrypted, and when a write is on disk. It has no variable for any.
+pub(super) const SETTINGS: [(&str, &str); 6] = [
+    ("authenticator", "AllowAllAuthenticator"),
+    ("authorizer", "AllowAllAuthorizer"),
+    ("role_manager", "CassandraRoleManager"),
+    ("commitlog_sync", "periodic"),
+    ("server_encryption_options.internode_encryption", "none"),
+    ("client_encryption_options.enabled", "false"),
+];
 /// Where it has its configuration. Whatever is mounted there takes its place.
 const CONFIGURATION: [&str; 2] = ["/etc/cassandra", "/opt/cassandra/conf"];
 
@@ -24,6 +33,9 @@ pub(super) fn defaults(container: &ContainerReport, configuration: &mut SetConfi
     configuration.directories_are_certain = !container.own_command;
     if container.own_command || !container.env_from.is_empty() {
         return;
+    }
+    for (name, value) in SETTINGS {
+        configuration.settings.insert(name.to_owned(), value.to_owned());
     }
     configuration.is_its_own_seed = !container.env.contains_key("CASSANDRA_SEEDS");
     let mut attribute = |variable: &str, name: &str, value: &str| {
@@ -102,6 +114,7 @@ mod tests {
     fn what_the_set_does_not_say_is_as_the_official_image_has_it() {
         let bare = configured(|_| ());
         assert!(bare.is_its_own_seed && bare.directories_are_certain);
+        assert_eq!(bare.settings["authenticator"], "AllowAllAuthenticator");
         assert_eq!(bare.directories["commitlog"], "/var/lib/cassandra/commitlog");
         let attribute = |name: &str| bare.attributes.get(name).map(String::as_str);
         assert_eq!(
@@ -121,7 +134,12 @@ mod tests {
     #[test]
     fn nothing_is_taken_for_certain_where_something_else_may_decide() {
         let wrapped = configured(|container| container.own_command = true);
-        assert!(wrapped.attributes.is_empty() && !wrapped.is_its_own_seed && !wrapped.directories_are_certain);
+        assert!(
+            wrapped.attributes.is_empty()
+                && wrapped.settings.is_empty()
+                && !wrapped.is_its_own_seed
+                && !wrapped.directories_are_certain
+        );
         assert!(wrapped.directories.contains_key("data"), "but it is likely");
         let from = configured(|container| container.env_from.push("settings".to_owned()));
         assert!(from.attributes.is_empty() && !from.is_its_own_seed && from.directories_are_certain);

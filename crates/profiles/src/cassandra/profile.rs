@@ -235,6 +235,10 @@ impl Profile for Cassandra {
         true
     }
 
+    fn usual_settings(&self) -> &'static [(&'static str, &'static str)] {
+        &image::SETTINGS
+    }
+
     fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
         let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
         let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };

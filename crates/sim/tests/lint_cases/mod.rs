@@ -124,6 +124,11 @@ pub fn cases() -> Vec<Case> {
             let env = container(s)["env"].as_array_mut().expect("variables");
             env.retain(|variable| variable["name"] != "REFDB_SEEDS");
         }),
+        scene("RH0616", |s| s.host.passwords = "asked"),
+        scene("RH0617", |s| {
+            s.host.passwords = "asked";
+            container(s)["command"] = json!(["sh", "-c", "refdb"]);
+        }),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),

@@ -24,6 +24,16 @@ each commitlog commitlog_directory commitlog
 each hints hints_directory hints
 each saved_caches saved_caches_directory saved_caches
 [ "$(setting cdc_enabled)" != true ] || each cdc_raw cdc_raw_directory cdc_raw
+# What only the configuration says, and a pod must say alike. From 5.0 on some are a class with parameters.
+section settings; for name in authenticator authorizer role_manager commitlog_sync; do
+  value=$(nested "$name" class_name)
+  [ -n "$value" ] || value=$(setting "$name" | head -n 1)
+  [ -z "$value" ] || printf '%s\t%s\n' "$name" "$value"
+done
+for name in server_encryption_options.internode_encryption client_encryption_options.enabled; do
+  value=$(nested "${name%.*}" "${name#*.}")
+  [ -z "$value" ] || printf '%s\t%s\n' "$name" "$value"
+done
 # Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
 # What is mounted there is not below it.
 section paths; for path in $MOUNTS; do
