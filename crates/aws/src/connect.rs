@@ -55,9 +55,9 @@ pub enum ConnectError {
 pub async fn connect(options: Options) -> Result<(AwsCloud, SsmHosts), ConnectError> {
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).operation_attempt_timeout(options.call_limit).build();
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(timeouts);
+    // Retries stay as they are here: the clients by which the chain asks STS and SSO for credentials take theirs from this.
+    // One throttled refresh must not end a run in the middle of its cutover.
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
     if let Some(region) = options.region {
         loader = loader.region(Region::new(region));
     }
@@ -70,7 +70,8 @@ pub async fn connect(options: Options) -> Result<(AwsCloud, SsmHosts), ConnectEr
     with_config(&loader.load().await).await
 }
 
-/// The same with a configuration made elsewhere. Its retries are switched off.
+/// The same with a configuration made elsewhere. Its retries are switched off for the four services, not for the provider
+/// of its credentials.
 pub async fn with_config(config: &SdkConfig) -> Result<(AwsCloud, SsmHosts), ConnectError> {
     let region = config.region().ok_or(ConnectError::NoRegion)?.to_string();
     let nobody = || ConnectError::NoCredentials { reason: "none are configured".to_owned() };
