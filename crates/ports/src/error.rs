@@ -105,7 +105,13 @@ pub fn classify(code: &str) -> ErrorClass {
         | "InvalidSnapshot.InUse"
         | "VolumeModificationRateExceeded"
         | "InsufficientVolumeCapacity"
-        | "ScalingActivityInProgress" => ErrorClass::Wait,
+        | "ScalingActivityInProgress"
+        // Somebody else changes tags of the same thing: tools that tag all that is new meet our own right after a capture.
+        | "ConcurrentTagAccess"
+        // A start on the way back: what the account or the zone lacks now comes free again, and production waits for it.
+        | "InsufficientInstanceCapacity"
+        | "InstanceLimitExceeded"
+        | "VcpuLimitExceeded" => ErrorClass::Wait,
         "IdempotentParameterMismatch" | "VolumeLimitExceeded" | "InvalidAttachment.NotFound" | "DryRunOperation" => {
             ErrorClass::Decide
         }
@@ -199,6 +205,15 @@ mod tests {
     fn codes_that_nobody_knows_stop() {
         assert_eq!(classify("SomethingNew"), ErrorClass::Stop);
         assert_eq!(classify("UnauthorizedOperation"), ErrorClass::Stop);
+    }
+
+    #[test]
+    fn what_others_are_at_and_what_comes_free_again_is_waited_for() {
+        let codes =
+            ["ConcurrentTagAccess", "InsufficientInstanceCapacity", "InstanceLimitExceeded", "VcpuLimitExceeded"];
+        for code in codes {
+            assert_eq!(classify(code), ErrorClass::Wait, "{code}");
+        }
     }
 
     #[test]
