@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_ec2::operation::modify_instance_attribute::builders::ModifyInstanceAttributeFluentBuilder;
 use aws_sdk_ec2::types::{
     self as ec2, AttributeBooleanValue, EbsInstanceBlockDeviceSpecification, InstanceAttributeName,
     InstanceBlockDeviceMappingSpecification,
@@ -115,13 +116,23 @@ impl AwsCloud {
         protection: InstanceProtection,
         on: bool,
     ) -> Result<(), CloudError> {
+        let sent = self.protection(instance, protection, on).send().await;
+        sent.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
+    }
+
+    /// The call that switches a protection.
+    pub(crate) fn protection(
+        &self,
+        instance: &InstanceId,
+        protection: InstanceProtection,
+        on: bool,
+    ) -> ModifyInstanceAttributeFluentBuilder {
         let call = self.ec2.modify_instance_attribute().instance_id(instance.as_str());
         let value = AttributeBooleanValue::builder().value(on).build();
-        let call = match protection {
+        match protection {
             InstanceProtection::Termination => call.disable_api_termination(value),
             InstanceProtection::Stop => call.disable_api_stop(value),
-        };
-        call.send().await.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
+        }
     }
 
     pub(crate) async fn protected(
@@ -155,13 +166,22 @@ impl AwsCloud {
         if devices.is_empty() {
             return Ok(());
         }
+        let sent = self.deletion(instance, devices).send().await;
+        sent.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
+    }
+
+    /// The call that sets DeleteOnTermination.
+    pub(crate) fn deletion(
+        &self,
+        instance: &InstanceId,
+        devices: &BTreeMap<String, bool>,
+    ) -> ModifyInstanceAttributeFluentBuilder {
         let mappings = devices.iter().map(|(device, delete)| {
             let ebs = EbsInstanceBlockDeviceSpecification::builder().delete_on_termination(*delete).build();
             InstanceBlockDeviceMappingSpecification::builder().device_name(device).ebs(ebs).build()
         });
         let call = self.ec2.modify_instance_attribute().instance_id(instance.as_str());
-        let sent = call.set_block_device_mappings(Some(mappings.collect())).send().await;
-        sent.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
+        call.set_block_device_mappings(Some(mappings.collect()))
     }
 }
 

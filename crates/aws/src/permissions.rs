@@ -1,14 +1,15 @@
 //! What the caller may not do, by dry runs.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
-use aws_sdk_ec2::types::{AttributeBooleanValue, InstanceAttributeName, ResourceType, VolumeType};
+use aws_sdk_ec2::types::{InstanceAttributeName, ResourceType, VolumeType};
 use rehome_model::cloud::{Tags, Volume};
 use rehome_model::ids::InstanceId;
-use rehome_ports::{CloudError, ErrorClass, Intended};
+use rehome_ports::{CloudError, ErrorClass, InstanceProtection, Intended};
 
 use crate::cloud::AwsCloud;
 use crate::error::cloud_error;
@@ -75,14 +76,18 @@ impl AwsCloud {
 
     /// What is done to one instance, and to snapshots.
     async fn probe_capture(&self, intended: &Intended, denied: &mut Vec<String>) -> Result<(), CloudError> {
-        let (ec2, id) = (&self.ec2, intended.capture.instance.as_str());
+        let (ec2, instance) = (&self.ec2, &intended.capture.instance);
+        let id = instance.as_str();
         let capture = || self.capture(&intended.capture).dry_run(true).send();
         probe(denied, "CreateSnapshots", capture).await?;
-        let protect = || {
-            let on = AttributeBooleanValue::builder().value(true).build();
-            ec2.modify_instance_attribute().instance_id(id).disable_api_termination(on).dry_run(true).send()
-        };
-        probe(denied, "ModifyInstanceAttribute", protect).await?;
+        // One action, but a policy may tell its attributes apart (condition key ec2:Attribute): all that a run changes.
+        for protection in [InstanceProtection::Termination, InstanceProtection::Stop] {
+            let protect = || self.protection(instance, protection, true).dry_run(true).send();
+            probe(denied, "ModifyInstanceAttribute", protect).await?;
+        }
+        let devices = BTreeMap::from([(intended.device().unwrap_or(DEVICE).to_owned(), false)]);
+        let keep = || self.deletion(instance, &devices).dry_run(true).send();
+        probe(denied, "ModifyInstanceAttribute", keep).await?;
         let attribute = || {
             let call = ec2.describe_instance_attribute().instance_id(id);
             call.attribute(InstanceAttributeName::DisableApiTermination).dry_run(true).send()
@@ -134,11 +139,12 @@ impl AwsCloud {
     }
 }
 
-/// Permission is checked before all else: any other refusal means that it was given.
+/// Permission is checked before all else: any other refusal means that it was given. The organisation's tag policies are
+/// part of it: what they do not take of a dry run's tags, they do not take of the run's.
 fn is_denied(end: Result<(), CloudError>) -> Result<bool, CloudError> {
     let Err(error) = end else { return Ok(false) };
     match error.code.as_str() {
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => Ok(true),
+        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "TagPolicyViolation" => Ok(true),
         "AuthFailure" | "RequestNotSent" => Err(error),
         _ if matches!(error.class(), ErrorClass::Retry | ErrorClass::Credentials) => Err(error),
         _ => Ok(false),
@@ -194,6 +200,7 @@ mod tests {
     #[test]
     fn only_a_denial_is_a_denial_and_silence_is_no_permission() {
         assert_eq!(end("UnauthorizedOperation"), Ok(true));
+        assert_eq!(end("TagPolicyViolation"), Ok(true));
         assert_eq!(end("DryRunOperation"), Ok(false));
         assert_eq!(end("InvalidVolume.NotFound"), Ok(false));
         assert_eq!(end("Timeout"), Err("Timeout".to_owned()));

@@ -566,7 +566,7 @@ pub const CHECKS: &[Check] = &[
         Error,
         "permission in the account",
         "The plan would stop half way.",
-        "Allow the action in the caller's policy; `rehome iam` prints one that has all. A creation is also denied for want of ec2:CreateTags.",
+        "Allow the action in the caller's policy; `rehome iam` prints one that has all. A creation is also denied for want of ec2:CreateTags, and where a tag policy does not take the tags; ec2:ModifyInstanceAttribute where a policy allows not all of DisableApiTermination, DisableApiStop and BlockDeviceMapping.",
     ),
     check(
         "RH0706",

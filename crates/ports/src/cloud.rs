@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use rehome_model::cloud::{
-    AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec,
+    Attachment, AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
@@ -82,6 +82,15 @@ pub struct Intended {
     pub originals: Vec<Volume>,
     /// The tags that a volume made in place of one will get.
     pub volume_tags: Tags,
+}
+
+impl Intended {
+    /// A device of the instance that will be captured on which a volume is that moves.
+    pub fn device(&self) -> Option<&str> {
+        let attachments = self.originals.iter().flat_map(|original| &original.attachments);
+        let here = |attachment: &&Attachment| attachment.instance == self.capture.instance;
+        attachments.into_iter().find(here).map(|attachment| attachment.device.as_str())
+    }
 }
 
 /// A protection of an instance.

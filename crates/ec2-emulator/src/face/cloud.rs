@@ -349,7 +349,7 @@ impl Cloud for Emulator {
                 continue;
             }
             if let Err(error) = self.call(&action, true).await
-                && error.code == "UnauthorizedOperation"
+                && matches!(error.code.as_str(), "UnauthorizedOperation" | "TagPolicyViolation")
             {
                 denied.push(name);
             }

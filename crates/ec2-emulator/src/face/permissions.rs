@@ -1,5 +1,7 @@
 //! The dry runs by which permissions are asked about.
 
+use std::collections::BTreeMap;
+
 use rehome_model::cloud::Volume;
 use rehome_model::ids::SnapshotId;
 use rehome_ports::Intended;
@@ -19,14 +21,18 @@ const DEVICE: &str = "/dev/xvdzz";
 pub(super) fn probes(intended: &Intended) -> Vec<Action> {
     let instance = &intended.capture.instance;
     let stop = StopInstances { instance_ids: intended.instances.clone(), ..StopInstances::default() };
-    let protect =
-        ModifyInstanceAttribute { instance_id: instance.clone(), change: InstanceChange::DisableApiTermination(true) };
+    // One action, but a policy may tell its attributes apart (condition key ec2:Attribute): all that a run changes.
+    let modify =
+        |change| Action::ModifyInstanceAttribute(ModifyInstanceAttribute { instance_id: instance.clone(), change });
+    let keep = BTreeMap::from([(intended.device().unwrap_or(DEVICE).to_owned(), false)]);
     let attribute = InstanceAttributeName::DisableApiTermination;
     let mut probes = vec![
         Action::StopInstances(stop),
         Action::StartInstances(intended.instances.clone()),
         convert::create_snapshots(&intended.capture),
-        Action::ModifyInstanceAttribute(protect),
+        modify(InstanceChange::DisableApiTermination(true)),
+        modify(InstanceChange::DisableApiStop(true)),
+        modify(InstanceChange::DeleteOnTermination(keep)),
         Action::DescribeInstanceAttribute { instance_id: instance.clone(), attribute },
         Action::DescribeSnapshots(DescribeSnapshots {
             owners: vec!["self".to_owned()],
