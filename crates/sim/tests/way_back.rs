@@ -11,6 +11,7 @@ use common::Stage;
 use opened::completed;
 use rehome_engine::{Command, Kube};
 use rehome_model::cloud::InstanceState;
+use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
 use rehome_model::task::HostTask;
@@ -95,6 +96,20 @@ async fn what_fails_for_good_holds_back_only_what_waits_for_it() {
     // Nobody is kept from serving by a volume that is left over.
     assert_eq!(checks::legacy_serving(&stage.world), 3);
     denied(false);
+    is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_protection_that_is_refused_does_not_keep_production_down() {
+    let (stage, _) = completed(Scene::new(3, 96)).await;
+    stage.world.ec2().with(|inner, _| inner.core.config.denied.insert("ModifyInstanceAttribute".to_owned()));
+    let (end, events) = stage.drive_with_events(Command::RollbackDiscardWrites).await;
+    // What is left to do is to lift the termination protection.
+    assert_eq!(end.outcome().phase, Phase::Stuck);
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+    let told = |event: &&Event| matches!(&event.kind, EventKind::Note { text } if text.contains("not kept off"));
+    assert_eq!(events.iter().filter(told).count(), 3);
+    stage.world.ec2().with(|inner, _| inner.core.config.denied.clear());
     is_back(&stage, 3).await;
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
-use crate::error::StepError;
+use crate::error::{StepError, StepErrorKind};
 use crate::limits::SETTLE;
 
 /// Auto Scaling's word for a member it leaves alone.
@@ -192,9 +192,16 @@ pub(super) async fn protect_from_stop(context: &StepContext, instance: &Instance
 
 /// Starts an instance, for good: a StopInstances of a driver that stood still may arrive after it, and has no token that
 /// would tell EC2 so. Stop protection is that token (invariant I10). It stays on, since nobody knows when such a driver
-/// wakes.
+/// wakes. Where it is refused for good the instance is started all the same: that such a stop arrives is rare, and
+/// production is down for certain as long as the instance is.
 pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
-    protect_from_stop(context, instance).await?;
+    match protect_from_stop(context, instance).await {
+        Err(error) if error.kind == StepErrorKind::Failed => context.note(format!(
+            "{instance} is started without stop protection, which was refused ({error}): a stop that a driver which stood \
+             still sends late is not kept off. If it stops again, start it by hand"
+        )),
+        protected => protected?,
+    }
     let mut sent: Option<Instant> = None;
     let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
