@@ -256,6 +256,13 @@ pub const CHECKS: &[Check] = &[
         "Name the file system by UUID= or LABEL=.",
     ),
     check(
+        "RH0217",
+        Warning,
+        "volumes encrypted with a key of the account's own",
+        "The CSI driver attaches with a role of its own. Without kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext and kms:DescribeKey on the key its AttachVolume fails, in the downtime, though CreateVolume went well.",
+        "See that the driver's role has the four, by its own policy and by the key's. Nothing, if the key is aws/ebs: the command that is shown then says AWS, else CUSTOMER.",
+    ),
+    check(
         "RH0301",
         Error,
         "zone without a usable node",

@@ -49,8 +49,31 @@ pub(crate) fn check(context: &mut Context<'_>) {
             }
         }
     }
+    check_keys(context, &users);
     for (id, subjects) in users.into_iter().filter(|(_, subjects)| subjects.len() > 1) {
         context.report("RH0206", format!("volume {id}"), "it serves more than one claim".to_owned(), subjects);
+    }
+}
+
+/// The driver attaches a volume with its own permissions, which nobody here can ask about. A key's ARN does not tell whether
+/// it is the one that AWS manages, which needs none; the alias does.
+fn check_keys(context: &mut Context<'_>, users: &BTreeMap<VolumeId, Vec<String>>) {
+    let survey = context.survey;
+    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (id, subjects) in users {
+        let spec = survey.volumes.get(id).map(|volume| &volume.spec).filter(|spec| spec.encrypted);
+        let key = spec.and_then(|spec| spec.kms_key_id.as_deref()).filter(|key| !key.ends_with("alias/aws/ebs"));
+        if let Some(key) = key {
+            keys.entry(key).or_default().extend(subjects.iter().map(|subject| format!("{subject}: {id}")));
+        }
+    }
+    for (key, mut seen) in keys {
+        seen.push(format!(
+            "aws kms describe-key --region {} --key-id '{key}' --query KeyMetadata.KeyManager",
+            survey.caller.region
+        ));
+        let message = "unless it is aws/ebs, the CSI driver's own role must be allowed to use it".to_owned();
+        context.report("RH0217", format!("key {key}"), message, seen);
     }
 }
 

@@ -6,7 +6,7 @@ mod lint_cases;
 use std::collections::BTreeSet;
 
 use common::Stage;
-use lint_cases::{Case, cases, claim_name, container, first_member, keeps, object, rename, scene, world};
+use lint_cases::{Case, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world};
 use rehome_lint::{CHECKS, lint};
 use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
@@ -109,6 +109,8 @@ fn borders() -> Vec<Case> {
         scene("RH0214", |s| keeps(s, "caches", None)),
         scene("RH0214", |s| keeps(s, "hints", None)),
         scene("RH0216", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),
+        // The key that AWS manages, where it is named so.
+        scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:alias/aws/ebs")),
         // A name given at the attach is the kernel's own on a Xen machine.
         Case {
             code: "RH0216",
@@ -294,4 +296,16 @@ async fn a_set_is_compared_with_the_members_that_land_in_it() {
         (wrong[0].subject.as_str(), wrong[0].evidence.as_slice()),
         ("statefulset refdb/refdb-b", ["refdb-1 has \"us-east-1b\"".to_owned()].as_slice())
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_told_of_once_with_all_whose_volumes_it_encrypts() {
+    let key = "arn:aws:kms:us-east-1:123456789012:key/own";
+    let found = findings(&scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own"))).await;
+    let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == "RH0217").collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!((told[0].subject.as_str(), told[0].severity), (format!("key {key}").as_str(), Severity::Warning));
+    for member in ["refdb-0", "refdb-1", "refdb-2"] {
+        assert!(told[0].evidence.iter().any(|line| line.contains(member)), "{told:#?}");
+    }
 }

@@ -166,6 +166,7 @@ pub fn cases() -> Vec<Case> {
         scene("RH0215", |s| s.host.fstab = None),
         scene("RH0216", |s| s.host.fstab = Some("/dev/nvme1n1".to_owned())),
         scene("RH0216", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
+        scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own")),
         world("RH0301", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["unschedulable"] = json!(true));
         }),
@@ -255,6 +256,11 @@ pub fn cases() -> Vec<Case> {
             s.ec2.denied.insert("DeleteVolume".to_owned());
         }),
     ]
+}
+
+/// All members' volumes are encrypted with one key.
+pub fn encrypted(scene: &mut Scene, key: &str) {
+    (scene.volume.encrypted, scene.volume.kms_key_id) = (true, Some(key.to_owned()));
 }
 
 /// Writes the file by which the first member's disk says who it is; its process goes on as who it was.
