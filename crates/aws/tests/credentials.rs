@@ -1,5 +1,5 @@
 //! Where credentials come from: by the standard chain, which reads the environment. A test sets none of it in its own
-//! process, so each asks in a process of its own.
+//! process, so it asks in a process of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,6 +13,7 @@ use axum::routing::post;
 use rehome_aws::{Options, connect};
 use tokio::net::TcpListener;
 
+const STS: &str = "AWS_ENDPOINT_URL_STS";
 /// What STS says where it cannot answer now (STS API reference, "Common errors").
 const UNAVAILABLE: &str = r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Receiver</Type>
     <Code>ServiceUnavailable</Code><Message>try again</Message></Error><RequestId>1</RequestId></ErrorResponse>"#;
@@ -22,17 +23,15 @@ const CREDENTIALS: &str = r#"<AssumeRoleWithWebIdentityResponse xmlns="https://s
     <Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>
     <ResponseMetadata><RequestId>2</RequestId></ResponseMetadata></AssumeRoleWithWebIdentityResponse>"#;
 
-/// Its environment is what the test below makes of it.
-#[tokio::test]
-#[ignore = "it is the process that the test below starts"]
-async fn connects() {
-    if let Err(error) = connect(Options::default()).await {
-        panic!("{error}");
-    }
-}
-
 #[tokio::test]
 async fn credentials_are_asked_for_again_where_sts_is_unavailable_once() {
+    if std::env::var_os(STS).is_some() {
+        // In the process that is started below: its environment is what the chain reads.
+        if let Err(error) = connect(Options::default()).await {
+            panic!("{error}");
+        }
+        return;
+    }
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
     let answer = move || async move {
@@ -48,12 +47,12 @@ async fn credentials_are_asked_for_again_where_sts_is_unavailable_once() {
     let token = std::env::temp_dir().join(format!("rehome-web-identity-{}", std::process::id()));
     std::fs::write(&token, "header.payload.signature").unwrap();
     let connects = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "connects"])
+        .args(["--exact", "credentials_are_asked_for_again_where_sts_is_unavailable_once"])
         .env_clear()
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/rehome")
         .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
-        .env("AWS_ENDPOINT_URL_STS", url)
+        .env(STS, url)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdout(Stdio::piped())
         .output()
