@@ -1,5 +1,8 @@
 //! What a plan will take, with its assumptions said.
 
+use std::collections::BTreeMap;
+
+use rehome_model::cloud::VolumeSpec;
 use rehome_model::plan::{Estimate, MemberPlan};
 use rehome_profiles::ProfileLimits;
 
@@ -16,9 +19,27 @@ const SNAPSHOT_CENTS_GIB: u64 = 5;
 const VOLUME_CENTS_GIB: u64 = 8;
 
 pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimate {
-    let sizes: Vec<u64> =
-        members.iter().flat_map(|member| member.volumes.iter().map(|v| u64::from(v.spec.size_gib))).collect();
-    of_volumes(&sizes, u64::from(limits.flush_s))
+    let specs = || members.iter().flat_map(|member| member.volumes.iter().map(|volume| &volume.spec));
+    let sizes: Vec<u64> = specs().map(|spec| u64::from(spec.size_gib)).collect();
+    let mut estimate = of_volumes(&sizes, u64::from(limits.flush_s));
+    estimate.assumptions.push(room(specs()));
+    estimate
+}
+
+/// What the account must have room for: EC2 checks its quotas of storage and IOPS when a volume is made, in the downtime, and in no dry
+/// run.
+fn room<'a>(specs: impl Iterator<Item = &'a VolumeSpec>) -> String {
+    let mut types: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for spec in specs {
+        let (gib, iops) = types.entry(&spec.volume_type).or_default();
+        *gib += u64::from(spec.size_gib);
+        *iops += u64::from(spec.iops.unwrap_or(0));
+    }
+    let each = types.iter().map(|(volume_type, (gib, iops))| match iops {
+        0 => format!("{gib} GiB more of {volume_type}"),
+        iops => format!("{gib} GiB and {iops} IOPS more of {volume_type}"),
+    });
+    format!("the account's EBS quotas have room for {}", each.collect::<Vec<_>>().join(", "))
 }
 
 fn of_volumes(sizes_gib: &[u64], flush_s: u64) -> Estimate {
@@ -47,6 +68,21 @@ fn of_volumes(sizes_gib: &[u64], flush_s: u64) -> Estimate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_room_that_is_needed_is_told_by_type() {
+        let spec = |volume_type: &str, size_gib, iops| VolumeSpec {
+            volume_type: volume_type.to_owned(),
+            size_gib,
+            iops,
+            throughput_mib_s: None,
+            encrypted: false,
+            kms_key_id: None,
+        };
+        let specs = [spec("gp3", 500, Some(3_000)), spec("gp3", 1_000, Some(6_000)), spec("st1", 125, None)];
+        let wanted = "the account's EBS quotas have room for 1500 GiB and 9000 IOPS more of gp3, 125 GiB more of st1";
+        assert_eq!(room(specs.iter()), wanted);
+    }
 
     #[test]
     fn the_largest_volume_sets_the_time_and_all_together_the_cost() {
