@@ -1,6 +1,6 @@
 //! Auto Scaling: who is in a group, and who is out of its care.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_autoscaling::types::{self as reply, AutoScalingInstanceDetails};
 use rehome_model::cloud::{AutoScalingGroup, AutoScalingMembership};
@@ -101,7 +101,15 @@ fn group(from: &reply::AutoScalingGroup) -> Option<AutoScalingGroup> {
         min_size: number(from.min_size())?,
         desired_capacity: number(from.desired_capacity())?,
         suspended: from.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
+        load_balancers: load_balancers(from),
     })
+}
+
+/// Target groups are among the traffic sources, too.
+fn load_balancers(from: &reply::AutoScalingGroup) -> Vec<String> {
+    let sources = from.traffic_sources().iter().filter_map(|source| source.identifier().map(str::to_owned));
+    let named = from.target_group_arns().iter().chain(from.load_balancer_names()).cloned();
+    named.chain(sources).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 fn membership(from: &AutoScalingInstanceDetails) -> Option<(InstanceId, AutoScalingMembership)> {
@@ -121,7 +129,19 @@ fn is_so(lifecycle_state: &str, standby: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_so;
+    use super::{is_so, load_balancers, reply};
+
+    #[test]
+    fn whatever_sends_traffic_is_a_load_balancer_and_told_once() {
+        let source = |identifier: &str| reply::TrafficSourceIdentifier::builder().identifier(identifier).build();
+        let group = reply::AutoScalingGroup::builder()
+            .target_group_arns("arn:one")
+            .load_balancer_names("classic")
+            .traffic_sources(source("arn:lattice"))
+            .traffic_sources(source("arn:one"))
+            .build();
+        assert_eq!(load_balancers(&group), ["arn:lattice", "arn:one", "classic"]);
+    }
 
     #[test]
     fn a_member_on_its_way_is_already_so_and_one_that_is_leaving_is_not() {

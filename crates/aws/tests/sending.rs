@@ -98,6 +98,28 @@ async fn hundreds_of_ids_go_in_batches_and_hundreds_of_volumes_come_in_pages() {
 }
 
 #[tokio::test]
+async fn a_group_is_told_with_its_load_balancers() {
+    let account = account().await;
+    let (cloud, _) = account.connect().await;
+    let instance = account.instance(&Tags::new()).await;
+    account.join_group(&instance, "db").await;
+    let attach = |inner: &mut rehome_ec2_emulator::face::Inner| {
+        let group = inner.core.groups.get_mut("db").unwrap();
+        group.target_group_arns = vec!["arn:one".to_owned(), "arn:two".to_owned()];
+        group.load_balancer_names = vec!["classic".to_owned()];
+    };
+    account.with(move |inner, _| attach(inner)).await;
+    let names = ["db".to_owned()];
+    let found = cloud.describe_auto_scaling_groups(&names).await.unwrap();
+    assert_eq!(found[0].load_balancers, ["arn:one", "arn:two", "classic"]);
+    let in_process = account.emulator.clone();
+    assert_eq!(
+        account.on_its_clock(async move { in_process.describe_auto_scaling_groups(&names).await }).await.unwrap(),
+        found
+    );
+}
+
+#[tokio::test]
 async fn a_missing_auto_scaling_permission_is_told_by_its_name() {
     let account = account().await;
     let (cloud, _) = account.connect().await;

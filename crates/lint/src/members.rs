@@ -54,6 +54,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         }
     }
     check_groups(context);
+    check_load_balancers(context);
     check_cluster(context);
 }
 
@@ -98,6 +99,32 @@ fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey
         let seen = format!("the others know it as {}, EC2 as {:?}", view.address, member.instance.private_ip);
         let message = "the others know it by a public address".to_owned();
         context.report("RH0119", subject.to_owned(), message, vec![seen]);
+    }
+}
+
+/// EnterStandby takes a member out of all that sends it traffic, while the run prepares: up to a day before the cutover.
+fn check_load_balancers(context: &mut Context<'_>) {
+    let survey = context.survey;
+    for group in survey.auto_scaling_groups.iter().filter(|group| !group.load_balancers.is_empty()) {
+        let leaving: Vec<&str> = survey
+            .members
+            .iter()
+            .filter(|member| survey.group_to_leave(&member.instance) == Some(&group.name))
+            .map(|member| member.name.as_str())
+            .collect();
+        if leaving.is_empty() {
+            continue;
+        }
+        let mut seen: Vec<String> =
+            group.load_balancers.iter().map(|found| format!("traffic comes by {found}")).collect();
+        seen.push(format!("into Standby: {}", leaving.join(", ")));
+        seen.push(format!(
+            "aws autoscaling suspend-processes --region {} --auto-scaling-group-name '{}' --scaling-processes Terminate \
+             ReplaceUnhealthy AZRebalance",
+            survey.caller.region, group.name
+        ));
+        let message = "clients reach its members by load balancers, which Standby takes them out of".to_owned();
+        context.report("RH0117", format!("Auto Scaling group {}", group.name), message, seen);
     }
 }
 

@@ -97,7 +97,7 @@ pub const CHECKS: &[Check] = &[
         Warning,
         "member of an Auto Scaling group",
         "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate and ReplaceUnhealthy are both suspended. A dry run cannot tell whether the caller may do so.",
-        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed.",
+        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed. In a group over several zones suspend AZRebalance for that time, too: members in Standby unbalance it, and a group that rebalances terminates members.",
     ),
     check(
         "RH0110",
@@ -140,6 +140,13 @@ pub const CHECKS: &[Check] = &[
         "identity cannot be read from the disk",
         "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (Cassandra before 4.0, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",
         "See that spec.application.settings names the configuration file and the data directory in use; else this version or table format cannot be moved yet.",
+    ),
+    check(
+        "RH0117",
+        Error,
+        "Auto Scaling group behind a load balancer",
+        "EnterStandby deregisters a member from the group's target groups and load balancers, with a draining of 300 s by default. It is done while the run prepares, up to a day before the cutover: an outage for whoever comes by them, that nobody announced.",
+        "Suspend the group's processes yourself, by the command that is shown, before you plan: rehome leaves such a group alone (RH0109). Or detach the target group, if its clients can do without it. Then plan again.",
     ),
     check(
         "RH0118",

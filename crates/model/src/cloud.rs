@@ -79,6 +79,10 @@ pub struct AutoScalingGroup {
     pub desired_capacity: u32,
     /// Processes that somebody suspended: `Terminate`, `ReplaceUnhealthy`, ...
     pub suspended: Vec<String>,
+    /// What sends its members traffic: target groups (by ARN), Classic load balancers (by name), other traffic sources. A
+    /// member that goes into Standby is taken out of all of them. None in surveys of an older rehome.
+    #[serde(default)]
+    pub load_balancers: Vec<String>,
 }
 
 impl AutoScalingGroup {

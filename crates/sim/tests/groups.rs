@@ -100,3 +100,27 @@ async fn one_process_that_is_suspended_is_not_enough_and_both_are_a_fact_of_the_
     let paths: Vec<&str> = differences.iter().map(|difference| difference.fact.path.as_str()).collect();
     assert_eq!(paths, ["auto-scaling-group/refdb"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_group_behind_a_load_balancer_is_told_unless_nobody_leaves_it() {
+    let stage = stage();
+    assert!(found(&stage, "RH0117").await.is_empty());
+    with_group(&stage, |group| {
+        group.target_group_arns.push("arn:aws:elasticloadbalancing:us-east-1:1:targetgroup/db/1".to_owned());
+        group.load_balancer_names.push("classic".to_owned());
+    });
+    let told = found(&stage, "RH0117").await;
+    assert_eq!(told.len(), 1, "{told:#?}");
+    for seen in ["targetgroup/db/1", "classic", "refdb-0, refdb-1, refdb-2", "suspend-processes --region us-east-1"] {
+        assert!(told[0].evidence.iter().any(|line| line.contains(seen)), "{seen}: {told:#?}");
+    }
+    // What the text says to do is enough.
+    let suspended = ["Terminate", "ReplaceUnhealthy", "AZRebalance"];
+    with_group(&stage, |group| group.suspended.extend(suspended.map(str::to_owned)));
+    assert!(found(&stage, "RH0117").await.is_empty());
+    with_group(&stage, |group| {
+        group.suspended.clear();
+        group.members.values_mut().for_each(|state| *state = "Standby".to_owned());
+    });
+    assert!(found(&stage, "RH0117").await.is_empty());
+}

@@ -68,6 +68,11 @@ impl Account {
         self.clock.spawn(async move { emulator.with(look) }).await.unwrap()
     }
 
+    /// What the account answers in process, on its own clock.
+    pub async fn on_its_clock<T: Send + 'static>(&self, asks: impl Future<Output = T> + Send + 'static) -> T {
+        self.clock.spawn(asks).await.unwrap()
+    }
+
     /// Runs the contract in process, on the account's own clock.
     pub async fn contract_in_process(&self) -> Vec<BrokenPromise> {
         let account = self.clone();

@@ -283,6 +283,8 @@ pub struct AutoScalingGroupDescription {
     pub instances: Vec<AutoScalingInstance>,
     /// Process -> why.
     pub suspended_processes: Vec<(String, String)>,
+    pub target_group_arns: Vec<String>,
+    pub load_balancer_names: Vec<String>,
     pub created_at: Millis,
 }
 

@@ -87,6 +87,8 @@ impl Core {
                     .iter()
                     .map(|process| (process.clone(), "User suspended".to_owned()))
                     .collect(),
+                target_group_arns: group.target_group_arns.clone(),
+                load_balancer_names: group.load_balancer_names.clone(),
                 created_at: group.created_at,
             };
             (name.clone(), shown)

@@ -130,6 +130,12 @@ pub struct AutoScalingGroup {
     pub unhealthy_since: BTreeMap<InstanceId, Millis>,
     /// Suspended processes.
     pub suspended: BTreeSet<String>,
+    /// Target groups that its members are in, by ARN. Their traffic is not emulated.
+    #[serde(default)]
+    pub target_group_arns: Vec<String>,
+    /// Classic load balancers that its members are behind. Their traffic is not emulated.
+    #[serde(default)]
+    pub load_balancer_names: Vec<String>,
     /// MinSize: Standby that would go below it is refused.
     pub min_size: u32,
     /// When it was made.

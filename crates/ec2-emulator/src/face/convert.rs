@@ -1,5 +1,7 @@
 //! EC2's objects in the model's terms, and back.
 
+use std::collections::BTreeSet;
+
 use rehome_model::cloud as model;
 use rehome_ports as ports;
 
@@ -63,11 +65,14 @@ pub(super) fn snapshot(found: api::Snapshot) -> model::Snapshot {
 }
 
 pub(super) fn group(found: api::AutoScalingGroupDescription) -> model::AutoScalingGroup {
+    let load_balancers: BTreeSet<String> =
+        found.target_group_arns.into_iter().chain(found.load_balancer_names).collect();
     model::AutoScalingGroup {
         name: found.name,
         min_size: found.min_size,
         desired_capacity: found.desired_capacity,
         suspended: found.suspended_processes.into_iter().map(|(process, _)| process).collect(),
+        load_balancers: load_balancers.into_iter().collect(),
     }
 }
 

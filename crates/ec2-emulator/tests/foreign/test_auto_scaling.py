@@ -12,7 +12,8 @@ class AutoScaling(Story):
         group = {"members": {instance: "InService" for instance in self.members}, "changing": {}, "unhealthy_since": {},
                  "suspended": [], "min_size": 0, "created_at": 1_767_225_600_000}
         with self.emulator.account() as account:
-            account["groups"] = {"db": group, "other": group | {"members": {}}}
+            behind = {"target_group_arns": ["arn:one"], "load_balancer_names": ["classic"]}
+            account["groups"] = {"db": group | behind, "other": group | {"members": {}}}
             # Members that stand still for as long as a test looks elsewhere are not replaced meanwhile.
             account["config"]["timing"]["auto_scaling_ms"] = 3_000
         super().setUp()
@@ -28,6 +29,8 @@ class AutoScaling(Story):
         self.assertEqual(([group["AutoScalingGroupName"] for group in groups], len(pages)), (["db", "other"], 2))
         self.assertEqual([each["HealthStatus"] for each in groups[0]["Instances"]], ["Healthy"] * 2)
         self.assertEqual((groups[0]["DesiredCapacity"], groups[1]["Instances"]), (2, []))
+        self.assertEqual([each["TargetGroupARNs"] for each in groups], [["arn:one"], []])
+        self.assertEqual([each["LoadBalancerNames"] for each in groups], [["classic"], []])
         pages = list(self.autoscaling.get_paginator("describe_auto_scaling_instances").paginate(
             PaginationConfig={"PageSize": 1}))
         self.assertEqual([each["InstanceId"] for page in pages for each in page["AutoScalingInstances"]], self.members)

@@ -46,6 +46,7 @@ pub(super) async fn sizes(under: Under<'_>) -> Checked {
     same("the name", &before.name, &group)?;
     same("the sizes", &(before.min_size, before.desired_capacity), &(0, 1))?;
     same("what is suspended", &before.suspended, &Vec::new())?;
+    same("what sends it traffic", &before.load_balancers, &Vec::new())?;
     under.cloud.set_standby(&group, &instance, true).await?;
     under.world.settle().await;
     same("the desired capacity after a standby", &shown().await?.desired_capacity, &0)?;

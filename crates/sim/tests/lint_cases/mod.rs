@@ -108,6 +108,12 @@ pub fn cases() -> Vec<Case> {
         },
         scene("RH0118", |s| s.host.supervised = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
+        Case {
+            code: "RH0117",
+            scene: |s| s.auto_scaling = true,
+            world: |stage| stage.world.ec2().with(|inner, _| group(inner).target_group_arns.push("arn:db".to_owned())),
+            migration: |_| (),
+        },
         world("RH0116", |stage| rewrite_identity(stage, |_| b"another format".to_vec())),
         world("RH0115", |stage| rewrite_identity(stage, |text| text.replace("prod", "test").into_bytes())),
         scene("RH0611", |s| container(s)["volumeMounts"][0]["mountPath"] = json!("/data")),

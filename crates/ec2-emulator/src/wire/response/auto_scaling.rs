@@ -38,6 +38,12 @@ fn group(xml: &mut Xml, group: &AutoScalingGroupDescription) {
     xml.members("AvailabilityZones", &group.zones, |xml, zone| {
         xml.raw(zone);
     });
+    xml.members("LoadBalancerNames", &group.load_balancer_names, |xml, name| {
+        xml.raw(name);
+    });
+    xml.members("TargetGroupARNs", &group.target_group_arns, |xml, arn| {
+        xml.raw(arn);
+    });
     xml.text("HealthCheckType", "EC2").text("CreatedTime", time(group.created_at));
     xml.members("Instances", &group.instances, |xml, found| instance(xml, found, &found.health_status));
     xml.members("SuspendedProcesses", &group.suspended_processes, |xml, (name, why)| {
