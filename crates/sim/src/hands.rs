@@ -105,6 +105,12 @@ impl World {
         });
     }
 
+    /// The apiserver does not answer for a while, from now on. Controllers go on: they are told when it is back.
+    pub fn lose_apiserver(&self, for_a_while: std::time::Duration) {
+        let for_ms = u64::try_from(for_a_while.as_millis()).unwrap_or(u64::MAX);
+        self.with(|state, now| state.apiserver_away.push((now, now.saturating_add(for_ms))));
+    }
+
     /// Makes the cluster another version.
     pub fn set_version(&self, version: &str) {
         self.with(|state, _| version.clone_into(&mut state.cluster.version_name));

@@ -16,7 +16,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::CapturesBeforeTheStop, "I2", Scenario::Calm, 0),
     (Planted::CapturesVolumesOneByOne, "I2", Scenario::Calm, 0),
     (Planted::UndoesAfterTheOpening, "I2", Scenario::Hosts, 85),
-    (Planted::ResumesAfterTheCapture, "I3", Scenario::Calm, 4),
+    (Planted::ResumesAfterTheCapture, "I3", Scenario::Calm, 3),
     (Planted::ReusesAHandle, "I4", Scenario::Calm, 0),
     (Planted::SwapsTwoSlots, "I4", Scenario::Calm, 0),
     (Planted::ParksNothing, "I5", Scenario::Calm, 3),
@@ -35,7 +35,7 @@ const CAUGHT: &[(Planted, &str, Scenario, u64)] = &[
     (Planted::ActsAfterItsLease, "I10", Scenario::Calm, 0),
     (Planted::TakesTheLeaseByForce, "I10", Scenario::Drivers, 6),
     (Planted::StartsUnprotected, "I8", Scenario::Drivers, 1335),
-    (Planted::LeavesNoWord, "I8", Scenario::Drivers, 219),
+    (Planted::LeavesNoWord, "I8", Scenario::Drivers, 285),
 ];
 
 #[test]

@@ -4,6 +4,7 @@ mod common;
 mod opened;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,7 +17,8 @@ use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
 use rehome_model::task::HostTask;
 use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
-use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
+use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
+use serde_json::json;
 
 /// Nobody reaches one pod.
 struct Unreachable(&'static str);
@@ -28,6 +30,24 @@ impl Gate for Unreachable {
     }
 
     fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+/// Right after a claim and its volume were taken away, and before the claim is parked anew, somebody scales the set up, and the apiserver is away.
+struct InBetween(World, AtomicBool);
+
+impl Gate for InBetween {
+    fn before(&self, _: &Call<'_>) -> (u64, Ruling) {
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, call: &Call<'_>) -> Ruling {
+        let is_gone = call.name == "kube delete" && call.subject.contains("/persistentvolumes/rehome-data-refdb-1-");
+        if is_gone && !self.1.swap(true, Ordering::Relaxed) {
+            self.0.change_objects("statefulsets", |set| set["spec"]["replicas"] = json!(3));
+            self.0.lose_apiserver(Duration::from_secs(120));
+        }
         Ruling::Go
     }
 }
@@ -149,4 +169,27 @@ async fn an_instance_that_falls_back_to_stopped_is_started_again() {
         }
     };
     tokio::join!(is_back(&stage, 3), falls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_the_set_made_while_ours_was_away_does_not_keep_production_down() {
+    let (mut stage, _) = completed(Scene::new(3, 97)).await;
+    let between = Arc::new(InBetween(stage.world.clone(), AtomicBool::new(false)));
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&between) as Arc<_>);
+    // A driver that the apiserver does not answer loses its lease; the next one goes on.
+    let mut outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    for _ in 0..10 {
+        if !outcome.interrupted {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    }
+    assert!(between.1.load(Ordering::Relaxed), "no claim was taken away");
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let left: Vec<&str> = outcome.record.left().collect();
+    let told = left.iter().any(|left| left.contains("data-refdb-1") && left.contains("delete pvc"));
+    assert!(told, "no claim was made in between, or the record does not say so: {left:?}");
+    assert_eq!((checks::legacy_serving(&stage.world), checks::pods_running(&stage.world)), (3, 0));
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
 }
