@@ -112,7 +112,7 @@ fn check_start(context: &mut Context<'_>, subject: &str, configuration: &SetConf
         context.report("RH0615", subject.to_owned(), message, Vec::new());
     }
     if let Some(fault) = &configuration.opening_fault {
-        let message = "its version does not open as it should".to_owned();
+        let message = "its version opens in part only".to_owned();
         context.report("RH0613", subject.to_owned(), message, vec![fault.clone()]);
     }
     if configuration.readiness_needs_clients {

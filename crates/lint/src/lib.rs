@@ -18,7 +18,7 @@ use rehome_model::migration::Migration;
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 
-pub use registry::{CHECKS, Check, explain};
+pub use registry::{Check, checks, explain};
 
 /// Runs all checks; the worst findings first, then by code and subject.
 pub fn lint(migration: &Migration, survey: &Survey, profile: &dyn Profile) -> Vec<Finding> {

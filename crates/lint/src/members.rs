@@ -87,8 +87,9 @@ fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey
     let Some(view) = &host.view else { return };
     let (unit, active) = (&host.service.unit, host.service.active.as_str());
     if !matches!(active, "active" | "activating" | "reloading") {
-        let message = format!("it runs, but not by unit {unit}");
-        context.report("RH0118", subject.to_owned(), message, vec![format!("systemd says of {unit}: {active:?}")]);
+        let says = if active.is_empty() { "nothing" } else { active };
+        let message = "it runs, but not by its unit".to_owned();
+        context.report("RH0118", subject.to_owned(), message, vec![format!("systemd says of unit {unit:?}: {says}")]);
     }
     let is_public = |address: &Ipv4Addr| {
         let [first, second, ..] = address.octets();
@@ -96,7 +97,8 @@ fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey
         !(address.is_private() || address.is_loopback() || address.is_link_local() || shared)
     };
     if view.address.parse::<Ipv4Addr>().is_ok_and(|address| is_public(&address)) {
-        let seen = format!("the others know it as {}, EC2 as {:?}", view.address, member.instance.private_ip);
+        let private = member.instance.private_ip.as_deref().unwrap_or("none");
+        let seen = format!("the others know it as {}; its private address is {private}", view.address);
         let message = "the others know it by a public address".to_owned();
         context.report("RH0119", subject.to_owned(), message, vec![seen]);
     }

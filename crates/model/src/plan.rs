@@ -77,7 +77,7 @@ pub struct MemberPlan {
     pub name: MemberName,
     /// Its legacy instance.
     pub instance: InstanceId,
-    /// Its legacy address.
+    /// Its legacy address, as the other members know it.
     pub legacy_address: Option<String>,
     /// Its identity in the application's cluster.
     pub identity: crate::answer::MemberIdentity,

@@ -26,8 +26,8 @@ pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimat
     estimate
 }
 
-/// What the account must have room for: EC2 checks its quotas of storage and IOPS when a volume is made, in the downtime, and in no dry
-/// run.
+/// What the account must have room for: EC2 checks its quotas of storage and IOPS when a volume is made, in the downtime, and
+/// in no dry run.
 fn room<'a>(specs: impl Iterator<Item = &'a VolumeSpec>) -> String {
     let mut types: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for spec in specs {

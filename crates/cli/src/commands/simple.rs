@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::CommandFactory;
-use rehome_lint::CHECKS;
+use rehome_lint::checks;
 use rehome_model::finding::Severity;
 
 use crate::args::{Args, Init};
@@ -13,7 +13,7 @@ use crate::output::{say, show};
 /// `rehome explain`.
 pub fn explain(code: Option<&str>) -> Result<Exit> {
     let Some(code) = code else {
-        for check in CHECKS {
+        for check in checks() {
             say!("{}  {}", check.code, check.title)?;
         }
         return Ok(Exit::Ok);

@@ -7,7 +7,8 @@ use crate::profile::SetConfiguration;
 /// Where the official image keeps what (docker-library/cassandra: `/var/lib/cassandra`, below it the names of Cassandra itself).
 const DIRECTORIES: [(&str, &str); 2] =
     [("data", "/var/lib/cassandra/data"), ("commitlog", "/var/lib/cassandra/commitlog")];
-/// What the configuration of a new installation says, the official image's too, of who may come in, what is encrypted, and when a write is on disk. It has no variable for any.
+/// What the configuration of a new installation says, the official image's too, of who may come in, what is encrypted, and when a
+/// write is on disk. The image has no variable for any of it.
 pub(super) const SETTINGS: [(&str, &str); 6] = [
     ("authenticator", "AllowAllAuthenticator"),
     ("authorizer", "AllowAllAuthorizer"),
@@ -19,45 +20,62 @@ pub(super) const SETTINGS: [(&str, &str); 6] = [
 /// Where it has its configuration. Whatever is mounted there takes its place.
 const CONFIGURATION: [&str; 2] = ["/etc/cassandra", "/opt/cassandra/conf"];
 
-/// What is not said, as the official image has it. Of another image nobody can tell.
+/// What is not said, as the official image has it. Of one that is only named like it that is likely, of another nobody can tell.
 pub(super) fn defaults(container: &ContainerReport, configuration: &mut SetConfiguration) {
     let inside = |path: &str| CONFIGURATION.iter().any(|at| path == *at || path.starts_with(&format!("{at}/")));
     let configured = container.mounts.iter().any(|mount| inside(mount.path.trim_end_matches('/')));
-    if !is_official(&container.image) || configured {
+    let image = Image::of(&container.image);
+    if image == Image::Other || configured {
         return;
     }
     for (purpose, path) in DIRECTORIES {
         configuration.directories.insert(purpose.to_owned(), path.to_owned());
     }
-    // A command of the set's own may set variables and change files before it starts the server.
-    configuration.directories_are_certain = !container.own_command;
-    if container.own_command || !container.env_from.is_empty() {
+    // A command of the set's own may set variables and change files before it starts the server, and so may an image that was
+    // built from the official one.
+    configuration.directories_are_certain = image == Image::Official && !container.own_command;
+    if !configuration.directories_are_certain || !container.env_from.is_empty() {
         return;
     }
     for (name, value) in SETTINGS {
         configuration.settings.insert(name.to_owned(), value.to_owned());
     }
     configuration.is_its_own_seed = !container.env.contains_key("CASSANDRA_SEEDS");
-    let mut attribute = |variable: &str, name: &str, value: &str| {
-        if !container.env.contains_key(variable) {
+    let said = |variable: &str| container.env.contains_key(variable);
+    let mut attribute = |said: bool, name: &str, value: &str| {
+        if !said {
             configuration.attributes.insert(name.to_owned(), value.to_owned());
         }
     };
-    attribute("CASSANDRA_CLUSTER_NAME", "cluster", "Test Cluster");
-    attribute("CASSANDRA_NUM_TOKENS", "token_count", "16");
-    // SimpleSnitch, which knows one data center and one rack, whatever CASSANDRA_DC and CASSANDRA_RACK say.
-    attribute("CASSANDRA_ENDPOINT_SNITCH", "data_center", "datacenter1");
-    attribute("CASSANDRA_ENDPOINT_SNITCH", "rack", "rack1");
+    attribute(said("CASSANDRA_CLUSTER_NAME"), "cluster", "Test Cluster");
+    attribute(said("CASSANDRA_NUM_TOKENS"), "token_count", "16");
+    // SimpleSnitch knows one data center and one rack, whatever CASSANDRA_DC and CASSANDRA_RACK say.
+    let snitch = container.env.get("CASSANDRA_ENDPOINT_SNITCH");
+    let another = snitch.is_some_and(|snitch| snitch.known() != Some("SimpleSnitch"));
+    attribute(another, "data_center", "datacenter1");
+    attribute(another, "rack", "rack1");
 }
 
-/// Whether an image is the official one, or one that is named like it: a mirror, or one built from it.
-fn is_official(image: &str) -> bool {
-    let name = image.split('@').next().unwrap_or_default();
-    let path = match name.rsplit_once('/') {
-        Some((registry, last)) => (registry, last.split(':').next().unwrap_or_default()),
-        None => ("", name.split(':').next().unwrap_or_default()),
-    };
-    path.1 == "cassandra" && !path.0.contains("bitnami")
+/// Whose image it is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Image {
+    /// The official one, of Docker Hub or a mirror of its library.
+    Official,
+    /// One that is named like it: built from it, as a rule, and maybe configured.
+    Alike,
+    Other,
+}
+
+impl Image {
+    fn of(image: &str) -> Self {
+        let name = image.split('@').next().unwrap_or_default();
+        let (place, last) = name.rsplit_once('/').unwrap_or(("library", name));
+        match last.split(':').next() {
+            Some("cassandra") if place == "library" || place.ends_with("/library") => Self::Official,
+            Some("cassandra") if !place.contains("bitnami") => Self::Alike,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Whether a probe passes only once clients are let in.
@@ -89,17 +107,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrors_of_the_official_image_are_known_by_their_name() {
-        let official =
-            ["cassandra:4.1.4", "docker.io/library/cassandra:5.0", "r.example:5000/mirror/cassandra@sha256:0"];
-        assert!(official.iter().all(|image| is_official(image)));
-        let others = [
-            "bitnami/cassandra:4.1",
-            "k8ssandra/cass-management-api:4.1",
-            "docker.io/bitnami/cassandra:5",
-            "acme/db:1",
-        ];
-        assert!(!others.iter().any(|image| is_official(image)));
+    fn the_official_image_is_told_from_those_that_are_named_like_it() {
+        let all_are = |whose, images: &[&str]| images.iter().all(|image| Image::of(image) == whose);
+        assert!(all_are(
+            Image::Official,
+            &[
+                "cassandra",
+                "cassandra:4.1.4",
+                "docker.io/library/cassandra:5.0",
+                "r.example:5000/hub/library/cassandra@sha256:0"
+            ]
+        ));
+        assert!(all_are(Image::Alike, &["acme/cassandra:4.1.4", "r.example:5000/cassandra", "mylibrary/cassandra"]));
+        assert!(all_are(
+            Image::Other,
+            &[
+                "bitnami/cassandra:4.1",
+                "docker.io/bitnami/cassandra:5",
+                "k8ssandra/cass-management-api:4.1",
+                "acme/db:1"
+            ]
+        ));
     }
 
     fn configured(change: impl Fn(&mut ContainerReport)) -> SetConfiguration {
@@ -129,6 +157,11 @@ mod tests {
             }
         });
         assert!(said.attributes.is_empty() && !said.is_its_own_seed && said.directories_are_certain);
+        let simple = configured(|container| {
+            let snitch = EnvValue::Literal("SimpleSnitch".to_owned());
+            container.env.insert("CASSANDRA_ENDPOINT_SNITCH".to_owned(), snitch);
+        });
+        assert_eq!(simple.attributes["data_center"], "datacenter1");
     }
 
     #[test]
@@ -141,6 +174,8 @@ mod tests {
                 && !wrapped.directories_are_certain
         );
         assert!(wrapped.directories.contains_key("data"), "but it is likely");
+        let alike = configured(|container| "acme/cassandra:5.0".clone_into(&mut container.image));
+        assert_eq!(alike, wrapped, "an image that was built from it may be configured");
         let from = configured(|container| container.env_from.push("settings".to_owned()));
         assert!(from.attributes.is_empty() && !from.is_its_own_seed && from.directories_are_certain);
         let mounted = configured(|container| {

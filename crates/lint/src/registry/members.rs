@@ -1,0 +1,136 @@
+//! The legacy members.
+
+use rehome_model::finding::Severity::{Error, Info, Warning};
+
+use super::{Check, check};
+
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "RH0101",
+        Error,
+        "instance does not exist",
+        "A member that is not found would be left behind, and its replicas with it.",
+        "Correct spec.source.members or the region.",
+    ),
+    check(
+        "RH0102",
+        Error,
+        "instance is not running",
+        "The base snapshot and the drain need a member that serves; one that was down has missed writes.",
+        "Start it, let it catch up, then plan again.",
+    ),
+    check(
+        "RH0103",
+        Error,
+        "host cannot be asked",
+        "Without a look inside nothing is known of its volumes and identity, and it could not be quiesced.",
+        "See that SSM (or ssh) reaches it: agent online, instance profile, security group.",
+    ),
+    check(
+        "RH0104",
+        Error,
+        "application does not answer",
+        "A member is moved by its identity, which the running application tells.",
+        "Start the application on it and see why it does not answer.",
+    ),
+    check(
+        "RH0105",
+        Error,
+        "two members with one identity",
+        "Two copies of one member in one cluster evict each other and lose writes.",
+        "Find out which is the copy; remove it from the cluster before anything else.",
+    ),
+    check(
+        "RH0106",
+        Error,
+        "cluster has members that the migration does not name",
+        "What is left behind keeps part of the data, and would talk to the moved members' old addresses.",
+        "Name all members under spec.source.members, or decommission those that shall not move.",
+    ),
+    check(
+        "RH0107",
+        Error,
+        "a member is not up",
+        "A replica that is down lacks writes that hints may not bring to it after the move.",
+        "Bring it up, repair if it was down longer than the hint window, then plan again.",
+    ),
+    check(
+        "RH0108",
+        Error,
+        "members of different clusters",
+        "Members of two clusters in one set would mix their data.",
+        "Select the members of one cluster only.",
+    ),
+    check(
+        "RH0109",
+        Warning,
+        "member of an Auto Scaling group",
+        "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate and ReplaceUnhealthy are both suspended. A dry run cannot tell whether the caller may do so.",
+        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed. In a group over several zones suspend AZRebalance for that time, too: members in Standby unbalance it, and a group that rebalances terminates members.",
+    ),
+    check(
+        "RH0110",
+        Error,
+        "no agreement on one schema",
+        "Members that start with different schemas refuse or misread each other's writes.",
+        "Let the schema settle (see the application's own tool), then plan again.",
+    ),
+    check(
+        "RH0112",
+        Info,
+        "Name tag is not used",
+        "A member's name becomes a label of its PersistentVolume, and names must differ. Such a member is called by its instance id.",
+        "Nothing; or a tag of letters, digits, '-', '_' and '.', 63 characters at most, that no other member has.",
+    ),
+    check(
+        "RH0113",
+        Error,
+        "Auto Scaling group's MinSize",
+        "EnterStandby lowers the desired capacity, and is refused where fewer than MinSize would be left: the run would fail half way, and be undone.",
+        "Lower MinSize by the command that is shown, then plan again; raise it again after a rollback.",
+    ),
+    check(
+        "RH0114",
+        Error,
+        "member on its way in its Auto Scaling group",
+        "Only a member in service can be put into Standby, and only one in Standby is left alone when it is stopped.",
+        "Wait until it is InService or Standby, then plan again.",
+    ),
+    check(
+        "RH0115",
+        Error,
+        "disk of another member",
+        "The directory that the configuration names is not the one the running member uses: an old copy of its data would be moved.",
+        "See where the application really keeps its data, and correct its configuration or spec.application.settings.",
+    ),
+    check(
+        "RH0116",
+        Error,
+        "identity cannot be read from the disk",
+        "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (Cassandra before 4.0, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",
+        "See that spec.application.settings names the configuration file and the data directory in use; else this version or table format cannot be moved yet.",
+    ),
+    check(
+        "RH0117",
+        Error,
+        "Auto Scaling group behind a load balancer",
+        "EnterStandby deregisters a member from the group's target groups and load balancers, with a draining of 300 s by default. It is done while the run prepares, up to a day before the cutover: an outage for whoever comes by them, that nobody announced.",
+        "Suspend the group's processes yourself, by the command that is shown, before you plan: rehome leaves such a group alone (RH0109). Or detach the target group, if its clients can do without it. Then plan again.",
+    ),
+    check(
+        "RH0118",
+        Error,
+        "not run by its unit",
+        "The cutover stops and holds a unit of systemd, and the way back starts it: what something else runs is neither stopped nor \
+         started again.",
+        "Name the unit in spec.application.settings.unit, or have systemd run the application.",
+    ),
+    check(
+        "RH0119",
+        Warning,
+        "public address",
+        "A public address that is no Elastic IP is given away when the instance stops: on the way back the member would have another \
+         one, and its seeds and peers would name addresses that nobody has.",
+        "See that it is an Elastic IP (aws ec2 describe-addresses), or have the members talk by private addresses.",
+    ),
+];

@@ -1,0 +1,29 @@
+//! Names of claims and volumes in the cluster.
+
+use rehome_model::finding::Severity::Error;
+
+use super::{Check, check};
+
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "RH0401",
+        Error,
+        "claim name taken",
+        "The set would adopt the claim that is there, with whatever volume it has.",
+        "Delete the claim if nobody needs its volume, or choose other ordinals.",
+    ),
+    check(
+        "RH0402",
+        Error,
+        "PersistentVolume name taken",
+        "A claim that names a volume which exists is not parked.",
+        "Delete the PersistentVolume if nobody needs it.",
+    ),
+    check(
+        "RH0403",
+        Error,
+        "volume is behind a PersistentVolume already",
+        "Two PersistentVolumes on one EBS volume both bind, and two pods write.",
+        "Delete the other PersistentVolume (Retain keeps the volume).",
+    ),
+];

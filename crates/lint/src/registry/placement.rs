@@ -1,0 +1,36 @@
+//! Zones and nodes.
+
+use rehome_model::finding::Severity::Error;
+
+use super::{Check, check};
+
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "RH0301",
+        Error,
+        "zone without a usable node",
+        "An EBS volume can be attached in its own zone only; its pod would stay Pending in the downtime.",
+        "Add a node to the zone that the set's pods may go to, or uncordon one. Dedicated nodes count once the pod template tolerates their taints, and fits its own nodeSelector and affinity.",
+    ),
+    check(
+        "RH0302",
+        Error,
+        "CSI driver missing",
+        "Without it no node attaches EBS volumes.",
+        "Install the EBS CSI driver, or name the right one in spec.target.csiDriver.",
+    ),
+    check(
+        "RH0303",
+        Error,
+        "attach limits",
+        "A node can attach only so many volumes; the pod would stay Pending in the downtime.",
+        "Add nodes to the zone or free attachments.",
+    ),
+    check(
+        "RH0304",
+        Error,
+        "nodes without zones",
+        "PersistentVolumes draw pods to zones by the label topology.kubernetes.io/zone.",
+        "Label the nodes; the cloud provider normally does.",
+    ),
+];

@@ -1,0 +1,113 @@
+//! Their volumes, and where the application keeps what.
+
+use rehome_model::finding::Severity::{Error, Info, Warning};
+
+use super::{Check, check};
+
+pub(super) const CHECKS: &[Check] = &[
+    check(
+        "RH0201",
+        Error,
+        "nothing is mounted where the data should be",
+        "The volume of a role is found by its mount point.",
+        "Correct spec.source.volumes[].mountPath.",
+    ),
+    check(
+        "RH0202",
+        Error,
+        "file system is not on a whole volume",
+        "LVM, RAID, LUKS and partitions cannot be mounted by the EBS CSI driver as they are.",
+        "Move this member's data to a plain volume first, or wait for strategy copy.",
+    ),
+    check(
+        "RH0203",
+        Error,
+        "data on an instance store",
+        "Instance stores cannot be snapshotted and are erased when the instance stops.",
+        "Move the data to EBS first.",
+    ),
+    check(
+        "RH0204",
+        Error,
+        "file system that the CSI driver cannot mount",
+        "The driver mounts xfs, ext4 and ext3.",
+        "Move the data to one of these file systems first.",
+    ),
+    check(
+        "RH0205",
+        Error,
+        "Multi-Attach volume",
+        "A volume that may be attached twice has no single writer by construction.",
+        "Switch Multi-Attach off, with the volume detached.",
+    ),
+    check(
+        "RH0206",
+        Error,
+        "one volume for two claims",
+        "Two pods would write to one volume.",
+        "Give each role a volume of its own, or one role for both directories.",
+    ),
+    check(
+        "RH0207",
+        Warning,
+        "slow volume",
+        "Small gp2, HDD and magnetic volumes read slowly; the start after the move reads much.",
+        "Modify the volume to gp3 before the move.",
+    ),
+    check(
+        "RH0208",
+        Info,
+        "DeleteOnTermination is on",
+        "Terminating the instance would delete the original. The plan switches it off first, and on again on rollback unless a group cares for the member.",
+        "Nothing.",
+    ),
+    check(
+        "RH0209",
+        Warning,
+        "file system nearly full",
+        "A flush, or the replay of a commit log at the first start, may fill it.",
+        "Free space or grow the volume first.",
+    ),
+    check(
+        "RH0212",
+        Error,
+        "data beside the volumes that move",
+        "Only what is mounted at spec.source.volumes[].mountPath is captured. A data directory or a commit log elsewhere stays behind, and the writes in it are lost without an error.",
+        "Name the directory's mount point under spec.source.volumes; or move the directory to a volume that is named there.",
+    ),
+    check(
+        "RH0213",
+        Warning,
+        "what is kept for others is beside the volumes that move",
+        "A hint is a copy of a write for a replica that was down, and other replicas have that write; only one at consistency ANY may be nowhere else. Until a repair the replica lacks it. Who reads a log of changes (CDC) misses what is lost of it.",
+        "Move the directory to a volume that moves; or see that nothing is left in it before the cutover, and repair after it.",
+    ),
+    check(
+        "RH0214",
+        Error,
+        "directories not known",
+        "Whether all data moves cannot be told without knowing where it is. What the configuration does not say only the running process tells.",
+        "Start the application, or set its data and commit log directories in its configuration; see that spec.application.settings names the configuration file in use.",
+    ),
+    check(
+        "RH0215",
+        Error,
+        "mount point without a line in fstab",
+        "An undo mounts what it unmounted by `mount <mount point>`, which reads /etc/fstab alone; without its line the member would stay down. A systemd .mount unit does not take its place.",
+        "Add the line, by UUID; a .mount unit of the same mount point may stay.",
+    ),
+    check(
+        "RH0216",
+        Warning,
+        "fstab names a device that may change",
+        "A rollback stops and starts the instance, after which a kernel name may be another volume's: the member would start on the wrong data, or not at all.",
+        "Name the file system by UUID= or LABEL=.",
+    ),
+    check(
+        "RH0217",
+        Warning,
+        "volumes encrypted with a key of the account's own",
+        "The CSI driver attaches with a role of its own. Without kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext and kms:DescribeKey on the key its AttachVolume fails, in the downtime, though CreateVolume went well.",
+        "See that the driver's role has the four, by its own policy and by the key's. Nothing, if the key is aws/ebs: the command that is shown then says AWS, else CUSTOMER.",
+    ),
+];
