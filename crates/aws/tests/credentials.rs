@@ -13,7 +13,8 @@ use axum::routing::post;
 use rehome_aws::{Options, connect};
 use tokio::net::TcpListener;
 
-const STS: &str = "AWS_ENDPOINT_URL_STS";
+/// Tells the process that it is the one that the test has started.
+const CHILD: &str = "REHOME_TEST_CREDENTIALS";
 /// What STS says where it cannot answer now (STS API reference, "Common errors").
 const UNAVAILABLE: &str = r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Receiver</Type>
     <Code>ServiceUnavailable</Code><Message>try again</Message></Error><RequestId>1</RequestId></ErrorResponse>"#;
@@ -25,7 +26,7 @@ const CREDENTIALS: &str = r#"<AssumeRoleWithWebIdentityResponse xmlns="https://s
 
 #[tokio::test]
 async fn credentials_are_asked_for_again_where_sts_is_unavailable_once() {
-    if std::env::var_os(STS).is_some() {
+    if std::env::var_os(CHILD).is_some() {
         // In the process that is started below: its environment is what the chain reads.
         if let Err(error) = connect(Options::default()).await {
             panic!("{error}");
@@ -52,7 +53,8 @@ async fn credentials_are_asked_for_again_where_sts_is_unavailable_once() {
         .env("AWS_REGION", "us-east-1")
         .env("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/rehome")
         .env("AWS_WEB_IDENTITY_TOKEN_FILE", &token)
-        .env(STS, url)
+        .env(CHILD, "1")
+        .env("AWS_ENDPOINT_URL_STS", url)
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .stdout(Stdio::piped())
         .output()

@@ -75,10 +75,11 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         })
         .collect();
     let mut ending = run_all(shared, work, done).await;
-    if matches!(ending, Ending::Failed { .. })
-        && let Err(error) = see_nothing_written(shared).await
+    if let Ending::Failed { step, error } = &ending
+        && let Err(unseen) = see_nothing_written(shared).await
     {
-        ending = Ending::Interrupted(format!("whether clients have written to pods could not be seen: {error}"));
+        let why = "it is not taken back, since whether clients have written to pods could not be seen";
+        ending = Ending::Interrupted(format!("{step}: {error}; {why}: {unseen}"));
     }
     let end = match shared.plan.purpose {
         Purpose::Finalize => Phase::Finalized,
@@ -93,11 +94,14 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
     ending
 }
 
-/// A run that failed is taken back by itself only if no client can have written to its pods.
+/// A run that failed is taken back by itself only if no client can have written to its pods. None can before a volume is
+/// released.
 async fn see_nothing_written(shared: &Arc<Shared>) -> Result<(), StepError> {
-    let plan = &shared.plan;
+    let (plan, steps) = (&shared.plan, shared.steps());
+    let mut releases = plan.steps.iter().filter(|step| matches!(step.action, Action::ReleaseVolume { .. }));
+    let released = releases.any(|step| steps.contains_key(&step.id));
     match plan.groups.first().and_then(|group| plan.step(&group.commit)) {
-        Some(commit) if plan.purpose == Purpose::Apply && !undo::is_committed(shared) => {
+        Some(commit) if plan.purpose == Purpose::Apply && released && !undo::is_committed(shared) => {
             let context = StepContext::new(Arc::clone(shared), commit.clone(), Vec::new(), false, 0);
             with_retries(&context, async || actions::gate::see_nothing_written(&context).await).await
         }

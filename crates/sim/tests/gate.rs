@@ -137,8 +137,22 @@ async fn a_gate_that_was_opened_meanwhile_is_closed_again_before_the_pods_start(
 async fn a_set_that_takes_the_gate_no_more_is_not_started() {
     let (stage, outcome, _) = applied(&[(a_volume_is_made, ungate_set)], None).await;
     assert_eq!(outcome.phase, Phase::RolledBack);
-    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from ConfigMap")));
+    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from its key")));
     assert_eq!((checks::pods_running(&stage.world), checks::legacy_serving(&stage.world)), (0, 3));
+    assert!(stage.world.ledger().by_pods.is_empty(), "a pod was open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_takes_another_key_of_the_gate_is_not_started() {
+    let other_key: fn(&World) = |world| {
+        world.change_objects("statefulsets", |set| {
+            set["spec"]["template"]["spec"]["containers"][0]["env"][3]["valueFrom"]["configMapKeyRef"]["key"] =
+                json!("OTHER");
+        });
+    };
+    let (stage, outcome, _) = applied(&[(a_volume_is_made, other_key)], None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack);
+    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from its key")));
     assert!(stage.world.ledger().by_pods.is_empty(), "a pod was open");
 }
 
@@ -186,7 +200,7 @@ async fn a_run_whose_pods_may_have_been_open_is_not_taken_back_by_itself() {
     assert!(early, "no pod was open before it was verified");
     assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
     assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
-    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from ConfigMap")));
+    assert!(outcome.failure.is_some_and(|why| why.contains("does not take REFDB_CLIENTS from its key")));
     let written = stage.world.ledger().by_pods.len();
     tokio::time::sleep(std::time::Duration::from_secs(120)).await;
     assert_eq!(stage.world.ledger().by_pods.len(), written, "its pods were left open");

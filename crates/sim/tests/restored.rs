@@ -127,12 +127,18 @@ async fn until_the_fence_is_seen_again_no_pod_starts() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn while_a_driver_waits_for_a_volume_somebody_brings_the_legacy_side_back() {
+/// Volumes that come longer after the fence than somebody has patience.
+async fn waits_long() -> (Stage, Plan) {
     let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
     let plan = stage.plan().await;
     let slow = Effect::Slow(800_000);
     stage.world.ec2().with(|inner, _| (1..=2).for_each(|n| inner.core.faults.at("CreateVolume", n, slow.clone())));
+    (stage, plan)
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_driver_waits_for_a_volume_somebody_brings_the_legacy_side_back() {
+    let (stage, plan) = waits_long().await;
     let impatient = async {
         tokio::time::sleep(A_WHILE).await;
         assert_eq!(checks::legacy_serving(&stage.world), 0, "the run is not in its downtime");
@@ -151,10 +157,7 @@ async fn while_a_driver_waits_for_a_volume_somebody_brings_the_legacy_side_back(
 
 #[tokio::test(start_paused = true)]
 async fn a_member_whose_instance_is_terminated_after_its_capture_moves_all_the_same() {
-    let stage = Stage::new(Scene::new(MEMBERS as u32, 8));
-    let plan = stage.plan().await;
-    let slow = Effect::Slow(800_000);
-    stage.world.ec2().with(|inner, _| (1..=2).for_each(|n| inner.core.faults.at("CreateVolume", n, slow.clone())));
+    let (stage, plan) = waits_long().await;
     let id = &plan.members[0].instance;
     let terminates = async {
         tokio::time::sleep(A_WHILE).await;

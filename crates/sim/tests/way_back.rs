@@ -34,7 +34,8 @@ impl Gate for Unreachable {
     }
 }
 
-/// Right after a claim and its volume were taken away, and before the claim is parked anew, somebody scales the set up, and the apiserver is away.
+/// Right after a claim and its volume were taken away, and before the claim is parked anew, somebody scales the set up, and the
+/// apiserver is away.
 struct InBetween(World, AtomicBool);
 
 impl Gate for InBetween {

@@ -81,7 +81,7 @@ pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<(), S
     Err(StepError::failed(
         "NotGated",
         format!(
-            "StatefulSet {namespace}/{set} does not take {variable} from ConfigMap {name} any more: its pods would let \
+            "StatefulSet {namespace}/{set} does not take {variable} from its key of ConfigMap {name} any more: its pods would let \
              clients in before they are verified. It was changed since the plan was made"
         ),
     ))
@@ -127,7 +127,8 @@ fn is_taken(context: &StepContext, found: &GateFound, set: &str) -> bool {
     let containers = template.and_then(Value::as_array).into_iter().flatten();
     let takes = |container: &Value| {
         let env = container["env"].as_array()?.iter().find(|found| found["name"] == variable)?;
-        Some(env.pointer("/valueFrom/configMapKeyRef/name")? == gate.as_str())
+        let taken = env.pointer("/valueFrom/configMapKeyRef")?;
+        Some(taken["name"] == gate.as_str() && taken["key"] == variable)
     };
     containers
         .filter(|found| container.is_none_or(|name| found["name"] == name))

@@ -52,7 +52,7 @@ pub(super) fn troubles(seed: u64, scenario: Scenario) -> Option<Trouble> {
 
 /// What was found by reading and not by seeds: a gate that somebody opens, a set that somebody deletes, a legacy side that
 /// somebody brings back between two drivers.
-pub(super) fn later_found(seed: u64, scenario: Scenario, troubles: &[Trouble]) -> Option<Trouble> {
+pub(super) fn found_by_reading(seed: u64, scenario: Scenario, troubles: &[Trouble]) -> Option<Trouble> {
     let mut dice = Dice::new(seed, 9);
     let share = match scenario {
         Scenario::Calm => return None,
