@@ -96,7 +96,7 @@ pub(super) const CHECKS: &[Check] = &[
         Warning,
         "version that opens in part",
         "The members start closed to clients and are opened when they are verified; until its next start a member of this version then \
-         lacks what is said here.",
+         lacks what the finding names.",
         "Use an image in which it is mended, or restart the pods one by one right after the opening.",
     ),
     check(
