@@ -61,7 +61,7 @@ impl Ledger {
         }
         let (some, none): (&[&str], &[&str]) = match self {
             Self::Lab => (&["kills", "acknowledged"], &["lost"]),
-            Self::Fuzz => (&["seconds", "runs"], &[]),
+            Self::Fuzz => (&["seconds", "processor_s", "runs"], &[]),
             Self::Comparison => (&["sequences", "operations"], &["differ"]),
             Self::Mutants => (&["caught"], &[]),
         };
@@ -147,7 +147,7 @@ mod tests {
         let compared = |differ: u32| line(json!({"sequences": 3, "operations": 9, "differ": differ}));
         assert_eq!(Ledger::Comparison.wrong(&compared(0), ""), None);
         assert!(Ledger::Comparison.wrong(&compared(1), "").is_some());
-        let fuzzed = |runs: u32| line(json!({"target": "plan", "seconds": 1, "runs": runs}));
+        let fuzzed = |runs: u32| line(json!({"target": "plan", "seconds": 1, "processor_s": 1, "runs": runs}));
         assert_eq!(Ledger::Fuzz.wrong(&fuzzed(1), ""), None);
         assert!(Ledger::Fuzz.wrong(&fuzzed(0), "").is_some());
     }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::json;
@@ -38,11 +39,11 @@ pub fn fuzz(seconds: u32, record: bool, wanted: &[String]) -> Result<bool> {
     };
     let mut clean = true;
     for target in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
-        if let Some(runs) = run(&checkout, &program, target, seconds)? {
-            println!("clean     {target}: {runs} runs in {seconds} s");
+        if let Some(Clean { runs, processor_s }) = run(&checkout, &program, target, seconds)? {
+            println!("clean     {target}: {runs} runs in {seconds} s, {processor_s} s of them on a processor");
             if let Some(commit) = &commit {
                 let command = format!("cargo xtask fuzz --seconds {seconds} {target}");
-                let result = json!({"target": target, "seconds": seconds, "runs": runs});
+                let result = json!({"target": target, "seconds": seconds, "processor_s": processor_s, "runs": runs});
                 Ledger::Fuzz.append(commit, &command, &result)?;
             }
         } else {
@@ -70,8 +71,15 @@ fn missing() -> Option<&'static str> {
     (!compiles).then_some("libFuzzer needs a C++ compiler (Debian: g++)")
 }
 
-/// Runs one target. Answers how many inputs it ran, or nothing if one failed.
-fn run(checkout: &Path, program: &Path, target: &str, seconds: u32) -> Result<Option<u64>> {
+/// What a target did that met no failing input.
+struct Clean {
+    runs: u64,
+    /// Less than the seconds of the clock, where other work had the processors.
+    processor_s: u64,
+}
+
+/// Runs one target. Answers what it did, or nothing if an input failed.
+fn run(checkout: &Path, program: &Path, target: &str, seconds: u32) -> Result<Option<Clean>> {
     let cache = cache::directory()?.join("fuzz");
     let corpus = cache.join("corpus").join(target);
     fs::create_dir_all(&corpus)?;
@@ -90,14 +98,32 @@ fn run(checkout: &Path, program: &Path, target: &str, seconds: u32) -> Result<Op
     command.arg(&corpus).arg(checkout.join("fuzz/corpus").join(target)).arg("--");
     command.args([&format!("-max_total_time={seconds}"), &format!("-rss_limit_mb={MEMORY_MIB}"), "-timeout=10"]);
     command.args(["-print_final_stats=1", "-verbosity=1"]).stderr(fs::File::create(&log)?);
+    let before = processor_of_children()?;
     let done = command.status().context("cargo-fuzz run")?;
+    let processor_s = processor_of_children()?.saturating_sub(before).as_secs();
     let said = fs::read_to_string(&log)?;
     if done.success() {
-        return executed(&said).map(Some).with_context(|| format!("{} does not say how many runs", log.display()));
+        let runs = executed(&said).with_context(|| format!("{} does not say how many runs", log.display()))?;
+        return Ok(Some(Clean { runs, processor_s }));
     }
     let last: Vec<&str> = said.lines().rev().take(40).collect();
     println!("{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
     Ok(None)
+}
+
+/// What the children that have ended took of the processors, their own children's included (proc_pid_stat(5)).
+fn processor_of_children() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/self/stat").context("/proc/self/stat")?;
+    children_in(&stat).with_context(|| format!("/proc/self/stat: {stat}"))
+}
+
+fn children_in(stat: &str) -> Option<Duration> {
+    /// Linux tells programs of hundredths of a second, whatever its own clock does.
+    const MS_A_TICK: u64 = 10;
+    // The program's name may have spaces and parentheses in it; what follows the last one is fields, of which the first is the third.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
+    Some(Duration::from_millis((ticks(16)? + ticks(17)?) * MS_A_TICK))
 }
 
 /// From libFuzzer's closing statistics.
@@ -124,5 +150,11 @@ mod tests {
     fn libfuzzers_statistics_are_read() {
         assert_eq!(executed("#2 DONE\nstat::number_of_executed_units: 1234\n"), Some(1234));
         assert_eq!(executed("error"), None);
+    }
+    #[test]
+    fn the_processor_time_of_children_is_read_from_fields_16_and_17() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4194304 500 9000 0 0 11 22 345 67 20 0 1 0 100 1000 200";
+        assert_eq!(children_in(stat), Some(Duration::from_millis(4_120)));
+        assert_eq!(children_in("7 (short) S 1"), None);
     }
 }
