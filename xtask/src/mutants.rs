@@ -3,13 +3,13 @@
 //! cargo-mutants is built into the cache, and works on a clone of the last commit there. Two passes: most mistakes are seen by tests
 //! that take two seconds together; only those that these do not see meet all others, which take more than a minute.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde::Deserialize;
 use serde_json::json;
 
 use crate::evidence::{self, Ledger};
@@ -38,13 +38,30 @@ pub struct Mutants {
     record: bool,
 }
 
-/// What cargo-mutants writes of a pass.
-#[derive(Debug, Default, Deserialize)]
-struct Outcomes {
-    caught: u64,
-    missed: u64,
-    timeout: u64,
-    unviable: u64,
+/// The mistakes of a pass, by name, as cargo-mutants lists them.
+#[derive(Debug, Default)]
+struct Pass {
+    caught: Vec<String>,
+    missed: Vec<String>,
+    /// Their tests did not end.
+    timeout: Vec<String>,
+    unviable: Vec<String>,
+}
+
+impl Pass {
+    fn read(output: &Path) -> Result<Self> {
+        let of = |name: &str| lines(&output.join("mutants.out").join(name));
+        let (caught, missed) = (of("caught.txt")?, of("missed.txt")?);
+        Ok(Self { caught, missed, timeout: of("timeout.txt")?, unviable: of("unviable.txt")? })
+    }
+
+    /// Only those of these names: cargo-mutants 27.1 tries each field of a struct that can be left out, whatever is asked for.
+    fn only(mut self, wanted: impl Fn(&str) -> bool) -> Self {
+        for names in [&mut self.caught, &mut self.missed, &mut self.timeout, &mut self.unviable] {
+            names.retain(|name| wanted(name));
+        }
+        self
+    }
 }
 
 /// The task. Answers whether every mistake was seen.
@@ -65,29 +82,28 @@ pub fn mutants(asked: &Mutants) -> Result<bool> {
     narrow.extend(QUICK.map(|test| format!("--test={test}")));
     let first = pass(&program, &tree, &quick, LIMIT_S[0], &select, &narrow)?;
     // On a busy machine a test may only be slow: what did not end is looked at once more, with a longer limit.
-    let unseen =
-        [lines(&quick.join("mutants.out/missed.txt"))?, lines(&quick.join("mutants.out/timeout.txt"))?].concat();
-    let mut left = Vec::new();
-    let mut late = Outcomes::default();
+    let unseen = [first.missed, first.timeout].concat();
+    let mut late = Pass::default();
     if !unseen.is_empty() {
         println!("== {} that the quick tests do not see meet all others", unseen.len());
-        let only = unseen.iter().map(|name| format!("--re=^{}$", escaped(name)));
-        let arguments: Vec<String> = ["--package".to_owned(), package.clone()].into_iter().chain(only).collect();
-        late = pass(&program, &tree, &full, LIMIT_S[1], &arguments, &[])?;
-        left = lines(&full.join("mutants.out/missed.txt"))?;
+        let mut arguments = vec!["--package".to_owned(), package.clone()];
+        let files: BTreeSet<&str> = unseen.iter().filter_map(|name| name.split(':').next()).collect();
+        arguments.extend(files.iter().map(|file| format!("--file={file}")));
+        arguments.extend(unseen.iter().map(|name| format!("--re=^{}$", escaped(name))));
+        late = pass(&program, &tree, &full, LIMIT_S[1], &arguments, &[])?.only(|name| unseen.iter().any(|u| u == name));
     }
-    let caught = first.caught + late.caught + late.timeout;
-    let missed = late.missed;
-    for name in &left {
+    let caught = first.caught.len() + late.caught.len() + late.timeout.len();
+    for name in &late.missed {
         println!("NOT SEEN {name}");
     }
-    println!("mutants: {package}: {caught} seen, {missed} not seen, {} that do not compile", first.unviable);
+    let (missed, unviable) = (late.missed.len(), first.unviable.len());
+    println!("mutants: {package}: {caught} seen, {missed} not seen, {unviable} that do not compile");
     if let Some(commit) = commit {
         let shard = asked.shard.as_deref().unwrap_or("0/1");
         let command = format!("cargo xtask mutants {} --shard {shard}", asked.package);
         let result = json!({
-            "package": package, "shard": shard, "caught": caught, "without_end": late.timeout, "missed": missed,
-            "unviable": first.unviable, "unseen": left,
+            "package": package, "shard": shard, "caught": caught, "without_end": late.timeout.len(),
+            "missed": missed, "unviable": unviable, "unseen": late.missed,
         });
         Ledger::Mutants.append(&commit, &command, &result)?;
     }
@@ -109,14 +125,7 @@ fn clone(folder: &Path) -> Result<PathBuf> {
 }
 
 /// One pass of cargo-mutants over the mistakes that `select` names, before the tests that `tests` names.
-fn pass(
-    program: &Path,
-    tree: &Path,
-    output: &Path,
-    limit_s: u32,
-    select: &[String],
-    tests: &[String],
-) -> Result<Outcomes> {
+fn pass(program: &Path, tree: &Path, output: &Path, limit_s: u32, select: &[String], tests: &[String]) -> Result<Pass> {
     fs::create_dir_all(output)?;
     let here = |command: &mut Command| {
         // Built apart, so that dependencies stay built, and without what only a debugger needs.
@@ -143,9 +152,7 @@ fn pass(
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         bail!("cargo-mutants ended with {status}; its logs are in {}", output.display());
     }
-    let path = output.join("mutants.out/outcomes.json");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    serde_json::from_str(&text).with_context(|| path.display().to_string())
+    Pass::read(output)
 }
 
 fn lines(path: &Path) -> Result<Vec<String>> {
@@ -172,10 +179,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_mutants_counts_is_read() {
-        let text = r#"{"outcomes":[],"total_mutants":4,"missed":1,"caught":2,"timeout":0,"unviable":1,"success":0}"#;
-        let read: Outcomes = serde_json::from_str(text).expect("an outcome");
-        assert_eq!((read.caught, read.missed, read.timeout, read.unviable), (2, 1, 0, 1));
+    fn of_what_a_second_pass_tries_only_what_it_was_asked_for_counts() {
+        let output = std::env::temp_dir().join(format!("rehome-mutants-{}", std::process::id()));
+        fs::create_dir_all(output.join("mutants.out")).expect("a folder");
+        for (name, text) in
+            [("caught.txt", "a\nb\n"), ("missed.txt", "c\nd\n"), ("timeout.txt", "e\n"), ("unviable.txt", "")]
+        {
+            fs::write(output.join("mutants.out").join(name), text).expect("a list");
+        }
+        let read = Pass::read(&output).expect("four lists").only(|name| name < "d" && name != "a");
+        fs::remove_dir_all(&output).expect("it is there");
+        assert_eq!((read.caught, read.missed), (vec!["b".to_owned()], vec!["c".to_owned()]));
+        assert!(read.timeout.is_empty() && read.unviable.is_empty());
     }
 
     #[test]
