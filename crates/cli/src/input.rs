@@ -67,6 +67,11 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
         wrong.extend(unknown.map(|key| {
             format!("spec.application.settings.{key} is no setting of profile {profile}; known are: {known}")
         }));
+        let refused = settings.iter().filter_map(|(key, value)| {
+            let why = found.check_setting(key, value).err()?;
+            Some(format!("spec.application.settings.{key} {why}"))
+        });
+        wrong.extend(refused);
     } else {
         let known = rehome_profiles::names().join(", ");
         wrong.push(format!("spec.application.profile {profile:?} is not known; known are: {known}"));

@@ -89,8 +89,15 @@ fn a_setting_that_the_profile_does_not_know_is_refused_with_the_known_ones() {
     let with = "profile: cassandra\n    settings: {unti: dse.service}";
     let says = [
         "spec.application.settings.unti is no setting of profile cassandra",
-        "known are: unit, configFile, dataDirectory",
+        "known are: unit, configFile, dataDirectory, nodetool, podNodetool",
     ];
+    refused(&good().replace("profile: cassandra", with), &says);
+}
+
+#[test]
+fn a_setting_that_would_put_a_password_into_the_record_is_refused_without_printing_it() {
+    let with = "profile: cassandra\n    settings: {podNodetool: nodetool -u rehome -pw s3cret}";
+    let says = ["spec.application.settings.podNodetool has a password", "give `-pwf FILE`", "nothing was changed"];
     refused(&good().replace("profile: cassandra", with), &says);
 }
 

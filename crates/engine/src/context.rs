@@ -245,7 +245,8 @@ impl StepContext {
     /// Runs a task in a pod.
     pub(crate) async fn pod(&self, target: &PodTarget, task: PodTask) -> Result<ScriptOutput, StepError> {
         let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
-        let script = PodScript { text: self.profile().pod_script(&task), task, limit_s: VIEW_SCRIPT_S };
+        let text = self.profile().pod_script(&task, &self.plan().settings);
+        let script = PodScript { text, task, limit_s: VIEW_SCRIPT_S };
         let namespace = &self.plan().namespace;
         let output = self.shared.ports.pods.run(namespace, &target.pod, &target.container, &script).await?;
         succeeded(&format!("{} in pod {}", script.task.name(), target.pod), &output)?;

@@ -112,8 +112,8 @@ async fn look(
     }
     for member in &plan.members {
         let (Some(pod), Some(container)) = (&member.slot.pod, &member.slot.container) else { continue };
-        let script =
-            PodScript { task: PodTask::View, text: profile.pod_script(&PodTask::View), limit_s: VIEW_SCRIPT_S };
+        let text = profile.pod_script(&PodTask::View, &plan.settings);
+        let script = PodScript { task: PodTask::View, text, limit_s: VIEW_SCRIPT_S };
         // A pod that does not answer is no obstacle: a new side that is down is a reason to go back.
         if let Ok(output) = ports.pods.run(&plan.namespace, pod, container, &script).await
             && output.exit_code == 0

@@ -23,7 +23,8 @@ pub(crate) fn check(context: &mut Context<'_>) {
             context.report("RH0609", subject, format!("it has no container {wanted}"), Vec::new());
             continue;
         };
-        let configuration = context.profile.set_configuration(set, container);
+        let configuration =
+            context.profile.set_configuration(set, container, &context.migration.spec.application.settings);
         check_attributes(context, &subject, slots, &configuration);
         check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
@@ -114,6 +115,10 @@ fn check_start(context: &mut Context<'_>, subject: &str, configuration: &SetConf
     if let Some(fault) = &configuration.opening_fault {
         let message = "its version opens in part only".to_owned();
         context.report("RH0613", subject.to_owned(), message, vec![fault.clone()]);
+    }
+    if let Some(why) = &configuration.question_refused {
+        let message = "its pods do not answer nodetool as they are asked".to_owned();
+        context.report("RH0618", subject.to_owned(), message, vec![why.clone()]);
     }
     if configuration.readiness_needs_clients {
         let message = "its readiness probe passes only once clients are let in".to_owned();

@@ -115,7 +115,7 @@ const TAGS_MAX: usize = 35;
 pub struct Application {
     /// The profile: `cassandra`.
     pub profile: String,
-    /// Settings of the profile, such as the unit's name.
+    /// Settings of the profile, such as the unit's name (docs/cassandra.md).
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
 }

@@ -65,6 +65,8 @@ pub struct SetConfiguration {
     pub settings: BTreeMap<String, String>,
     /// Whether nothing says whom a member asks for its cluster, so that each asks itself alone.
     pub is_its_own_seed: bool,
+    /// What keeps a pod from answering rehome's questions, unless a setting of the migration says how to ask.
+    pub question_refused: Option<String>,
     /// What does not work after the opening, though it says that it is open: a fault of this version.
     pub opening_fault: Option<String>,
     /// Literal addresses of the configuration (seeds).
@@ -91,14 +93,19 @@ pub trait Profile: Send + Sync {
     /// The settings that a migration may give it.
     fn settings(&self) -> Vec<&'static str>;
 
+    /// Why a setting cannot have this value: what is wrong, and what to write instead.
+    fn check_setting(&self, _name: &str, _value: &str) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The shell script for a task on a legacy host. Idempotent, run as root.
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String;
 
     /// Reads what the script of `task` printed.
     fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError>;
 
-    /// The shell script for a task in a pod.
-    fn pod_script(&self, task: &PodTask) -> String;
+    /// The shell script for a task in a pod, with the migration's settings for the profile.
+    fn pod_script(&self, task: &PodTask, settings: &BTreeMap<String, String>) -> String;
 
     /// Reads what the script of [`PodTask::View`] printed.
     fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError>;
@@ -121,8 +128,13 @@ pub trait Profile: Send + Sync {
     /// The settings of `HostReport::settings` as a new installation has them.
     fn usual_settings(&self) -> &'static [(&'static str, &'static str)];
 
-    /// Reads a set's configuration.
-    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration;
+    /// Reads a set's configuration, in the light of the migration's settings for the profile.
+    fn set_configuration(
+        &self,
+        set: &StatefulSetReport,
+        container: &ContainerReport,
+        settings: &BTreeMap<String, String>,
+    ) -> SetConfiguration;
 }
 
 /// The profile of a name.

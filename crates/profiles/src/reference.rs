@@ -3,6 +3,8 @@
 //! Its answers are the model's own values as JSON, so that simulations exercise rehome and not a text format.
 //! Its identity on disk is the file `identity.json` on the data volume.
 
+use std::collections::BTreeMap;
+
 use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
@@ -42,7 +44,7 @@ impl Profile for Reference {
         parse(task.name(), stdout.as_bytes())
     }
 
-    fn pod_script(&self, task: &PodTask) -> String {
+    fn pod_script(&self, task: &PodTask, _settings: &BTreeMap<String, String>) -> String {
         format!("refdb {}", task.name())
     }
 
@@ -74,7 +76,12 @@ impl Profile for Reference {
         &[("passwords", "none")]
     }
 
-    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
+    fn set_configuration(
+        &self,
+        set: &StatefulSetReport,
+        container: &ContainerReport,
+        _settings: &BTreeMap<String, String>,
+    ) -> SetConfiguration {
         let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
         let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
         for (variable, attribute) in [
@@ -105,6 +112,7 @@ impl Profile for Reference {
             configuration.settings.insert("passwords".to_owned(), "none".to_owned());
         }
         configuration.is_its_own_seed = !container.env.contains_key("REFDB_SEEDS");
+        configuration.question_refused = known("REFDB_QUESTIONS").map(|value| format!("REFDB_QUESTIONS is {value:?}"));
         configuration.opening_fault = (configuration.version.as_deref() == Some("1.0.13"))
             .then(|| "1.0.13 opens, and takes no writes".to_owned());
         configuration.addresses =

@@ -32,7 +32,8 @@ fn view_where_describecluster_prints(cluster: &str) -> (rehome_model::answer::Me
     std::fs::write(root.path().join("describecluster"), cluster).unwrap();
     std::fs::write(root.path().join("version"), "ReleaseVersion: 3.11.19\n").unwrap();
     let nodetool = format!("nodetool() {{ cat \"{0}/$1\"; echo \"$1\" >> {0}/called; }}", root.path().display());
-    let (code, stdout, stderr) = run(&format!("{nodetool}\n{}", cassandra().pod_script(&PodTask::View)));
+    let (code, stdout, stderr) =
+        run(&format!("{nodetool}\n{}", cassandra().pod_script(&PodTask::View, &BTreeMap::new())));
     assert_eq!(code, 0, "{stderr}");
     let called = std::fs::read_to_string(root.path().join("called")).unwrap();
     (cassandra().read_pod_view(&stdout).unwrap(), called)
@@ -120,4 +121,58 @@ fn a_view_of_four_hundred_members_is_not_cut() {
     assert!(status.len() + cluster.len() > 40_000 && stdout.len() < 24_000, "{} characters", stdout.len());
     let HostAnswer::View(view) = cassandra().read_host_answer(&HostTask::View, &stdout).unwrap() else { panic!() };
     assert_eq!((view.members.len() as u64, view.identity.version.as_deref()), (MEMBERS, Some("5.0.9")));
+}
+
+/// A program that says how it was called, and the words that call it.
+fn a_nodetool_elsewhere() -> (tempfile::TempDir, String) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("nodetool'6");
+    std::fs::write(&program, "#!/bin/sh\necho \"called with: $*\" >&2\nexit 7\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = format!("{} -u $HOME -pwf  /etc/jmx.pw;id", program.display());
+    (root, words)
+}
+
+#[test]
+fn hosts_and_pods_call_nodetool_as_their_settings_say_and_no_shell_reads_the_words() {
+    let (_root, words) = a_nodetool_elsewhere();
+    let called = |command: &str| format!("called with: -u $HOME -pwf /etc/jmx.pw;id {command}");
+    let settings = BTreeMap::from([("nodetool".to_owned(), words.clone())]);
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let (code, _, stderr) = run(&cassandra().host_script(&HostTask::Flush, &context));
+    assert!(code == 1 && stderr.contains(&called("flush")), "{stderr}");
+    let (_, _, stderr) = run(&cassandra().host_script(&HostTask::View, &context));
+    assert!(stderr.contains(&called("info -T")), "{stderr}");
+    // Each side has its own.
+    let (code, _, stderr) = run(&cassandra().pod_script(&PodTask::Open, &settings));
+    assert!(code == 127 && !stderr.contains("called with"), "{stderr}");
+    let settings = BTreeMap::from([("podNodetool".to_owned(), words)]);
+    for (task, command) in
+        [(PodTask::View, "info -T"), (PodTask::Open, "enablebinary"), (PodTask::Close, "disablebinary")]
+    {
+        let (code, _, stderr) = run(&cassandra().pod_script(&task, &settings));
+        assert!(code != 0 && stderr.contains(&called(command)), "{task:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_nodetool_that_is_not_there_is_named() {
+    let settings = BTreeMap::from([("podNodetool".to_owned(), "/opt/none/nodetool -p 7299".to_owned())]);
+    let (code, _, stderr) = run(&cassandra().pod_script(&PodTask::View, &settings));
+    assert!(code == 1 && stderr.contains("/opt/none/nodetool is not in PATH"), "{stderr}");
+}
+
+#[test]
+fn a_password_on_nodetools_command_line_is_refused() {
+    for name in ["nodetool", "podNodetool"] {
+        let check = |value: &str| cassandra().check_setting(name, value);
+        for value in ["nodetool -u x -pw y", "nodetool --password y", "nodetool --password=y"] {
+            let why = check(value).unwrap_err();
+            assert!(why.contains("-pwf FILE") && !why.contains(" y"), "{why}");
+        }
+        assert!(check(" ").is_err());
+        assert_eq!(check("/opt/c/bin/nodetool -u x -pwf /etc/jmx.pw --ssl"), Ok(()));
+    }
+    assert_eq!(cassandra().check_setting("unit", "-pw"), Ok(()));
 }

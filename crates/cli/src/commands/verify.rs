@@ -156,7 +156,7 @@ async fn pod_differences(ports: &Ports, plan: &Plan, member: &MemberPlan) -> Res
 /// Asked inside, the pod is its member and sees all others up.
 async fn view_differences(ports: &Ports, profile: &dyn Profile, plan: &Plan, member: &MemberPlan) -> Vec<String> {
     let (Some(pod), Some(container)) = (&member.slot.pod, &member.slot.container) else { return Vec::new() };
-    let text = profile.pod_script(&PodTask::View);
+    let text = profile.pod_script(&PodTask::View, &plan.settings);
     let script = rehome_ports::PodScript { task: PodTask::View, text, limit_s: rehome_engine::VIEW_SCRIPT_S };
     let answer = ports.pods.run(&plan.namespace, pod, container, &script).await;
     let view = answer

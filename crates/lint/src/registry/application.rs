@@ -129,4 +129,12 @@ pub(super) const CHECKS: &[Check] = &[
          decides whether the pods have them too.",
         "See that the pods' configuration says the same.",
     ),
+    check(
+        "RH0618",
+        Warning,
+        "pods that want to be asked otherwise",
+        "The pods are verified and opened by nodetool, in the downtime: one that is refused there ends the cutover after its limit, and the \
+         run undoes itself.",
+        "Say how pods call nodetool under spec.application.settings.podNodetool (docs/cassandra.md).",
+    ),
 ];

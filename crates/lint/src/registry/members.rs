@@ -31,7 +31,8 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "application does not answer",
         "A member is moved by its identity, which the running application tells.",
-        "Start the application on it and see why it does not answer.",
+        "Start the application on it and see why it does not answer. Where Cassandra's JMX asks for a password, or nodetool is \
+         not in PATH, say so under spec.application.settings.nodetool.",
     ),
     check(
         "RH0105",

@@ -201,7 +201,7 @@ impl Judge<'_> {
         let container = container.unwrap_or_default();
         let image = found.images.get(&container).cloned().unwrap_or_default();
         let report = ContainerReport { name: container, image: image.clone(), ..ContainerReport::default() };
-        let version = profile.set_configuration(&StatefulSetReport::default(), &report).version;
+        let version = profile.set_configuration(&StatefulSetReport::default(), &report, &BTreeMap::new()).version;
         if !version.as_deref().is_some_and(|version| same_version(version, &legacy)) {
             let why = format!(
                 "its image is {image:?}, the legacy side runs {legacy}, which may not read what another version wrote"

@@ -7,6 +7,7 @@ mod archive;
 mod bytes;
 mod identity;
 mod image;
+mod nodetool;
 mod profile;
 mod sstable;
 mod table;

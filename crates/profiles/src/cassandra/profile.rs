@@ -1,10 +1,12 @@
 //! The profile.
 
+use std::collections::BTreeMap;
+
 use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::task::{HostAnswer, HostTask, IS_BUSY, PodTask, ReturnedVolume};
 
-use super::{answers, archive, identity, image};
+use super::{answers, archive, identity, image, nodetool};
 use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
 
 /// See the module.
@@ -32,7 +34,7 @@ const SETTINGS: &[(&str, &str, &str)] = &[
 ];
 
 /// Quotes for a POSIX shell.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
@@ -49,6 +51,7 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     text.push_str(&format!("RUN={}\n", quote(run)));
     text.push_str(&format!("MOUNTS={}\n", quote(&context.mount_paths.join(" "))));
     text.push_str(LIB);
+    text.push_str(&nodetool::function(context.settings.get(nodetool::ON_HOSTS)));
     if !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. }) {
         text.push_str(LOCK);
     }
@@ -161,7 +164,11 @@ impl Profile for Cassandra {
     }
 
     fn settings(&self) -> Vec<&'static str> {
-        SETTINGS.iter().map(|(setting, _, _)| *setting).collect()
+        SETTINGS.iter().map(|(setting, _, _)| *setting).chain([nodetool::ON_HOSTS, nodetool::IN_PODS]).collect()
+    }
+
+    fn check_setting(&self, name: &str, value: &str) -> Result<(), String> {
+        if [nodetool::ON_HOSTS, nodetool::IN_PODS].contains(&name) { nodetool::check(value) } else { Ok(()) }
     }
 
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
@@ -183,12 +190,14 @@ impl Profile for Cassandra {
         }
     }
 
-    fn pod_script(&self, task: &PodTask) -> String {
-        match task {
+    fn pod_script(&self, task: &PodTask, settings: &BTreeMap<String, String>) -> String {
+        let function = nodetool::function(settings.get(nodetool::IN_PODS));
+        let body = match task {
             PodTask::View => format!("fail() {{ echo \"$*\" >&2; exit 1; }}\n{VIEW}"),
             PodTask::Open => "nodetool enablebinary".to_owned(),
             PodTask::Close => "nodetool disablebinary".to_owned(),
-        }
+        };
+        function + &body
     }
 
     fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError> {
@@ -239,7 +248,12 @@ impl Profile for Cassandra {
         &image::SETTINGS
     }
 
-    fn set_configuration(&self, set: &StatefulSetReport, container: &ContainerReport) -> SetConfiguration {
+    fn set_configuration(
+        &self,
+        set: &StatefulSetReport,
+        container: &ContainerReport,
+        settings: &BTreeMap<String, String>,
+    ) -> SetConfiguration {
         let known = |name: &str| container.env.get(name).and_then(EnvValue::known).map(str::to_owned);
         let mut configuration = SetConfiguration { container: container.name.clone(), ..SetConfiguration::default() };
         for (variable, attribute) in [
@@ -254,6 +268,7 @@ impl Profile for Cassandra {
         }
         configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
         configuration.opening_fault = configuration.version.as_deref().and_then(image::opening_fault);
+        configuration.question_refused = nodetool::refused(known("LOCAL_JMX").as_deref(), settings);
         configuration.uid = container.run_as_user.or(set.run_as_user);
         configuration.readiness_needs_clients = image::needs_clients(container.readiness.as_deref());
         configuration.closed_is_ended_by = [("liveness", &container.liveness), ("startup", &container.startup)]

@@ -135,6 +135,10 @@ pub fn cases() -> Vec<Case> {
             s.host.passwords = "asked";
             container(s)["command"] = json!(["sh", "-c", "refdb"]);
         }),
+        scene("RH0618", |s| {
+            let env = container(s)["env"].as_array_mut().expect("variables");
+            env.push(json!({"name": "REFDB_QUESTIONS", "value": "refused"}));
+        }),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),

@@ -1,4 +1,4 @@
-command -v nodetool >/dev/null || fail "nodetool is not in PATH"
+command -v "${NODETOOL:-nodetool}" >/dev/null || fail "${NODETOOL:-nodetool} is not in PATH"
 echo "@@ info"; nodetool info -T || fail "nodetool info failed"
 echo "@@ status"; nodetool status || fail "nodetool status failed"
 echo "@@ describecluster"; cluster=$(nodetool describecluster) || fail "nodetool describecluster failed"
