@@ -16,6 +16,8 @@ use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, S
 pub struct Reference;
 
 const NAME: &str = "reference";
+/// Setting: the program that pods are asked with.
+const POD_COMMAND: &str = "podCommand";
 
 fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &[u8]) -> Result<T, AnswerError> {
     serde_json::from_slice(text).map_err(|error| AnswerError {
@@ -31,7 +33,7 @@ impl Profile for Reference {
     }
 
     fn settings(&self) -> Vec<&'static str> {
-        Vec::new()
+        vec![POD_COMMAND]
     }
 
     fn host_script(&self, task: &HostTask, context: &ScriptContext<'_>) -> String {
@@ -44,8 +46,8 @@ impl Profile for Reference {
         parse(task.name(), stdout.as_bytes())
     }
 
-    fn pod_script(&self, task: &PodTask, _settings: &BTreeMap<String, String>) -> String {
-        format!("refdb {}", task.name())
+    fn pod_script(&self, task: &PodTask, settings: &BTreeMap<String, String>) -> String {
+        format!("{} {}", settings.get(POD_COMMAND).map_or("refdb", String::as_str), task.name())
     }
 
     fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError> {

@@ -11,6 +11,11 @@ impl World {
         self.with(|state, _| state.exec_ms = u64::try_from(takes.as_millis()).unwrap_or(u64::MAX));
     }
 
+    /// From now on pods answer to a program of another name.
+    pub fn name_pod_program(&self, program: &'static str) {
+        self.with(|state, _| state.pod_program = program);
+    }
+
     /// Makes the service of the n-th legacy host hang when it is asked to stop.
     pub fn let_service_hang(&self, n: usize) {
         self.with(|state, _| {

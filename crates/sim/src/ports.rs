@@ -221,6 +221,11 @@ impl Pods for SimPorts {
         let ticket = self.before(&call).await.map_err(|mishap| unreachable(format!("{mishap:?}")))?;
         let takes_ms = self.world.with(|state, _| state.exec_ms.max(SCRIPT_MS));
         tokio::time::sleep(Duration::from_millis(takes_ms)).await;
+        let program = script.text.split(' ').next().unwrap_or_default();
+        if self.world.with(|state, _| state.pod_program != program) {
+            let stderr = format!("sh: {program}: not found");
+            return Ok(ScriptOutput { exit_code: 127, stdout: String::new(), stderr });
+        }
         let output = self.world.with(|state, now| match script.task {
             PodTask::View => {
                 let view = self.world.ec2.with(|inner, _| state.database.view(now, &inner.disks, pod));

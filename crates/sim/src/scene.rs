@@ -223,6 +223,7 @@ impl Scene {
             late: Vec::new(),
             agents_gone: Vec::new(),
             starting: BTreeMap::new(),
+            pod_program: "refdb",
             exec_ms: 0,
             disks_full: Vec::new(),
             reboots: Vec::new(),

@@ -130,6 +130,8 @@ pub(crate) struct State {
     pub late: Vec<(u64, InstanceId, HostTask)>,
     /// When the agent of which host does not answer: from, until.
     pub agents_gone: Vec<(InstanceId, u64, u64)>,
+    /// The program that answers in pods.
+    pub pod_program: &'static str,
     /// How long a script in a pod takes at least, in ms.
     pub exec_ms: u64,
     /// When the root disk of which host is full: from, until.

@@ -23,6 +23,22 @@ async fn three_members_move_and_nothing_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pods_are_asked_as_the_settings_say_and_a_question_that_is_refused_undoes_the_run() {
+    for (settings, phase) in [(vec![], Phase::RolledBack), (vec![("podCommand", "refdb2")], Phase::Completed)] {
+        let mut stage = Stage::new(Scene::new(3, 1));
+        stage.world.name_pod_program("refdb2");
+        let settings = settings.into_iter().map(|(key, value): (&str, &str)| (key.to_owned(), value.to_owned()));
+        stage.migration.spec.application.settings = settings.collect();
+        let plan = stage.plan().await;
+        let outcome = stage.apply(&plan).await.outcome();
+        assert_eq!(outcome.phase, phase, "{:?}", outcome.failure);
+        let failure = outcome.failure.map(|failure| format!("{failure:?}")).unwrap_or_default();
+        assert_eq!(failure.contains("refdb: not found"), phase == Phase::RolledBack, "{failure}");
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_says_what_it_will_take_with_its_assumptions() {
     let mut scene = Scene::new(3, 1);
     scene.volume.size_gib = 1_000;
