@@ -38,7 +38,13 @@ pub enum Command {
     },
     /// Show what a migration will do, step by step. Changes nothing.
     Plan(Plan),
-    /// Carry out a migration, or go on with one that was interrupted.
+    /// Carry out a migration, or go on with one that was interrupted. Production stops between cutover and opening.
+    ///
+    /// Shows the plan and asks for the migration's name. First, while production serves, it creates parked claims and the gate's
+    /// ConfigMap in the cluster, protects the instances, and takes base snapshots. Then the cutover: every member is drained,
+    /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
+    /// members are verified clients are let in. What fails before that is taken back by itself, and production serves again
+    /// (exit code 1). Ctrl-C stops after what is under way (exit code 6), and the same command goes on; so it does after a kill.
     Apply(Apply),
     /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.
     Status(Target),

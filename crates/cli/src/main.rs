@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     match commands::run(args) {
         Ok(code) => code.into(),
         Err(error) => {
-            anstream::eprintln!("error: {error:#}");
+            output::esay!("error: {error:#}");
             exit::of(&error).into()
         }
     }

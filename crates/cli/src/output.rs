@@ -22,7 +22,24 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::output::to_stdout(format_args!("{}\n", format_args!($($text)*))) };
 }
 
-pub(crate) use {say, show};
+/// `eprint!` that does not panic where standard error takes no more: what is driven goes on, and the exit code tells of it.
+macro_rules! eshow {
+    ($($text:tt)*) => { $crate::output::to_stderr(format_args!($($text)*)) };
+}
+
+/// `eprintln!` of the same kind.
+macro_rules! esay {
+    ($($text:tt)*) => { $crate::output::to_stderr(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+pub(crate) use {esay, eshow, say, show};
+
+/// Writes to standard error, if it takes it.
+pub fn to_stderr(text: std::fmt::Arguments<'_>) {
+    let mut stderr = anstream::stderr();
+    // There is nowhere left to say that it does not.
+    let _ = stderr.write_fmt(text).and_then(|()| stderr.flush());
+}
 
 /// Writes to standard output. A reader that is gone, as `head` is, has read what it wanted.
 pub fn to_stdout(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
@@ -177,8 +194,7 @@ pub fn plan(plan: &Plan) -> String {
 
 /// One event as a line; none if it is not worth one.
 pub fn event(event: &Event, began_ms: u64) -> Option<String> {
-    let at = event.at_ms.saturating_sub(began_ms) as f64 / 1000.0;
-    let line = match &event.kind {
+    let text = match &event.kind {
         EventKind::RunStarted { run, resumed, steps, steps_done } => {
             let word = if *resumed { "goes on" } else { "begins" };
             format!("run {run} {word}: {steps_done} of {steps} steps done")
@@ -192,7 +208,12 @@ pub fn event(event: &Event, began_ms: u64) -> Option<String> {
         EventKind::Note { text } => text.clone(),
         EventKind::StepStarted { .. } | EventKind::StepWaiting { .. } | EventKind::RunEnded { .. } => return None,
     };
-    Some(format!("{at:>9.1} s  {line}"))
+    Some(line(event.at_ms, began_ms, &text))
+}
+
+/// A line of what happens, with its time.
+pub fn line(at_ms: u64, began_ms: u64, text: &str) -> String {
+    format!("{:>9.1} s  {text}", at_ms.saturating_sub(began_ms) as f64 / 1000.0)
 }
 
 /// A phase in words.

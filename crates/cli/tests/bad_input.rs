@@ -312,3 +312,11 @@ fn faults_that_mean_nothing_are_refused_before_anything_is_served() {
         assert!(!state.join("account.json").exists(), "an account was begun");
     }
 }
+
+#[test]
+fn standard_error_that_takes_no_more_does_not_change_the_exit_code() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rehome"));
+    let status = command.args(["explain", "NOPE"]).stderr(full).stdout(std::process::Stdio::null()).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}

@@ -6,6 +6,9 @@ use thiserror::Error;
 use crate::kubernetes::KubeError;
 use crate::store::StoreError;
 
+/// Kubernetes' reason of status 401.
+const UNAUTHORIZED: &str = "Unauthorized";
+
 /// What the driver does about a step's error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepErrorKind {
@@ -38,6 +41,11 @@ impl StepError {
     /// An error that will not pass.
     pub fn failed(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: StepErrorKind::Failed, code: code.into(), message: message.into() }
+    }
+
+    /// Whether the apiserver did not know who asks.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.code == UNAUTHORIZED
     }
 
     /// The driver is to stop.
@@ -96,7 +104,7 @@ impl From<ScriptError> for StepError {
 impl From<KubeError> for StepError {
     fn from(error: KubeError) -> Self {
         if is_about_credentials(&error) {
-            return classed(ErrorClass::Credentials, error.reason().to_owned(), error.to_string());
+            return classed(ErrorClass::Credentials, UNAUTHORIZED.to_owned(), error.to_string());
         }
         let kind = if error.is_final() { StepErrorKind::Failed } else { StepErrorKind::Again };
         Self { kind, code: error.reason().to_owned(), message: error.to_string() }

@@ -2,6 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt as _;
+use futures::future::LocalBoxFuture;
+use futures::stream::FuturesUnordered;
 use rehome_model::{labels, names};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 use crate::clock::{Clock, Moment};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, paths, text};
-use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW, LEASE_RETRY};
+use crate::limits::{LEASE, LEASE_MARGIN, LEASE_RENEW, LEASE_REQUEST, LEASE_RETRY, REQUEST};
 
 /// The lease of one driver.
 pub struct Lease {
@@ -24,6 +27,8 @@ pub struct Lease {
     held_since: Mutex<Option<Moment>>,
     /// The object as the last write of this driver left it.
     written: Mutex<Option<Value>>,
+    /// Why the last renewal failed, since the last that did not.
+    last_error: Mutex<Option<String>>,
 }
 
 /// Why the lease is not ours.
@@ -54,6 +59,7 @@ impl Lease {
             clock,
             held_since: Mutex::new(None),
             written: Mutex::new(None),
+            last_error: Mutex::new(None),
         }
     }
 
@@ -95,46 +101,58 @@ impl Lease {
     }
 
     /// Renews until the lease is lost or the future is dropped.
+    ///
+    /// A renewal that is not answered in time is not given up: another one is sent beside it. In its request the client may be
+    /// asking a credential plugin for a new token, which takes some seconds and would begin anew each time.
     pub async fn keep(&self) {
-        let mut pause = LEASE_RENEW;
+        type Renewed = (Moment, Result<Option<Value>, KubeError>);
+        let mut under_way: FuturesUnordered<LocalBoxFuture<'_, Renewed>> = FuturesUnordered::new();
+        let mut next = Instant::now() + LEASE_RENEW;
         loop {
-            tokio::time::sleep(pause).await;
-            pause = LEASE_RENEW;
-            let sent = self.clock.moment();
-            match self.renew().await {
-                Ok(Some(written)) => self.is_ours(sent, written),
-                Ok(None) => {
-                    self.give_up();
-                    return;
-                }
-                // The cluster may come back in time; if not, `check` stops the acts.
-                Err(error) => {
-                    tracing::warn!(%error, "lease not renewed");
-                    pause = LEASE_RETRY;
+            tokio::select! {
+                biased;
+                Some((sent, renewed)) = under_way.next() => match renewed {
+                    Ok(Some(written)) => {
+                        self.is_ours(sent, written);
+                        next = Instant::now() + LEASE_RENEW;
+                    }
+                    Ok(None) => {
+                        self.give_up();
+                        return;
+                    }
+                    // The cluster may come back in time; if not, `check` stops the acts.
+                    Err(error) => {
+                        *locked(&self.last_error) = Some(error.to_string());
+                        next = Instant::now() + LEASE_RETRY;
+                    }
+                },
+                () = tokio::time::sleep_until(next) => {
+                    let sent = self.clock.moment();
+                    under_way.push(Box::pin(async move { (sent, self.renew().await) }));
+                    next = Instant::now() + LEASE_REQUEST + LEASE_RETRY;
                 }
             }
         }
     }
 
     /// Renews it by what the last write left; only if that was changed since, or its reply was lost, looks first. None if it
-    /// is not ours any more.
+    /// is not ours any more. A conflict does not say so: the write that came between may be an earlier one of ours, whose reply
+    /// was not waited for.
     async fn renew(&self) -> Result<Option<Value>, KubeError> {
+        let kube = self.kube.clone().within(REQUEST);
         let path = paths::lease(&self.namespace, &self.name);
-        let last = self.last_written().take();
+        let last = locked(&self.written).take();
         if let Some(last) = last {
-            match self.kube.replace(&path, &self.renewed(&last)).await {
+            match kube.replace(&path, &self.renewed(&last)).await {
                 Err(error) if error.is_conflict() || error.is_not_found() => {}
                 written => return written.map(Some),
             }
         }
-        let Some(object) = self.kube.get(&path).await? else { return Ok(None) };
+        let Some(object) = kube.get(&path).await? else { return Ok(None) };
         if text(&object, "/spec/holderIdentity") != self.holder {
             return Ok(None);
         }
-        match self.kube.replace(&path, &self.renewed(&object)).await {
-            Err(error) if error.is_conflict() => Ok(None),
-            written => written.map(Some),
-        }
+        kube.replace(&path, &self.renewed(&object)).await.map(Some)
     }
 
     fn renewed(&self, object: &Value) -> Value {
@@ -156,10 +174,15 @@ impl Lease {
 
     /// Whether an act may start now: the lease is ours for long enough by the clocks of this machine.
     pub fn check(&self) -> Result<(), StepError> {
-        let held = *self.held_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = *locked(&self.held_since);
         match held {
             Some(since) if since.age() + LEASE_MARGIN < LEASE => Ok(()),
-            Some(_) => Err(StepError::interrupted("the lease could not be renewed in time; nothing more was started")),
+            Some(_) => {
+                let why = locked(&self.last_error).as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+                Err(StepError::interrupted(format!(
+                    "the lease could not be renewed in time{why}; nothing more was started"
+                )))
+            }
             None => Err(StepError::interrupted("another driver took the lease; nothing more was started")),
         }
     }
@@ -186,16 +209,17 @@ impl Lease {
     }
 
     fn is_ours(&self, sent: Moment, written: Value) {
-        *self.last_written() = Some(written);
-        *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
-    }
-
-    fn last_written(&self) -> MutexGuard<'_, Option<Value>> {
-        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        *locked(&self.written) = Some(written);
+        *locked(&self.last_error) = None;
+        let mut held = locked(&self.held_since);
+        // Of two renewals that were under way together the later one counts, whichever is answered last.
+        if held.is_none_or(|since| sent.age() < since.age()) {
+            *held = Some(sent);
+        }
     }
 
     fn give_up(&self) {
-        *self.held_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *locked(&self.held_since) = None;
     }
 
     fn object(&self, resource_version: Option<&str>, transitions: u64) -> Value {
@@ -213,6 +237,10 @@ impl Lease {
         }
         object
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When the object was last written, by the apiserver's clock, which shows seconds.

@@ -17,6 +17,9 @@ pub const RETRY_MAX: Duration = Duration::from_secs(20);
 pub const SETTLE: Duration = Duration::from_secs(30);
 /// How long EC2 may not know an id that it has just given out (facts: NotFound within 5 min of a create is staleness).
 pub const NOT_FOUND_GRACE: Duration = Duration::from_mins(5);
+/// How long EC2 must say that it does not know a legacy instance until that counts as terminated. It is as old as its cluster, so
+/// that nothing late is shown of it.
+pub const FORGOTTEN: Duration = Duration::from_mins(1);
 /// Attempts to make a volume that fails after it was accepted (a key that cannot be used fails this way).
 pub const VOLUME_ATTEMPTS: u32 = 3;
 /// Between two touches of a claim that should be binding: the pauses double from the first to the longest. Short, since a
@@ -41,7 +44,8 @@ pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
 /// How long a request to the apiserver may take. A connection that a balancer has forgotten would else be waited for until the
 /// system gives it up, in a quarter of an hour or never.
 pub const REQUEST: Duration = Duration::from_secs(20);
-/// How long a request for the driver's own Lease may take: another one must fit into [`LEASE`].
+/// How long a request for the driver's own Lease may take; a renewal that takes longer goes on, and another one is sent beside
+/// it, which must fit into [`LEASE`].
 pub const LEASE_REQUEST: Duration = Duration::from_secs(3);
 /// Scripts that run on hosts and in pods at the same time; as many again that drain or start a member.
 pub const SCRIPTS_AT_ONCE: usize = 128;

@@ -264,8 +264,11 @@ async fn with_retries(
     loop {
         let error = match try_once().await {
             Ok(()) => return Ok(()),
-            Err(error) if error.kind != StepErrorKind::Again => return Err(error),
-            Err(error) => error,
+            Err(error) if error.kind == StepErrorKind::Again => error,
+            // An apiserver whose authenticator is overloaded refuses one and takes the next. If it is not that, the lease, renewed
+            // with the same credentials, runs out in a moment.
+            Err(error) if error.is_unauthorized() && context.may_act().is_ok() => error,
+            Err(error) => return Err(error),
         };
         context.shared.event(EventKind::StepRetried {
             step: context.step.id.clone(),

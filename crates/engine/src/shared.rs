@@ -250,15 +250,19 @@ impl Shared {
         let _turn = self.header_writer.lock().await;
         self.lease.check()?;
         let (before, header) = {
-            let mut header = locked(&self.header);
-            let before = header.phase;
+            let known = locked(&self.header);
+            let mut header = known.clone();
             change(&mut header);
-            (before, header.clone())
+            (known.phase, header)
         };
-        if before != header.phase {
-            self.event(EventKind::PhaseChanged { phase: header.phase });
+        // Only what the cluster has is the run's phase: a driver that ends here tells what the next one will find.
+        self.store.save_header(&header, &|| self.lease.check()).await?;
+        let phase = header.phase;
+        *locked(&self.header) = header;
+        if before != phase {
+            self.event(EventKind::PhaseChanged { phase });
         }
-        Ok(self.store.save_header(&header, &|| self.lease.check()).await?)
+        Ok(())
     }
 
     pub(crate) fn record(&self) -> RunRecord {

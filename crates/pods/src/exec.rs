@@ -96,11 +96,15 @@ fn unreachable(pod: &str, reason: String) -> ScriptError {
     ScriptError::Unreachable { target: format!("pod {pod}"), reason }
 }
 
-/// Forbidden stays so; a pod or container that is not there yet may come.
+/// Forbidden stays so; who is not known may be with other credentials; a pod or container that is not there yet may come.
 fn not_started(pod: &str, error: &kube::Error) -> ScriptError {
+    let target = || format!("pod {pod}");
     match error {
-        kube::Error::Api(status) if matches!(status.code, 401 | 403) => {
-            ScriptError::Refused { target: format!("pod {pod}"), reason: status.message.clone() }
+        kube::Error::Api(status) if status.code == 401 => {
+            ScriptError::Credentials { target: target(), reason: status.message.clone() }
+        }
+        kube::Error::Api(status) if status.code == 403 => {
+            ScriptError::Refused { target: target(), reason: status.message.clone() }
         }
         other => unreachable(pod, other.to_string()),
     }
@@ -180,6 +184,7 @@ mod tests {
             kube::Error::Api(Box::new(status))
         };
         assert!(matches!(not_started("p", &api(403)), ScriptError::Refused { .. }));
+        assert!(matches!(not_started("p", &api(401)), ScriptError::Credentials { .. }));
         assert!(matches!(not_started("p", &api(404)), ScriptError::Unreachable { .. }));
     }
 }

@@ -92,6 +92,60 @@ async fn a_run_whose_credentials_run_out_is_interrupted_and_goes_on_with_new_one
     }
 }
 
+/// An apiserver that does not know who asks: now and then, or from some request on.
+struct Authenticator {
+    refuses: fn(usize) -> bool,
+    requests: AtomicUsize,
+}
+
+impl Gate for Authenticator {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.port != Port::Cluster {
+            return (0, Ruling::Go);
+        }
+        let refused = (self.refuses)(self.requests.fetch_add(1, Ordering::SeqCst));
+        (0, if refused { Ruling::Wrong(Mishap::Status(401, "Unauthorized")) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+async fn authenticated(refuses: fn(usize) -> bool) -> (Stage, Plan, Outcome) {
+    let mut stage = Stage::new(Scene::new(2, 23));
+    let plan = stage.plan().await;
+    let gate = Arc::new(Authenticator { refuses, requests: AtomicUsize::new(0) });
+    stage.ports = SimPorts::behind(&stage.world, gate);
+    let outcome = stage.told(apply(&plan)).await;
+    (stage, plan, outcome)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apiserver_that_refuses_one_request_and_takes_the_next_does_not_end_a_run() {
+    // The first requests, before there is a lease, are a command that can be given again.
+    let (stage, _, outcome) = authenticated(|request| request > 20 && request.is_multiple_of(9)).await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apiserver_that_takes_the_credentials_no_more_ends_the_driver_and_nothing_is_undone() {
+    for from in [40, 80, 120] {
+        let (mut stage, plan, outcome) = authenticated(match from {
+            40 => |request| request > 40,
+            80 => |request| request > 80,
+            _ => |request| request > 120,
+        })
+        .await;
+        let why = outcome.failure.clone().unwrap_or_default();
+        assert!(outcome.interrupted && why.contains("Unauthorized"), "{from}: {:?}: {why}", outcome.phase);
+        stage.sign_in(usize::MAX);
+        assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed, "{from}");
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "{from}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rollback_whose_credentials_run_out_is_not_stuck() {
     let mut stage = Stage::new(Scene::new(2, 22));

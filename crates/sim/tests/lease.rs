@@ -76,3 +76,61 @@ async fn nothing_is_sent_between_the_waking_and_the_next_renewal() {
         assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     }
 }
+
+/// How long renewals of the lease take, one after the other, over and over.
+struct Slow {
+    takes: &'static [u64],
+    /// Whether one that is dropped has to be taken up again from its beginning.
+    again: bool,
+    renewals: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Slow {
+    fn new(takes: &'static [u64], again: bool) -> Arc<Self> {
+        Arc::new(Self { takes, again, renewals: AtomicU64::new(0), answered: AtomicU64::new(0) })
+    }
+}
+
+fn renews(call: &Call<'_>) -> bool {
+    call.name == "kube update" && call.subject.contains("/leases")
+}
+
+impl Gate for Slow {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if !renews(call) {
+            return (0, Ruling::Go);
+        }
+        let sent = self.renewals.fetch_add(1, Ordering::SeqCst);
+        let n = if self.again { self.answered.load(Ordering::SeqCst) } else { sent } as usize;
+        let seconds = self.takes[n % self.takes.len()];
+        (0, if seconds == 0 { Ruling::Go } else { Ruling::Late(Duration::from_secs(seconds)) })
+    }
+
+    fn after(&self, _: u64, call: &Call<'_>) -> Ruling {
+        self.answered.fetch_add(u64::from(renews(call)), Ordering::SeqCst);
+        Ruling::Go
+    }
+}
+
+async fn moves_behind(gate: &Arc<Slow>) {
+    let mut stage = Stage::new(Scene::new(2, 12));
+    let plan = stage.plan().await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(gate) as Arc<_>);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    let answered = gate.answered.load(Ordering::SeqCst);
+    assert!(answered as usize > 2 * gate.takes.len(), "{answered} renewals: too few to tell");
+}
+
+/// A credential plugin that takes longer than a renewal may, now and then: in each request that is dropped it begins anew.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_not_answered_in_time_is_not_given_up() {
+    moves_behind(&Slow::new(&[0, 0, 5], true)).await;
+}
+
+/// The second looks while the first is not there yet, and is too late when it is: the conflict is with the driver's own.
+#[tokio::test(start_paused = true)]
+async fn a_late_renewal_of_its_own_is_not_taken_for_another_drivers() {
+    moves_behind(&Slow::new(&[0, 6, 3], false)).await;
+}

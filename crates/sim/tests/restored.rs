@@ -9,8 +9,9 @@ use std::time::Duration;
 use common::{End, Stage};
 use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::core::Effect;
+use rehome_model::ids::StepId;
 use rehome_model::plan::Plan;
-use rehome_model::record::Phase;
+use rehome_model::record::{Phase, StepState};
 use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, checks};
 
 const MEMBERS: usize = 2;
@@ -174,4 +175,25 @@ async fn a_member_whose_instance_is_terminated_after_its_capture_moves_all_the_s
     assert_eq!(checks::pods_running(&stage.world), MEMBERS);
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
     assert_eq!(checks::lost_writes(&stage.world).len(), 0);
+}
+
+/// EC2 shows a terminated instance for about an hour. Forward is the only way on which its member serves again.
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_terminated_and_forgotten_after_its_capture_is_down() {
+    let mut forgotten = 0;
+    for n in downtime().await {
+        let Some((stage, plan)) = killed(n).await else { continue };
+        let recorded = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.expect("a record");
+        let stopped = StepId::from("stop-instance:refdb-0");
+        let told = recorded.and_then(|(record, _)| record.steps.get(&stopped).map(|step| step.state));
+        if told != Some(StepState::Done) {
+            continue;
+        }
+        forgotten += 1;
+        stage.world.ec2().with(|inner, _| inner.core.instances.remove(&plan.members[0].instance));
+        let outcome = stage.apply(&plan).await.outcome();
+        assert_eq!(outcome.phase, Phase::Completed, "call {n}: {:?}", outcome.failure);
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "call {n}");
+    }
+    assert!(forgotten > 3, "{forgotten}");
 }

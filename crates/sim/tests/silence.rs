@@ -41,6 +41,42 @@ impl Gate for Silent {
     }
 }
 
+/// Somebody presses Ctrl-C as soon as the first member is being stopped; counts how many are.
+struct Pressed {
+    stop: tokio::sync::watch::Sender<bool>,
+    stopped: AtomicU64,
+}
+
+impl Gate for Pressed {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.name == "stop-service" {
+            self.stopped.fetch_add(1, Ordering::SeqCst);
+            self.stop.send_replace(true);
+        }
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+/// Of many members some wait in line for their script when the driver is asked to stop: they keep serving.
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_line_is_not_begun_after_the_driver_was_asked_to_stop() {
+    const MEMBERS: u32 = 140;
+    let mut stage = Stage::new(Scene::new(MEMBERS, 12));
+    let plan = stage.plan().await;
+    let (stop, asked) = tokio::sync::watch::channel(false);
+    stage.stop = Some(asked);
+    let gate = Arc::new(Pressed { stop, stopped: AtomicU64::new(0) });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert!(outcome.interrupted, "{:?}", outcome.failure);
+    let stopped = gate.stopped.load(Ordering::SeqCst);
+    assert!(stopped > 0 && stopped < u64::from(MEMBERS), "{stopped} of {MEMBERS} members were stopped");
+}
+
 #[tokio::test(start_paused = true)]
 async fn requests_that_are_never_answered_do_not_end_a_run() {
     // The plan and the first look before the lease are not begun yet when they fail: the first silence comes later.

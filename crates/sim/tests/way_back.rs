@@ -4,7 +4,7 @@ mod common;
 mod opened;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -194,4 +194,48 @@ async fn a_claim_that_the_set_made_while_ours_was_away_does_not_keep_production_
     // What the set started meanwhile is blank: docs/safety.md names it. Nothing of the legacy side was touched.
     assert_eq!(checks::legacy_serving(&stage.world), 3);
     assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
+}
+
+/// An apiserver that takes the run's header so many times and then no more.
+struct FullHeader {
+    takes: usize,
+    writes: AtomicUsize,
+}
+
+impl Gate for FullHeader {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.name != "kube update" || !call.subject.ends_with("/configmaps/rehome-run-refdb") {
+            return (0, Ruling::Go);
+        }
+        let refused = self.writes.fetch_add(1, Ordering::SeqCst) >= self.takes;
+        (0, if refused { Ruling::Wrong(Mishap::Status(500, "InternalError")) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+/// What is told at the end is what the next command finds.
+#[tokio::test(start_paused = true)]
+async fn a_phase_that_could_not_be_written_is_not_told() {
+    let rolled_back = async |takes: usize| {
+        let (mut stage, _) = completed(Scene::new(2, 98)).await;
+        let header = Arc::new(FullHeader { takes, writes: AtomicUsize::new(0) });
+        stage.ports = SimPorts::behind(&stage.world, Arc::clone(&header) as Arc<_>);
+        let (end, events) = stage.drive_with_events(Command::RollbackDiscardWrites).await;
+        let said = events
+            .iter()
+            .any(|event| matches!(&event.kind, EventKind::PhaseChanged { phase } if *phase == Phase::RolledBack));
+        (end.outcome(), said, header.writes.load(Ordering::SeqCst))
+    };
+    let (outcome, said, writes) = rolled_back(usize::MAX).await;
+    assert!(outcome.phase == Phase::RolledBack && said && writes >= 2, "{writes}: {:?}", outcome.phase);
+    let (outcome, said, _) = rolled_back(writes - 1).await;
+    assert!(
+        outcome.interrupted && outcome.phase == Phase::Undoing && !said,
+        "{:?}: {:?}",
+        outcome.phase,
+        outcome.failure
+    );
 }

@@ -26,8 +26,14 @@ pub(crate) struct Ended {
 
 /// Runs a command with `input` on its standard input; kills it after `limit`.
 pub(crate) async fn run(command: &mut Command, input: String, limit: Duration) -> io::Result<Ended> {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+    // A group of its own: Ctrl-C at the terminal asks rehome to stop after what is under way, and must not cut that off.
+    let mut child = command
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
     let stdout = Collector::start(child.stdout.take());
     let stderr = Collector::start(child.stderr.take());
     let writer = child.stdin.take().map(|mut stdin| {

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use super::{ending, events, keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
+use crate::output::{esay, eshow};
 use crate::{connect, input, output};
 
 /// `rehome apply`.
@@ -30,9 +31,16 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     let chosen = plan_to_apply(&ports, &migration, profile, given).await?;
     let plan = &chosen.plan;
     if args.output == Format::Text {
-        anstream::eprint!("{}", output::plan(plan));
+        eshow!("{}", output::plan(plan));
     }
     let asked = Instant::now();
+    if args.output == Format::Json && !args.yes {
+        return Err(problem(
+            Exit::Usage,
+            "the plan that is to be confirmed is not shown with -o json".to_owned(),
+            "give --yes, with a plan that was reviewed by --plan, or leave -o json away. Nothing was changed",
+        ));
+    }
     confirm(args.yes, &migration.metadata.name, "carry out this plan")?;
     if asked.elapsed() > LOOK_GOOD_FOR {
         compare(&ports, &migration, profile, &chosen).await?;
@@ -64,6 +72,7 @@ async fn plan_to_apply(
     let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
+        refuse_undone(record)?;
     }
     let chosen = match (recorded, given) {
         (Some((record, plan)), given) if !record.header.phase.is_back() => {
@@ -141,7 +150,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     if let Some((record, plan)) = recorded
         && args.output == Format::Text
     {
-        anstream::eprint!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
+        eshow!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
     }
     confirm(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
@@ -159,12 +168,25 @@ fn refuse_finalized(record: &RunRecord) -> Result<()> {
     Err(problem(Exit::Usage, refused.to_string(), "see `rehome status`. Nothing was changed"))
 }
 
+/// A run that is being taken back is not carried out first. The engine refuses it too.
+fn refuse_undone(record: &RunRecord) -> Result<()> {
+    if !matches!(record.header.phase, Phase::Undoing | Phase::Stuck) {
+        return Ok(());
+    }
+    let refused = EngineError::BeingUndone { run: record.header.run.clone() };
+    Err(problem(
+        Exit::Usage,
+        refused.to_string(),
+        "`rehome rollback --discard-writes` goes on with it; see `rehome status`. Nothing was changed",
+    ))
+}
+
 /// Asks for the migration's name.
 pub fn confirm(yes: bool, name: &str, what: &str) -> Result<()> {
     if yes {
         return Ok(());
     }
-    anstream::eprint!("Type the migration's name ({name}) to {what}: ");
+    eshow!("Type the migration's name ({name}) to {what}: ");
     std::io::stderr().flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
@@ -181,7 +203,8 @@ async fn drive(
     command: Command,
     format: Format,
 ) -> Result<Exit> {
-    report(driven(ports, migration, profile, command, format).await?)
+    let asked = if matches!(command, Command::RollbackDiscardWrites) { Asked::Rollback } else { Asked::Apply };
+    report(asked, driven(ports, migration, profile, command, format).await?)
 }
 
 /// Drives a command, and shows its events.
@@ -204,9 +227,9 @@ pub async fn driven(
     let printer = tokio::spawn(events::print(received, format));
     let interrupt = tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            anstream::eprintln!("stopping after what is under way; the same command goes on later");
-            // The driver may have ended already.
+            // Before the message, whatever becomes of that. The driver may have ended already.
             let _ = stopper.send(true);
+            esay!("stopping after what is under way; the same command goes on later");
             std::future::pending::<()>().await;
         }
     });
@@ -224,23 +247,27 @@ pub fn holder() -> String {
     format!("{}/{}/{}", host.trim(), std::process::id(), look::now_ms())
 }
 
-fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
+/// What the user asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Apply,
+    Rollback,
+}
+
+fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
     let outcome = ending::taken_up(outcome)?;
     let why = outcome.failure.clone().unwrap_or_default();
     match outcome.phase {
         Phase::Completed => {
-            anstream::eprintln!(
+            esay!(
                 "Completed. The legacy side is stopped and kept: `rehome rollback` can go back to it until `rehome \
                  finalize` says that it is no longer needed."
             );
             Ok(Exit::Ok)
         }
-        Phase::RolledBack
-            if outcome.record.header.reason.as_deref().is_some_and(|r| r.starts_with("rolled back by")) =>
-        {
-            anstream::eprintln!(
-                "Rolled back. The legacy cluster serves on its original volumes; the claims stay parked."
-            );
+        // Whatever the run had met before: that is what was asked for.
+        Phase::RolledBack if asked == Asked::Rollback => {
+            esay!("Rolled back. The legacy cluster serves on its original volumes; the claims stay parked.");
             Ok(Exit::Ok)
         }
         Phase::RolledBack => Err(problem(
@@ -276,5 +303,24 @@ mod tests {
         let error = compare(&ports, &migration, profile, &chosen).await.unwrap_err();
         assert_eq!(crate::exit::of(&error), Exit::Findings, "{error}");
         assert!(error.to_string().contains("plan again"), "{error}");
+    }
+    fn ended(phase: Phase, reason: &str) -> Result<Outcome, EngineError> {
+        let record = serde_json::json!({
+            "header": {
+                "format": {"name": "rehome.record", "version": 3}, "run": "r", "migration": "m", "plan_hash": "h",
+                "generation": 1, "phase": phase, "reason": reason, "started_at_ms": 0,
+            },
+            "steps": {},
+        });
+        let record: RunRecord = serde_json::from_value(record).unwrap();
+        Ok(Outcome { phase, interrupted: false, failure: Some(reason.to_owned()), record })
+    }
+
+    #[test]
+    fn a_rollback_that_was_asked_for_and_succeeds_is_no_failure_whatever_came_before() {
+        let reason = "undo of start-set:refdb: not done within 1800 s";
+        assert_eq!(report(Asked::Rollback, ended(Phase::RolledBack, reason)).unwrap(), Exit::Ok);
+        let error = report(Asked::Apply, ended(Phase::RolledBack, reason)).unwrap_err();
+        assert_eq!(crate::exit::of(&error), Exit::Failed, "{error}");
     }
 }

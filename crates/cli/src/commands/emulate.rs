@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::EmulateEc2;
 use crate::exit::{Exit, problem};
-use crate::output::say;
+use crate::output::{esay, say};
 
 /// Where udev links the disks of this machine.
 const BY_ID: &str = "/dev/disk/by-id";
@@ -48,7 +48,7 @@ pub async fn ec2(options: &EmulateEc2) -> Result<Exit> {
     })?;
     let url = format!("http://{}", listener.local_addr()?);
     say!("{url}")?;
-    anstream::eprintln!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
+    esay!("serving EC2 at {url}, state in {}; Ctrl-C ends it", Path::new(state).display());
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         ended = wire::serve_noting(listener, emulator.clone(), guests, transcript) => ended?,

@@ -12,7 +12,7 @@ use rehome_profiles::Profile;
 use super::{drive, ending, look};
 use crate::args::{Format, Rollback};
 use crate::exit::{Exit, problem};
-use crate::output;
+use crate::output::{self, esay, eshow};
 
 /// Carries it out.
 pub async fn rollback(
@@ -29,7 +29,7 @@ pub async fn rollback(
     let shown = rehome_engine::keep_writes_plan(ports, profile, &plan, &record, look::now_ms()).await;
     let shown = shown.map_err(|error| ending::of_engine(&error))?;
     if args.output == Format::Text {
-        anstream::eprint!("{}", text(&shown));
+        eshow!("{}", text(&shown));
     }
     drive::confirm(args.yes, name, "roll back and keep all writes made since the opening")?;
     report(drive::driven(ports, migration, profile, Command::RollbackKeepWrites, args.output).await?)
@@ -60,13 +60,13 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
              command again; it goes on where it stopped",
         ));
     }
-    anstream::eprintln!(
+    esay!(
         "Rolled back. The legacy cluster serves with all writes, on the volumes that the pods wrote to; the claims stay \
          parked."
     );
     let devices = outcome.record.header.keep_writes.map(|choice| choice.devices).unwrap_or_default();
     for (original, device) in devices {
-        anstream::eprintln!("  kept: {original}, detached, as it was captured at the cutover (it was at {device})");
+        esay!("  kept: {original}, detached, as it was captured at the cutover (it was at {device})");
     }
     Ok(Exit::Ok)
 }

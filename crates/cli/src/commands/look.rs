@@ -17,7 +17,7 @@ use rehome_survey::SurveyError;
 use super::ending;
 use crate::args::{Format, FromMigration, Plan as PlanArgs, Target};
 use crate::exit::{Exit, problem};
-use crate::output::{say, show};
+use crate::output::{eshow, say, show};
 use crate::{connect, input, output};
 
 /// Milliseconds since 1970.
@@ -153,7 +153,7 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
     }
     match args.from.output {
         Format::Text => {
-            anstream::eprint!("{}{}", output::survey(&survey), output::findings(&findings));
+            eshow!("{}{}", output::survey(&survey), output::findings(&findings));
             show!("{}", output::plan(&plan))?;
         }
         Format::Json => show!("{}", output::json(format::PLAN, &plan)?)?,

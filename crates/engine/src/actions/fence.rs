@@ -8,9 +8,12 @@ use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase, Step};
 use rehome_model::task::{HostTask, IS_BUSY};
 use rehome_ports::ErrorClass;
 
+use tokio::time::Instant;
+
 use super::{hosts, instances};
 use crate::context::{Outputs, SCRIPT_FAILED, StepContext};
 use crate::error::StepError;
+use crate::limits::FORGOTTEN;
 
 /// Before the stop that makes it certain: nobody has started the member again since its volumes were captured. What it
 /// acknowledged since is on no volume that moves (I2); while the instance could not be stopped, somebody may have. The
@@ -45,15 +48,19 @@ pub(super) async fn fenced(
     legacy: &BTreeMap<InstanceId, Vec<VolumeId>>,
 ) -> Result<Outputs, StepError> {
     let ids: Vec<InstanceId> = legacy.keys().cloned().collect();
+    let began = Instant::now();
     context
         .wait(async || {
-            let found = context.cloud().instances(&ids).await?;
+            let found = known(context, &ids).await?;
             for instance in found.iter().filter(|found| was_started(context, found)) {
                 stop_again(context, instance).await?;
             }
             let running: Vec<String> = legacy
                 .keys()
-                .filter(|id| !found.iter().any(|i| i.id == **id && is_down(i)))
+                .filter(|id| match found.iter().find(|found| found.id == **id) {
+                    Some(found) => !is_down(found),
+                    None => began.elapsed() < FORGOTTEN,
+                })
                 .map(ToString::to_string)
                 .collect();
             Ok(if running.is_empty() { Ok(()) } else { Err(format!("not stopped: {}", running.join(", "))) })
@@ -77,16 +84,37 @@ pub(super) async fn fenced(
 /// The same of one instance, right before the pod of its member may start. Between the fence and that look lie hours where a
 /// snapshot takes long, and somebody may have lost patience.
 pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    let began = Instant::now();
     context
         .wait(async || {
-            let found = context.cloud().instances(std::slice::from_ref(instance)).await?;
-            let Some(found) = found.first() else { return Ok(Err(format!("{instance} is not shown"))) };
+            let found = known(context, std::slice::from_ref(instance)).await?;
+            let Some(found) = found.first() else {
+                let gone = began.elapsed() >= FORGOTTEN;
+                return Ok(if gone { Ok(()) } else { Err(format!("{instance} is not shown")) });
+            };
             if was_started(context, found) {
                 stop_again(context, found).await?;
             }
             Ok(if is_down(found) { Ok(()) } else { Err(format!("{instance} is {:?}, not stopped", found.state)) })
         })
         .await
+}
+
+/// Those of the instances that EC2 knows. It tells of none if it does not know one, which it does not about an hour after that
+/// one was terminated.
+async fn known(context: &StepContext, ids: &[InstanceId]) -> Result<Vec<Instance>, StepError> {
+    match context.cloud().instances(ids).await {
+        Err(error) if error.class() == ErrorClass::NotFound => {}
+        answer => return Ok(answer?),
+    }
+    let mut found = Vec::new();
+    for id in ids {
+        match context.cloud().instances(std::slice::from_ref(id)).await {
+            Err(error) if error.class() == ErrorClass::NotFound => {}
+            answer => found.extend(answer?),
+        }
+    }
+    Ok(found)
 }
 
 /// Whether a machine runs no more. One that somebody terminated after its capture is nothing to wait for: forward is the only
@@ -146,12 +174,8 @@ async fn stop_again(context: &StepContext, found: &Instance) -> Result<(), StepE
 /// One whose service runs is not touched: that is for a person to decide, or for the undo.
 pub(super) async fn keep_stopped(context: &StepContext) -> Result<(), StepError> {
     let ids: Vec<InstanceId> = context.plan().members.iter().map(|member| member.instance.clone()).collect();
-    let found = match context.cloud().instances(&ids).await {
-        Ok(found) => found,
-        // One of them is terminated and forgotten. Nobody starts it, and of the others EC2 tells nothing in this answer.
-        Err(error) if error.class() == ErrorClass::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    // One that is terminated and forgotten nobody starts.
+    let found = known(context, &ids).await?;
     let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
     for instance in up {
         stop_again(context, instance).await?;

@@ -31,6 +31,8 @@ pub struct Stage {
     pub clock_ahead_ms: std::cell::Cell<u64>,
     /// How long that machine has run, its sleep included, if it tells.
     pub since_boot: Option<fn() -> std::time::Duration>,
+    /// Becomes true when somebody presses Ctrl-C.
+    pub stop: Option<watch::Receiver<bool>>,
     drivers: std::cell::Cell<u32>,
 }
 
@@ -58,7 +60,8 @@ impl Stage {
         let ports = SimPorts::new(&world, &control);
         let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
         let (clock_ahead_ms, drivers) = Default::default();
-        Self { world, control, ports, migration, kube: None, hosts: None, clock_ahead_ms, since_boot: None, drivers }
+        let (kube, hosts, since_boot, stop) = (None, None, None, None);
+        Self { world, control, ports, migration, kube, hosts, clock_ahead_ms, since_boot, stop, drivers }
     }
 
     fn kube(&self) -> kube::Client {
@@ -93,7 +96,8 @@ impl Stage {
     pub async fn drive_with_events(&self, command: Command) -> (End, Vec<Event>) {
         self.drivers.set(self.drivers.get() + 1);
         let (events, mut received) = mpsc::unbounded_channel();
-        let (_keep, stop) = watch::channel(false);
+        let (_keep, never) = watch::channel(false);
+        let stop = self.stop.clone().unwrap_or(never);
         let clock = Clock::starting_at(self.world.ec2().now() + self.clock_ahead_ms.get());
         let driver = Driver {
             ports: Ports {
