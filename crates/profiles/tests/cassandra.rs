@@ -204,7 +204,7 @@ fn packed(text: &str) -> String {
 
 /// A survey's output with these devices, the first of them mounted, as lsblk and udev show them.
 fn survey_of(lsblk: &serde_json::Value, links: &str) -> rehome_model::host::HostReport {
-    let mounts = serde_json::json!({"filesystems": [{"source": lsblk["blockdevices"][0]["path"],
+    let mounts = serde_json::json!({"filesystems": [{"source": lsblk["blockdevices"][0]["name"],
         "target": "/var/lib/cassandra", "fstype": "xfs", "options": "rw", "size": 1, "avail": 1}]});
     let text = format!(
         "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n{links}\n@@ mounts\n{}\n@@ service\nId=cassandra.service\n\
@@ -220,21 +220,21 @@ fn survey_of(lsblk: &serde_json::Value, links: &str) -> rehome_model::host::Host
 
 fn survey_of_device(lsblk_type: &str, link: &str) -> rehome_model::host::HostReport {
     let device =
-        serde_json::json!({"path": "/dev/loop7", "type": lsblk_type, "size": 4_294_967_296_u64, "fstype": "xfs"});
+        serde_json::json!({"name": "/dev/loop7", "type": lsblk_type, "size": 4_294_967_296_u64, "fstype": "xfs"});
     survey_of(&serde_json::json!({"blockdevices": [device]}), &format!("{link} /dev/loop7"))
 }
 
 #[test]
 fn nvme_devices_say_their_volume_and_an_instance_store_is_none() {
     let lsblk = serde_json::json!({"blockdevices": [
-        {"path": "/dev/nvme1n1", "pkname": null, "type": "disk", "size": 107_374_182_400_u64, "fstype": "xfs",
+        {"name": "/dev/nvme1n1", "pkname": null, "type": "disk", "size": 107_374_182_400_u64, "fstype": "xfs",
          "label": "cassandra", "uuid": "0b5a0c3c-0000-4000-8000-0000000000aa", "pttype": null,
          "serial": "vol0123456789abcdef0", "model": "Amazon Elastic Block Store"},
-        {"path": "/dev/nvme0n1", "pkname": null, "type": "disk", "size": 8_589_934_592_u64, "fstype": null, "label": null,
+        {"name": "/dev/nvme0n1", "pkname": null, "type": "disk", "size": 8_589_934_592_u64, "fstype": null, "label": null,
          "uuid": null, "pttype": "gpt", "serial": "vol00000000000000001", "model": "Amazon Elastic Block Store",
-         "children": [{"path": "/dev/nvme0n1p1", "pkname": "/dev/nvme0n1", "type": "part", "size": 8_588_886_016_u64,
+         "children": [{"name": "/dev/nvme0n1p1", "pkname": "/dev/nvme0n1", "type": "part", "size": 8_588_886_016_u64,
                        "fstype": "xfs", "label": "/", "uuid": "1", "pttype": "gpt", "serial": null, "model": null}]},
-        {"path": "/dev/nvme2n1", "pkname": null, "type": "disk", "size": 75_000_000_000_u64, "fstype": null, "label": null,
+        {"name": "/dev/nvme2n1", "pkname": null, "type": "disk", "size": 75_000_000_000_u64, "fstype": null, "label": null,
          "uuid": null, "pttype": null, "serial": "AWS00000000000000001", "model": "Amazon EC2 NVMe Instance Storage"}]});
     let seen = survey_of(&lsblk, "");
     let of = |path: &str| seen.block_devices.iter().find(|device| device.path == path).unwrap();
@@ -253,7 +253,7 @@ fn a_survey_of_hundreds_of_devices_is_not_cut() {
     let script = cassandra().host_script(&HostTask::Survey, &context);
     let device = |n: u32| {
         format!(
-            "{{\"path\":\"/dev/loop{n}\",\"pkname\":null,\"type\":\"loop\",\"size\":{n},\"fstype\":\"squashfs\",\"label\":null}}"
+            "{{\"name\":\"/dev/loop{n}\",\"pkname\":null,\"type\":\"loop\",\"size\":{n},\"fstype\":\"squashfs\",\"label\":null}}"
         )
     };
     let devices: Vec<String> = (0..400).map(device).collect();
@@ -312,9 +312,9 @@ fn run_with_systemctl(task: &HostTask, units: &Path, systemctl: &str) -> (i32, S
 const UNMASKABLE: &str = r#"
 case "$*" in
   mask*) return 1 ;;
-  *LoadState*) echo loaded ;;
-  *DropInPaths*) ls "$SYSTEMD/$UNIT.d"/* 2>/dev/null ;;
-  *ActiveState*) echo inactive ;;
+  *LoadState*) echo LoadState=loaded ;;
+  *DropInPaths*) echo DropInPaths=$(ls "$SYSTEMD/$UNIT.d"/* 2>/dev/null) ;;
+  *ActiveState*) echo ActiveState=inactive ;;
   is-active*) return 3 ;;
 esac"#;
 
@@ -333,8 +333,8 @@ fn a_unit_that_cannot_be_masked_is_held_by_an_assertion_and_let_go_again() {
 /// A unit that systemd masks.
 const MASKABLE: &str = r#"
 case "$*" in
-  *LoadState*) echo masked ;;
-  *ActiveState*) echo inactive ;;
+  *LoadState*) echo LoadState=masked ;;
+  *ActiveState*) echo ActiveState=inactive ;;
   is-active*) return 3 ;;
 esac"#;
 
@@ -406,7 +406,7 @@ fn where_the_root_volume_is_full_the_word_lasts_until_the_next_start() {
 #[test]
 fn a_service_that_nothing_holds_is_not_called_stopped() {
     let units = tempfile::tempdir().unwrap();
-    let blind = "case \"$*\" in *LoadState*) echo loaded ;; mask*) return 1 ;; esac";
+    let blind = "case \"$*\" in *LoadState*) echo LoadState=loaded ;; mask*) return 1 ;; esac";
     let (code, stdout, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), blind);
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("neither masked nor held"), "{stderr}");

@@ -61,8 +61,8 @@ findmnt() {
 pgrep() { [ ! -e ROOT/stopped ] && [ -s ROOT/proc/7/cmdline ] && echo 7; }
 systemctl() {
   case "$*" in
-    *LoadState*) echo masked ;;
-    *ActiveState*) if [ -e ROOT/stopped ]; then echo inactive; else cat ROOT/state; fi ;;
+    *LoadState*) echo LoadState=masked ;;
+    *ActiveState*) if [ -e ROOT/stopped ]; then echo ActiveState=inactive; else echo "ActiveState=$(cat ROOT/state)"; fi ;;
     is-active*) [ "$(cat ROOT/state)" = active ] && [ ! -e ROOT/stopped ] ;;
     stop*) : > ROOT/stopped; : > ROOT/was-stopped ;;
     start*) : > ROOT/started; rm -f ROOT/stopped ;;

@@ -184,6 +184,8 @@ fn the_survey_tells_fstab_and_whose_the_files_are() {
 #[test]
 fn the_surveys_script_looks_below_each_mount_point() {
     let host = Host::new();
+    host.tool("lsblk", "echo '{}'");
+    host.tool("findmnt", "echo '{}'");
     let settings = BTreeMap::new();
     let mounts = [host.root.path().join("var/lib").display().to_string()];
     let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &mounts };

@@ -221,11 +221,13 @@ fn devices(lsblk: &Value, links: &[&str]) -> Vec<HostBlockDevice> {
             Some((device, VolumeId(format!("vol-{hex}"))))
         })
         .collect();
-    let partitioned: Vec<String> = all.iter().filter_map(|device| word(device, "pkname")).collect();
+    // A full path too.
+    let parent = |device: &Value| word(device, "pkname").map(|path| path.trim_start_matches("/dev/").to_owned());
+    let partitioned: Vec<String> = all.iter().filter_map(parent).collect();
     all.iter()
         .map(|device| {
-            let path = word(device, "path").unwrap_or_default();
-            let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+            let path = word(device, "name").unwrap_or_default();
+            let name = path.trim_start_matches("/dev/").to_owned();
             let serial = word(device, "serial").and_then(|serial| serial.strip_prefix("vol").map(str::to_owned));
             let volume = serial.map(|hex| VolumeId(format!("vol-{}", hex.trim_start_matches('-'))));
             let link = linked.get(path.as_str()).cloned();
@@ -235,7 +237,7 @@ fn devices(lsblk: &Value, links: &[&str]) -> Vec<HostBlockDevice> {
             HostBlockDevice {
                 volume: volume.or(link),
                 kind: kind.unwrap_or_default(),
-                parent: word(device, "pkname"),
+                parent: parent(device),
                 size_bytes: number(device, "size"),
                 fs_type: word(device, "fstype"),
                 label: word(device, "label"),

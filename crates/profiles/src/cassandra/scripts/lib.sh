@@ -27,6 +27,8 @@ setting() {
 system_dir() {
   for name in local_system_data_file_directory data_file_directories; do setting "$name"; done | head -n 1
 }
+# shown PROPERTY [UNIT]: what systemd says of the unit. `--value` came with systemd 230.
+shown() { systemctl show -p "$1" "${2:-$UNIT}" | sed -n "s/^$1=//p"; }
 case $UNIT in *.*) ;; *) UNIT=$UNIT.service ;; esac
 SYSTEMD=/etc/systemd/system
 HOLD=$SYSTEMD/$UNIT.d/rehome-hold.conf
@@ -38,9 +40,9 @@ hold() {
   mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" && written=yes
   systemctl mask "$UNIT" >/dev/null 2>&1
   systemctl daemon-reload
-  [ "$(systemctl show "$UNIT" -p LoadState --value)" = masked ] && return
+  [ "$(shown LoadState)" = masked ] && return
   [ "$written" ] || fail "$HOLD cannot be written"
-  systemctl show "$UNIT" -p DropInPaths --value | grep -qF "$HOLD" || fail "$UNIT can be neither masked nor held: it would start again by itself"
+  shown DropInPaths | grep -qF "$HOLD" || fail "$UNIT can be neither masked nor held: it would start again by itself"
 }
 let_go() {
   rm -f "$HOLD" && rmdir "${HOLD%/*}" 2>/dev/null

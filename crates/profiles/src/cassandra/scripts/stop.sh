@@ -1,7 +1,7 @@
 # Held first: nothing starts it again between the stop and the check.
 hold
 drained=
-case $(systemctl show "$UNIT" -p ActiveState --value) in
+case $(shown ActiveState) in
   # It ended by SIGTERM, upon which Cassandra drains: by somebody's hand, or by this script's before.
   inactive) drained=yes ;;
   # There is no process left to ask, or it is on its way out.
@@ -24,6 +24,6 @@ if [ -z "$drained" ]; then
   echo "rehome: $UNIT was not drained; its next start replays the commit log, which moves with it" >&2
 fi
 systemctl stop "$UNIT" || fail "$UNIT does not stop"
-[ "$(systemctl show "$UNIT" -p ActiveState --value)" = inactive ] || systemctl reset-failed "$UNIT"
+[ "$(shown ActiveState)" = inactive ] || systemctl reset-failed "$UNIT"
 pgrep -f org.apache.cassandra.service.CassandraDaemon >/dev/null && fail 'a Cassandra process is left'
 sync

@@ -1,9 +1,24 @@
 section() { echo "@@ $1"; }
 section os; . /etc/os-release 2>/dev/null; echo "${PRETTY_NAME:-unknown}"
-section lsblk; lsblk -J -b -o PATH,PKNAME,TYPE,SIZE,FSTYPE,LABEL,UUID,PTTYPE,SERIAL,MODEL 2>/dev/null | packed
+# json COMMAND: the JSON that it prints, packed. What it says instead of any is why nothing is known of the host.
+json() {
+  told=$("$@" 2>/dev/null)
+  case $told in
+    \{*) printf '%s\n' "$told" | packed ;;
+    *) fail "no JSON from $*: $("$@" 2>&1 | head -n 1)" ;;
+  esac
+}
+# util-linux knows the columns PATH and PTTYPE from 2.33 on: -p writes paths as names, and a table without partitions is not
+# seen before.
+columns=NAME,PKNAME,TYPE,SIZE,FSTYPE,LABEL,UUID,SERIAL,MODEL
+lsblk -o PTTYPE >/dev/null 2>&1 && columns=$columns,PTTYPE
+section lsblk; json lsblk -J -b -p -o "$columns"
 section links; for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* /dev/xvd* /dev/sd*; do
   [ -e "$link" ] && echo "$link $(readlink -f "$link")"; done
-section mounts; findmnt -J -b -l --real -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL 2>/dev/null | packed
+# What --real leaves out, which is of 2.33 too. To ask an automount for its size would mount it.
+pseudo=autofs,binfmt_misc,bpf,cgroup,cgroup2,configfs,cpuset,debugfs,devpts,devtmpfs,efivarfs,fuse.gvfsd-fuse,fuse.lxcfs,fusectl
+pseudo=$pseudo,hugetlbfs,mqueue,nfsd,nsfs,overlay,proc,pstore,ramfs,rootfs,rpc_pipefs,securityfs,selinuxfs,sysfs,tmpfs,tracefs
+section mounts; json findmnt -J -b -l -t "no$pseudo" -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
 section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
 tell() {

@@ -1,0 +1,108 @@
+//! Hosts whose tools are of 2015 to 2018: Amazon Linux 2 has util-linux 2.30 and systemd 219.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use common::{cassandra, run};
+use rehome_model::host::HostReport;
+use rehome_model::task::{HostAnswer, HostTask};
+use rehome_profiles::ScriptContext;
+
+/// What these tools refuse, in their own words, and what they print.
+const TOOLS: &str = r#"
+lsblk() {
+  case "$*" in
+    *PATH*) echo 'lsblk: unknown column: PATH' >&2; return 1 ;;
+    *PTTYPE*) echo 'lsblk: unknown column: PTTYPE' >&2; return 1 ;;
+  esac
+  cat <<'END'
+{
+   "blockdevices": [
+      {"name": "/dev/nvme0n1", "pkname": null, "type": "disk", "size": "8589934592", "fstype": null, "label": null,
+       "uuid": null, "serial": "vol00000000000000001", "model": "Amazon Elastic Block Store",
+         "children": [
+            {"name": "/dev/nvme0n1p1", "pkname": "/dev/nvme0n1", "type": "part", "size": "8587820544", "fstype": "xfs",
+             "label": "/", "uuid": "1", "serial": null, "model": null}
+         ]
+      },
+      {"name": "/dev/nvme1n1", "pkname": null, "type": "disk", "size": "107374182400", "fstype": "xfs", "label": null,
+       "uuid": "2", "serial": "vol0123456789abcdef0", "model": "Amazon Elastic Block Store"}
+   ]
+}
+END
+}
+findmnt() {
+  case "$*" in *--real*) echo "findmnt: unrecognized option '--real'" >&2; return 1 ;; esac
+  case "$*" in *-J*) ;; *) echo /; return ;; esac
+  case "$*" in *-t\ noautofs,*) ;; *) echo 'an automount that waits is asked for its size, which mounts it' >&2; return 1 ;; esac
+  echo '{"filesystems": [{"source": "/dev/nvme1n1", "target": "/var/lib/cassandra", "fstype": "xfs", "options": "rw",
+    "size": "107321753600", "avail": "53660876800"}]}'
+}
+systemctl() {
+  case "$*" in
+    *--value*) echo "systemctl: unrecognized option '--value'" >&2; return 1 ;;
+    *LoadState*) echo LoadState=loaded ;;
+    *DropInPaths*) echo "DropInPaths=$HOLD" ;;
+    *Id*) printf 'Id=cassandra.service\nActiveState=active\nUnitFileState=enabled\nRestart=always\n' ;;
+    *ActiveState*) echo ActiveState=inactive ;;
+    mask*) return 1 ;;
+  esac
+}
+pgrep() { return 1; }
+"#;
+
+fn run_there(task: &HostTask, tools: &str, units: &Path) -> (i32, String, String) {
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(task, &context).replace("/etc/systemd/system", &units.display().to_string());
+    run(&format!("{tools}{script}"))
+}
+
+fn survey() -> HostReport {
+    let (code, stdout, stderr) = run_there(&HostTask::Survey, TOOLS, Path::new("/nonexistent"));
+    assert_eq!(code, 0, "{stderr}");
+    match cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap() {
+        HostAnswer::Report(report) => *report,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn their_devices_and_mounts_are_told_like_those_of_any_other_host() {
+    let seen = survey();
+    let of = |path: &str| seen.block_devices.iter().find(|device| device.path == path).unwrap();
+    let data = of("/dev/nvme1n1");
+    assert_eq!(data.volume.as_ref().unwrap().as_str(), "vol-0123456789abcdef0");
+    assert_eq!((data.size_bytes, data.kind.as_str(), data.partitioned), (107_374_182_400, "disk", false));
+    // No column says that it has a table, but its partitions do.
+    assert!(of("/dev/nvme0n1").partitioned);
+    assert_eq!(of("/dev/nvme0n1p1").parent.as_deref(), Some("nvme0n1"));
+    let [mount] = seen.mounts.as_slice() else { panic!("{:?}", seen.mounts) };
+    assert_eq!((mount.size_bytes, mount.available_bytes), (107_321_753_600, 53_660_876_800));
+    assert_eq!(mount.source, data.path);
+    assert_eq!((seen.service.unit.as_str(), seen.service.active.as_str()), ("cassandra.service", "active"));
+}
+
+#[test]
+fn their_unit_is_held_and_stopped() {
+    let units = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = run_there(&HostTask::StopService, TOOLS, units.path());
+    assert_eq!((code, stdout.trim(), stderr.as_str()), (0, r#"{"answer":"done"}"#, ""));
+}
+
+/// CentOS 7 has util-linux 2.23, which writes no JSON.
+#[test]
+fn what_a_tool_says_instead_of_json_is_told() {
+    for tool in ["lsblk", "findmnt"] {
+        let tools =
+            format!("{TOOLS}{tool}() {{ echo \"{tool}: invalid option -- 'J'\" >&2; echo 'Usage:' >&2; return 1; }}\n");
+        let (code, _, stderr) = run_there(&HostTask::Survey, &tools, Path::new("/nonexistent"));
+        assert_eq!(code, 1);
+        assert!(stderr.contains(&format!("no JSON from {tool} -J")), "{stderr}");
+        assert!(stderr.trim_end().ends_with(&format!(": {tool}: invalid option -- 'J'")), "{stderr}");
+    }
+}
