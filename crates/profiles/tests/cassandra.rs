@@ -274,8 +274,8 @@ fn mounts_inside_one_another_are_unmounted_from_the_inside_whatever_their_order(
     let points = vec!["/data/log".to_owned(), "/data".to_owned()];
     let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &points };
     for (task, wanted) in [
-        (HostTask::Unmount { mount_points: points.clone() }, ["umount '/data/log'", "umount '/data' "]),
-        (HostTask::Mount { mount_points: points.clone() }, ["mount '/data' ", "mount '/data/log'"]),
+        (HostTask::Unmount { mount_points: points.clone() }, ["detach '/data/log'\n", "detach '/data'\n"]),
+        (HostTask::Mount { mount_points: points.clone() }, ["attach '/data'\n", "attach '/data/log'\n"]),
     ] {
         let script = cassandra().host_script(&task, &context);
         let at = |words: &str| script.find(words).unwrap_or_else(|| panic!("no {words} in {script}"));

@@ -16,6 +16,12 @@ fn cassandra() -> &'static dyn Profile {
     find("cassandra").expect("the profile is built in")
 }
 
+/// A mount, of which an automount is a part, as `findmnt -o FSTYPE` and `-o FSTYPE,SOURCE` print it.
+const MOUNTED: &str = r#"case "$*" in
+  *SOURCE*) echo 'autofs systemd-1'; echo 'xfs    /dev/null[/subvolume]' ;;
+  *) echo autofs; echo xfs ;;
+esac"#;
+
 /// A host with one mount point and tools that say what a test wants them to.
 struct Host {
     root: tempfile::TempDir,
@@ -35,9 +41,9 @@ impl Host {
         std::fs::create_dir(root.path().join("bin")).unwrap();
         let host = Self { root, point };
         host.tool("chown", r#"printf '%s\n' "$*" >> "$LOG""#);
-        host.tool("mountpoint", "exit 0");
         host.tool("mount", "exit 32");
-        host.tool("findmnt", "echo '/dev/null[/subvolume]'");
+        host.tool("findmnt", MOUNTED);
+        host.tool("systemctl", "exit 1");
         host.tool("lsblk", "echo vol0123456789abcdef0");
         host
     }
@@ -139,12 +145,13 @@ fn a_mount_of_another_volume_is_refused_and_nothing_of_it_is_changed() {
 #[test]
 fn what_fstab_does_not_mount_is_an_error() {
     let host = Host::new();
-    host.tool("mountpoint", "exit 1");
+    host.tool("findmnt", "exit 1");
     let (code, _, stderr) = host.take_back(OWN, TOP);
     assert_eq!(code, 1);
     assert!(stderr.contains("cannot be mounted as fstab says"), "{stderr}");
     assert_eq!(host.chowned(), "");
     host.tool("mount", r#"printf 'mount %s\n' "$*" >> "$LOG""#);
+    host.tool("findmnt", &format!("[ -e \"$LOG\" ] || exit 1\n{MOUNTED}"));
     let (code, _, stderr) = host.take_back(OWN, TOP);
     assert_eq!(code, 0, "{stderr}");
     assert!(host.chowned().starts_with("mount POINT\n"), "{}", host.chowned());

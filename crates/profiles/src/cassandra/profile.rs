@@ -21,6 +21,7 @@ const STOP: &str = include_str!("scripts/stop.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
 /// A host's view may be long; a pod's output is not cut.
 const PRINT_VIEW: &str = "echo '@@ view'; printf '%s\\n' \"$view\" | packed";
+const MOUNTS: &str = include_str!("scripts/mounts.sh");
 const TAKE_BACK: &str = include_str!("scripts/take_back.sh");
 
 /// Characters of base64 in one part of the identity: SSM cuts output at 24,000.
@@ -106,25 +107,21 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
 "
         ),
         HostTask::Unmount { mount_points } => {
-            let mut text = String::from("sync\n");
+            let mut text = format!("{MOUNTS}IS_BUSY={}\nsync\n", quote(IS_BUSY));
             for point in outer_first(mount_points).iter().rev() {
-                let point = quote(point);
-                text.push_str(&format!(
-                    "if mountpoint -q {point}; then umount {point} || fail {point} {IS_BUSY}; fi\nmountpoint -q {point} && fail {point} is still mounted\n"
-                ));
+                text.push_str(&format!("detach {}\n", quote(point)));
             }
             text + "done_\n"
         }
         HostTask::Mount { mount_points } => {
-            let mut text = String::new();
+            let mut text = MOUNTS.to_owned();
             for point in outer_first(mount_points) {
-                let point = quote(point);
-                text.push_str(&format!("mountpoint -q {point} || mount {point} || fail {point} cannot be mounted\n"));
+                text.push_str(&format!("attach {}\n", quote(point)));
             }
             text + "done_\n"
         }
         HostTask::TakeBack { volumes } => {
-            let mut text = TAKE_BACK.to_owned();
+            let mut text = format!("{MOUNTS}{TAKE_BACK}");
             for ReturnedVolume { mount_point, volume, top, files } in volumes {
                 let (point, volume) = (quote(mount_point), quote(volume.as_str()));
                 text.push_str(&format!(

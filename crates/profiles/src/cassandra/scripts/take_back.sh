@@ -1,8 +1,8 @@
 # take_back POINT VOLUME UID GID TOP: POINT is mounted by its line in fstab, from VOLUME and no other; all files on it are
 # the host's own again. A pod's fsGroup, or its image's entrypoint, has given them to other ids.
 take_back() {
-  mountpoint -q "$1" || mount "$1" || fail "$1 cannot be mounted as fstab says"
-  device=$(findmnt -n -o SOURCE -M "$1" | tail -n 1)
+  attach "$1"
+  device=$(findmnt -n -o FSTYPE,SOURCE -M "$1" | awk '$1 != "autofs" {print $2}' | tail -n 1)
   device=$(readlink -f "${device%%[*}")
   serial=$(lsblk -d -n -o SERIAL "$device" 2>/dev/null | tr -d ' -')
   # One device may have several names: the numbers tell.
