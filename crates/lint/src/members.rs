@@ -84,6 +84,10 @@ fn check_groups(context: &mut Context<'_>) {
 /// Is it the unit that runs, and does it come back where it was?
 fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey) {
     let Some(host) = &member.host else { return };
+    if !host.starts_once.is_empty() {
+        let message = "it cannot be started again".to_owned();
+        context.report("RH0120", subject.to_owned(), message, host.starts_once.clone());
+    }
     let Some(view) = &host.view else { return };
     let (unit, active) = (&host.service.unit, host.service.active.as_str());
     if !matches!(active, "active" | "activating" | "reloading") {

@@ -28,6 +28,9 @@ pub struct HostReport {
     /// is encrypted. Those that are not set are left out.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
+    /// What lets the application start once and never again, and where it is configured. None in surveys of an older rehome.
+    #[serde(default)]
+    pub starts_once: Vec<String>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer.

@@ -35,7 +35,7 @@ const PLAN_1: &str = r#"{
   "estimate": {"total_s": [1, 2], "downtime_s": [1, 2], "monthly_cost_cents": 3, "assumptions": []}
 }"#;
 
-/// What an older rehome noted of a host: neither fstab nor directories.
+/// What an older rehome noted of a host: neither fstab nor directories, nor what starts only once.
 const HOST_1: &str = r#"{
   "os": "Debian", "block_devices": [], "mounts": [], "data_paths": [], "view": null, "view_error": "down",
   "service": {"unit": "cassandra.service", "active": "active", "enabled": "enabled", "restart": "always"}
@@ -44,7 +44,7 @@ const HOST_1: &str = r#"{
 #[test]
 fn a_host_of_an_older_survey_is_read_and_says_nothing_of_its_directories() {
     let host: rehome_model::host::HostReport = serde_json::from_str(HOST_1).expect("read");
-    assert!(host.directories.is_empty() && host.fstab.is_empty());
+    assert!(host.directories.is_empty() && host.fstab.is_empty() && host.starts_once.is_empty());
 }
 
 #[test]

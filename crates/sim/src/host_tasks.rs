@@ -163,6 +163,12 @@ fn report(
         },
         directories: directories(host, &mounts),
         settings: [("passwords".to_owned(), host.shape.passwords.to_owned())].into(),
+        starts_once: host
+            .shape
+            .starts_once
+            .then(|| "refdb.conf line 3: replace=10.0.0.9".to_owned())
+            .into_iter()
+            .collect(),
         mounts,
         fstab,
         data_paths,

@@ -47,6 +47,8 @@ pub struct HostShape {
     pub passwords: &'static str,
     /// Whether another supervisor than systemd runs the application.
     pub supervised: bool,
+    /// Whether its configuration lets the application start once only.
+    pub starts_once: bool,
     /// The address by which the others know it, if not its own.
     pub known_as: Option<String>,
     /// Schema versions that its member sees.
@@ -70,6 +72,7 @@ impl Default for HostShape {
             answers: true,
             passwords: "none",
             supervised: false,
+            starts_once: false,
             known_as: None,
             schema_versions: 1,
         }

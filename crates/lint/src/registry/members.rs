@@ -134,4 +134,13 @@ pub(super) const CHECKS: &[Check] = &[
          one, and its seeds and peers would name addresses that nobody has.",
         "See that it is an Elastic IP (aws ec2 describe-addresses), or have the members talk by private addresses.",
     ),
+    check(
+        "RH0120",
+        Error,
+        "cannot be started again",
+        "Every rollback starts the member where it was. A Cassandra that has joined refuses to start with \
+         -Dcassandra.replace_address: \"Cannot replace address with a node that is already bootstrapped\".",
+        "Delete the line that is shown (cassandra-env.sh, jvm*.options, the unit or its environment); replace_address_first_boot \
+         may stay. The member need not be restarted before the move.",
+    ),
 ];

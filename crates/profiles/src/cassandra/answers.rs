@@ -164,6 +164,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
         directories: section("directories").iter().filter_map(|line| directory(line)).collect(),
         settings: section("settings").iter().filter_map(|line| setting(line)).collect(),
+        starts_once: section("once").iter().map(|line| (*line).to_owned()).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
         service: ServiceReport {

@@ -107,6 +107,7 @@ pub fn cases() -> Vec<Case> {
             migration: |_| (),
         },
         scene("RH0118", |s| s.host.supervised = true),
+        scene("RH0120", |s| s.host.starts_once = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
         Case {
             code: "RH0117",

@@ -49,6 +49,31 @@ for name in server_encryption_options.internode_encryption client_encryption_opt
   value=$(nested "${name%.*}" "${name#*.}")
   [ -z "$value" ] || printf '%s\t%s\n' "$name" "$value"
 done
+# launch_files: what a start of the service reads its arguments from, but for the launcher itself. The class path begins with
+# the directory of the configuration.
+launch_files() {
+  for dir in "${CONF%/*}" "${IN_USE%/*}" "$(printf '%s\n' "$arguments" | sed -n '/^-cp$/{n;s/:.*//;p;}' | head -n 1)"; do
+    [ -z "$dir" ] || printf '%s\n' "$dir/cassandra-env.sh" "$dir"/jvm*.options
+  done
+  printf '%s\n' "/etc/default/${UNIT%.*}" "/etc/sysconfig/${UNIT%.*}" "$(shown FragmentPath)"
+  shown DropInPaths | tr ' ' '\n'
+}
+# Who has joined does not start with -Dcassandra.replace_address, unless it is for the first boot (isReplacing in Cassandra's
+# DatabaseDescriptor). It may have been deleted since the process began, so that the next start goes well.
+section once
+once=$(printf '%s\n' "$arguments" | grep -m 1 '^-Dcassandra\.replace_address=')
+if [ -n "$once" ] && [ -z "$(property cassandra.replace_address_first_boot)" ]; then
+  each_file() { launch_files | while IFS= read -r file; do [ ! -f "$file" ] || readlink -f "$file"; done | sort -u; }
+  told=$(each_file | while IFS= read -r file; do
+    awk -v file="$file" '
+      { sub(/(^|[ \t])#.*/, "") }
+      match($0, /-Dcassandra\.replace_address=[^ \t"\047]*/) { print file " line " NR ": " substr($0, RSTART, RLENGTH) }' "$file"
+  done)
+  age=$(ps -o etimes= -p "$(pgrep -f org.apache.cassandra.service.CassandraDaemon | head -n 1)" 2>/dev/null | tr -d ' ')
+  changed=$(each_file | while IFS= read -r file; do find "$file" -newermt "$age seconds ago" 2>/dev/null; done)
+  [ -n "$told$changed" ] || told="the running process: $once"
+  [ -z "$told" ] || printf '%s\n' "$told"
+fi
 # Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
 # What is mounted there is not below it.
 section paths; for path in $MOUNTS; do
