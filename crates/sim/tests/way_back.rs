@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use common::Stage;
-use opened::completed;
+use opened::{bind_elsewhere, claim_path, completed, delete_object};
 use rehome_engine::{Command, Kube};
 use rehome_model::cloud::InstanceState;
 use rehome_model::event::{Event, EventKind};
@@ -238,4 +238,22 @@ async fn a_phase_that_could_not_be_written_is_not_told() {
         outcome.phase,
         outcome.failure
     );
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_made_anew_long_before_is_told_as_what_it_is() {
+    let (stage, plan) = completed(Scene::new(2, 98)).await;
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    delete_object(&stage, &claim_path(1)).await;
+    delete_object(&stage, &format!("/api/v1/persistentvolumes/{}", plan.members[1].volumes[0].claim.volume_name)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    bind_elsewhere(&stage, 1).await;
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let left: Vec<&str> = outcome.record.left().collect();
+    assert!(
+        matches!(left[..], [left] if left.contains("may hold what its member wrote since: it is bound to volume pvc-1"))
+    );
+    assert!(!left[0].contains("was taken away"), "{left:?}");
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
 }

@@ -64,7 +64,9 @@ pub(super) async fn unrelease(
     }
     let volume_path = paths::volume(&claim.volume_name);
     let claim_path = paths::claim(&claim.namespace, &claim.name);
-    if let Some(volume) = context.kube().get(&volume_path).await? {
+    let ours = context.kube().get(&volume_path).await?;
+    let was_there = ours.is_some();
+    if let Some(volume) = ours {
         if label(&volume, labels::MIGRATION) != Some(&context.plan().migration) {
             return Err(StepError::failed(
                 "Stranger",
@@ -81,7 +83,7 @@ pub(super) async fn unrelease(
         context.may_act()?;
         context.kube().delete(&volume_path, uid(&volume)).await?;
         let gone = uid(&volume).to_owned();
-        park_when_gone(context, claim, pod).await?;
+        park_when_gone(context, claim, pod, was_there).await?;
         context
             .wait(async || match context.kube().get(&volume_path).await? {
                 Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
@@ -89,14 +91,20 @@ pub(super) async fn unrelease(
             })
             .await?;
     }
-    park_when_gone(context, claim, pod).await
+    park_when_gone(context, claim, pod, was_there).await
 }
 
 /// Parks the claim as soon as its name is free. A claim that the set's controller made in between, because somebody
 /// scaled the set up at this instant, is taken away again while it is blank and unbound. Once it is bound to a volume of
 /// its own it may be worth something to somebody, and is left: nothing that starts on it starts on migrated data, and
-/// production must not wait for the person who decides about it. The next plan refuses the slot until then.
-async fn park_when_gone(context: &StepContext, claim: &ClaimSpec, pod: Option<&str>) -> Result<Outputs, StepError> {
+/// production must not wait for the person who decides about it. The next plan refuses the slot until then. When it was
+/// made is known only if this run's PersistentVolume `was_there` right before.
+async fn park_when_gone(
+    context: &StepContext,
+    claim: &ClaimSpec,
+    pod: Option<&str>,
+    was_there: bool,
+) -> Result<Outputs, StepError> {
     let path = paths::claim(&claim.namespace, &claim.name);
     let left = context
         .wait(async || {
@@ -124,9 +132,14 @@ async fn park_when_gone(context: &StepContext, claim: &ClaimSpec, pod: Option<&s
         .await?;
     let Some(volume) = left else { return park(context, claim).await };
     let (namespace, name) = (&claim.namespace, &claim.name);
+    let how = if was_there {
+        "was made by somebody else while this run's was taken away, on"
+    } else {
+        "was made anew since this run released its own, and may hold what its member wrote since: it is bound to"
+    };
     let left = format!(
-        "claim {namespace}/{name} was made by somebody else while this run's was taken away, on volume {volume}; it was \
-         left as it is. Before the next apply look at what is in it, and delete it: kubectl -n {namespace} delete pvc {name}"
+        "claim {namespace}/{name} {how} volume {volume}; it was left as it is. Before the next apply look \
+         at what is in it, and delete it: kubectl -n {namespace} delete pvc {name}"
     );
     context.note(left.clone());
     Ok(Outputs::from([(LEFT.to_owned(), left)]))

@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use rehome_engine::Command;
+use rehome_engine::{Command, Kube};
 use rehome_model::ids::VolumeId;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_sim::Scene;
+use serde_json::json;
 
 use crate::common::{End, Stage};
 
@@ -48,4 +49,33 @@ pub fn change_text(stage: &Stage, volume: &VolumeId, path: &str, change: impl Fn
         inner.disks.write(volume, path, changed.into_bytes());
         inner.disks.sync(volume);
     });
+}
+
+/// Somebody deletes an object of the cluster.
+pub async fn delete_object(stage: &Stage, path: &str) {
+    let kube = Kube::new(stage.ports.kube());
+    let object = kube.get(path).await.expect("answered").expect("it is there");
+    kube.delete(path, object["metadata"]["uid"].as_str().expect("a uid")).await.expect("deleted");
+}
+
+/// The path of a slot's claim.
+pub fn claim_path(ordinal: u32) -> String {
+    format!("/api/v1/namespaces/refdb/persistentvolumeclaims/data-refdb-{ordinal}")
+}
+
+/// Somebody makes a claim of the set that is bound to a volume of their own; answers that volume.
+pub async fn bind_elsewhere(stage: &Stage, ordinal: u32) -> VolumeId {
+    let (name, disk) = (format!("data-refdb-{ordinal}"), format!("pvc-{ordinal}"));
+    let volume = VolumeId::from(format!("vol-0000000000000e{ordinal:03}").as_str());
+    let spec = json!({
+        "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": volume}, "capacity": {"storage": "100Gi"},
+        "claimRef": {"namespace": "refdb", "name": name},
+    });
+    stage.world.add_object("persistentvolumes", "", &disk, json!({"metadata": {}, "spec": spec}));
+    let spec = json!({"volumeName": disk, "resources": {"requests": {"storage": "100Gi"}}});
+    stage.world.add_object("persistentvolumeclaims", "refdb", &name, json!({"metadata": {}, "spec": spec}));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let claim = Kube::new(stage.ports.kube()).get(&claim_path(ordinal)).await.expect("answered").expect("the claim");
+    assert_eq!(claim["status"]["phase"], "Bound");
+    volume
 }
