@@ -8,14 +8,14 @@ use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Plan, Purpose, Step};
 use rehome_model::record::{KeepWrites, Phase, RunRecord, StepState};
 use rehome_model::task::PodTask;
-use rehome_planner::{ReturnSeen, SetSeen, is_keep_writes_step};
+use rehome_planner::{DiskClaim, DiskSeen, ReturnSeen, SetSeen, is_keep_writes_step};
 use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, PodScript, VolumeFilter};
 use rehome_profiles::Profile;
 use serde_json::Value;
 
 use crate::driver::{EngineError, Ports};
 use crate::error::StepError;
-use crate::kubernetes::{Kube, paths};
+use crate::kubernetes::{Kube, KubeError, ebs_volume, paths, text};
 use crate::limits::VIEW_SCRIPT_S;
 use crate::schedule::{self, Ending};
 use crate::shared::Shared;
@@ -103,6 +103,7 @@ async fn look(
         seen.volumes.insert(volume.id.clone(), volume);
     }
     let kube = Kube::new(ports.kube.clone());
+    disks(&kube, &plan.namespace, &mut seen).await.map_err(|error| EngineError::Unseen(error.to_string()))?;
     let sets: BTreeSet<&String> = plan.members.iter().filter_map(|member| member.slot.set.as_ref()).collect();
     for name in sets {
         let found = kube.get(&paths::set(&plan.namespace, name)).await;
@@ -123,6 +124,22 @@ async fn look(
         }
     }
     Ok(seen)
+}
+
+/// The claims of the namespace and all PersistentVolumes. The claims first: one that is bound meanwhile names a
+/// PersistentVolume that the second list has.
+async fn disks(kube: &Kube, namespace: &str, seen: &mut ReturnSeen) -> Result<(), KubeError> {
+    let name = |object: &Value| text(object, "/metadata/name").to_owned();
+    for claim in kube.list(&paths::claims(namespace)).await? {
+        let bound = matches!(text(&claim, "/status/phase"), "Bound" | "Lost");
+        let names = text(&claim, "/spec/volumeName").to_owned();
+        seen.claims.insert(name(&claim), DiskClaim { bound, names });
+    }
+    for disk in kube.list(paths::VOLUMES).await? {
+        let claim = format!("{}/{}", text(&disk, "/spec/claimRef/namespace"), text(&disk, "/spec/claimRef/name"));
+        seen.disks.insert(name(&disk), DiskSeen { volume: ebs_volume(&disk), claim });
+    }
+    Ok(())
 }
 
 /// Those of the instances that EC2 has. It answers nothing at all if it does not know one of them.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rehome_model::ids::VolumeId;
 use rehome_ports::with_causes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -268,6 +269,14 @@ pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 /// A label of an object.
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.get("metadata")?.get("labels")?.get(key)?.as_str()
+}
+
+/// The EBS volume behind a PersistentVolume: of a CSI driver, or of the old in-tree field (`aws://zone/vol-...`).
+pub(crate) fn ebs_volume(object: &Value) -> Option<VolumeId> {
+    let csi = text(object, "/spec/csi/volumeHandle");
+    let in_tree = text(object, "/spec/awsElasticBlockStore/volumeID");
+    let handle = if csi.is_empty() { in_tree.rsplit('/').next().unwrap_or_default() } else { csi };
+    (!handle.is_empty()).then(|| VolumeId::from(handle))
 }
 
 /// An object's uid.

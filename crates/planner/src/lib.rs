@@ -22,6 +22,8 @@ pub use error::PlanError;
 pub use facts::{Difference, differences};
 pub use finalize::{finalize, is_finalize_step};
 pub use keep::{keep_until, kept_until_ms};
-pub use keep_writes::{Obstacle, ReturnSeen, SetSeen, is_keep_writes_step, keep_writes, opened, prepare};
+pub use keep_writes::{
+    DiskClaim, DiskSeen, Obstacle, ReturnSeen, SetSeen, is_keep_writes_step, keep_writes, opened, prepare,
+};
 pub use mapping::{Placement, place};
 pub use planner::plan;

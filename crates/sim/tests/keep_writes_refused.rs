@@ -6,7 +6,7 @@ mod opened;
 use std::time::Duration;
 
 use common::{End, Stage};
-use opened::{change_text, completed, data_of, keep, refusal};
+use opened::{bind_elsewhere, change_text, claim_path, completed, data_of, delete_object, keep, refusal};
 use rehome_engine::Command;
 use rehome_model::cloud::{InstanceState, VolumeState};
 use rehome_model::labels;
@@ -152,6 +152,68 @@ async fn pods_that_were_added_since_are_refused() {
     let error = refusal(keep(&stage).await);
     assert!(error.contains("it has 3 pods, 2 were moved"), "{error}");
     assert_eq!(stage.control.names(), Vec::<&str>::new());
+}
+
+/// The set is down, and one of its claims is deleted.
+async fn without_a_claim(seed: u64) -> (Stage, rehome_model::ids::VolumeId) {
+    let (stage, _) = completed(Scene::new(2, seed)).await;
+    let adopted = data_of(&stage, "refdb-1");
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    delete_object(&stage, &claim_path(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    (stage, adopted)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_was_replaced_since_the_opening_is_refused() {
+    let (stage, adopted) = without_a_claim(98).await;
+    let made = bind_elsewhere(&stage, 1).await;
+    let is =
+        format!("member refdb-1, role data: claim data-refdb-1 is bound to {made} (PersistentVolume pvc-1), not to");
+    refused(&stage, 0, &[&is, &format!("is not on {adopted}"), "stay on the new side"]).await;
+    // That it is taken away again does not bring back what was written to it.
+    delete_object(&stage, &claim_path(1)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let was = format!("claim data-refdb-1 is bound to nothing now, and was to {made} (PersistentVolume pvc-1)");
+    refused(&stage, 0, &[&was, &format!("not to {adopted}")]).await;
+    // Nor is it known when what it is bound to is gone altogether.
+    let (stage, _) = completed(Scene::new(2, 98)).await;
+    stage.world.change_objects("persistentvolumeclaims", |claim| {
+        if claim["metadata"]["name"] == "data-refdb-1" {
+            claim["spec"]["volumeName"] = json!("pvc-1");
+        }
+    });
+    refused(&stage, 2, &["is bound to PersistentVolume pvc-1, which does not exist any more, not to"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_only_deleted_has_left_its_volume_as_it_was() {
+    let (stage, _) = without_a_claim(99).await;
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_added_and_scaled_away_is_refused() {
+    let (stage, _) = completed(Scene::new(2, 100)).await;
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    // One that no pod ever ran on holds nothing.
+    let spec = json!({"resources": {"requests": {"storage": "100Gi"}}});
+    stage.world.add_object("persistentvolumeclaims", "refdb", "data-refdb-3", json!({"metadata": {}, "spec": spec}));
+    bind_elsewhere(&stage, 2).await;
+    stage.control.disarm();
+    let error = refusal(keep(&stage).await);
+    assert!(error.contains("claim data-refdb-2: it belongs to a member that was not moved"), "{error}");
+    assert!(error.contains("decommission it, then delete the claim"), "{error}");
+    assert!(!error.contains("data-refdb-3"), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+    delete_object(&stage, &claim_path(2)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use rehome_model::collection::{ClaimSeen, ClusterInventory, ObjectId, PersistentVolumeSeen};
-use rehome_model::ids::VolumeId;
 use rehome_model::{labels, names};
 use serde_json::Value;
 
-use crate::kubernetes::{Kube, KubeError, label, paths, text, uid};
+use crate::kubernetes::{Kube, KubeError, ebs_volume, label, paths, text, uid};
 
 /// Looks at all of them.
 pub(super) async fn look(kube: &Kube, namespace: &str, migration: &str) -> Result<ClusterInventory, KubeError> {
@@ -70,21 +69,13 @@ async fn volumes(
         PersistentVolumeSeen {
             id: object_id(object),
             ours: label(object, labels::MIGRATION) == Some(migration),
-            handle: handle(object),
+            handle: ebs_volume(object),
             claim: format!("{of}/{claim}"),
             was_bound: !text(object, "/spec/claimRef/uid").is_empty() || text(object, "/status/phase") != "Available",
             claimed: of != namespace || named,
         }
     };
     Ok(items(kube, paths::VOLUMES).await?.iter().map(seen).collect())
-}
-
-/// The EBS volume behind a PersistentVolume: of a CSI driver, or of the old in-tree field (`aws://zone/vol-...`).
-fn handle(object: &Value) -> Option<VolumeId> {
-    let csi = text(object, "/spec/csi/volumeHandle");
-    let in_tree = text(object, "/spec/awsElasticBlockStore/volumeID");
-    let handle = if csi.is_empty() { in_tree.rsplit('/').next().unwrap_or_default() } else { csi };
-    (!handle.is_empty()).then(|| VolumeId::from(handle))
 }
 
 /// Claims that pods use, or that the sets of the namespace ask for with their present replicas. The second matters

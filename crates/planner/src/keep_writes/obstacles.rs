@@ -11,6 +11,7 @@ use rehome_model::plan::{MemberPlan, OnHost, Plan, VolumePlan};
 use rehome_model::record::{KeepWrites, RunRecord};
 use rehome_profiles::Profile;
 
+use super::claims::{DiskClaim, DiskSeen};
 use crate::steps::ids;
 
 /// What is seen of both sides before a return.
@@ -24,6 +25,10 @@ pub struct ReturnSeen {
     pub sets: BTreeMap<String, SetSeen>,
     /// What pods that answer say, by pod.
     pub views: BTreeMap<String, MemberView>,
+    /// All claims of the target namespace, by name.
+    pub claims: BTreeMap<String, DiskClaim>,
+    /// All PersistentVolumes, by name.
+    pub disks: BTreeMap<String, DiskSeen>,
 }
 
 /// A set as it stands.
@@ -77,6 +82,7 @@ pub fn prepare(
         judge.version(member, profile);
     }
     judge.strangers(plan);
+    judge.claims_of_others(plan);
     if judge.obstacles.is_empty() {
         Ok(KeepWrites { at_ms, devices: judge.devices })
     } else {
@@ -84,15 +90,15 @@ pub fn prepare(
     }
 }
 
-struct Judge<'a> {
+pub(super) struct Judge<'a> {
     record: &'a RunRecord,
-    seen: &'a ReturnSeen,
+    pub(super) seen: &'a ReturnSeen,
     devices: BTreeMap<VolumeId, String>,
     obstacles: BTreeSet<Obstacle>,
 }
 
 impl Judge<'_> {
-    fn report(&mut self, subject: impl Into<String>, why: impl Into<String>) {
+    pub(super) fn report(&mut self, subject: impl Into<String>, why: impl Into<String>) {
         self.obstacles.insert(Obstacle { subject: subject.into(), why: why.into() });
     }
 
@@ -137,6 +143,7 @@ impl Judge<'_> {
         let Some(id) = adopted(self.record, member, volume) else {
             return self.report(subject, "the run record names no volume that was made for it");
         };
+        self.behind(subject, volume, &id);
         let Some(found) = self.seen.volumes.get(&id) else {
             return self.report(subject, format!("{id}, which its pod writes to, does not exist any more"));
         };
