@@ -158,6 +158,9 @@ pub struct Collection {
     pub migration: String,
     /// The target namespace; none if the cluster is gone.
     pub namespace: Option<String>,
+    /// Whether a run record was seen. Without one what a pod wrote to cannot be told for certain from what none did.
+    #[serde(default)]
+    pub recorded: bool,
     /// Whether parked claims may go too.
     pub parked_claims: bool,
     /// When it was made, in ms since 1970.

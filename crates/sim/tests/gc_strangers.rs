@@ -261,3 +261,93 @@ async fn a_slot_whose_claim_was_deleted_keeps_the_volume_that_its_pod_wrote_to()
     assert_eq!((after.adopted, after.needed), (before.adopted, before.needed));
     assert_eq!(checks::violations(&stage.world), NOTHING);
 }
+
+/// A set that is down, whose volumes are detached, and a cluster that knows nothing of the migration: another one, or one
+/// that was built anew.
+async fn in_another_cluster(seed: u64) -> Stage {
+    let stage = Stage::new(Scene::new(2, seed));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    stage.scale(0).await;
+    minutes(1).await;
+    let kube = Kube::new(stage.ports.kube());
+    for (at, what) in
+        [("/api/v1/namespaces/refdb/persistentvolumeclaims", "data-"), ("/api/v1/persistentvolumes", "rehome-")]
+    {
+        for object in leftovers::objects(&stage, at).await {
+            let name = object["metadata"]["name"].as_str().expect("a name");
+            assert!(name.starts_with(what), "{name}");
+            kube.delete(&format!("{at}/{name}"), object["metadata"]["uid"].as_str().expect("a uid"))
+                .await
+                .expect("deleted");
+        }
+    }
+    minutes(1).await;
+    forget_record(&stage).await;
+    stage
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_pods_wrote_stays_where_the_cluster_that_is_asked_does_not_know_of_it() {
+    let stage = in_another_cluster(89).await;
+    for collector in [by_file(&stage), by_name(&stage)] {
+        let shown = look(&collector).await;
+        assert!(!shown.recorded);
+        // Base snapshots at most: nothing was made from them, and the originals are there.
+        assert!(shown.orphaned().all(|found| !matches!(found.thing, Thing::Volume { .. })), "{shown:?}");
+        delete(&collector, &shown).await;
+    }
+    let shown = look(&by_file(&stage)).await;
+    let told = whys(&shown, "volume ");
+    assert!(
+        told.iter().all(|why| why.contains("all that a pod ever wrote") && why.contains("--cluster-gone")),
+        "{told:?}"
+    );
+    assert_eq!(ours(&stage).await.len(), 2);
+    // Whoever says that the cluster is gone finds it all.
+    let shown = look(&cluster_gone(by_file(&stage))).await;
+    assert_eq!(shown.orphaned().count(), 4, "two volumes and what they were made from: {shown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn parked_claims_that_may_go_take_with_them_what_they_tell_of() {
+    let (stage, _) = with_orphaned_volumes(90).await;
+    let mut collector = by_file(&stage);
+    collector.scope.parked_claims = true;
+    let shown = look(&collector).await;
+    let removed = delete(&collector, &shown).await;
+    assert!(removed.iter().all(|removal| removal.outcome == GcOutcome::Deleted), "{removed:?}");
+    assert_eq!(ours(&stage).await, Vec::new());
+    assert_eq!(look(&collector).await.orphaned().count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restored_volume_whose_backup_is_gone_is_not_taken_for_one_made_twice() {
+    let stage = Stage::new(Scene::new(2, 91));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let adopted = ours(&stage).await.remove(0);
+    // A backup tool captured the volume that the pod writes to, and restored it with all tags; the backup is deleted.
+    let ec2 = stage.world.ec2();
+    let request = CreateVolume {
+        snapshot: adopted.snapshot.clone().expect("from a snapshot"),
+        zone: adopted.zone.clone(),
+        spec: adopted.spec.clone(),
+        tags: adopted.tags.clone(),
+        token: "restored".to_owned(),
+    };
+    let restored = ec2.create_volume(&request).await.expect("made").id;
+    ec2.with(|inner, _| {
+        inner.core.volumes.get_mut(&restored).expect("there").snapshot = Some("snap-0123456789abcdef0".into());
+    });
+    minutes(2).await;
+    let (verdict, why) = of_volume(&look(&by_file(&stage)).await, &restored);
+    assert_eq!(verdict, Verdict::Kept, "{why}");
+    assert!(why.contains("the snapshot it was made from is gone"), "{why}");
+    // With the snapshot of the run it is one.
+    ec2.with(|inner, _| inner.core.volumes.get_mut(&restored).expect("there").snapshot.clone_from(&adopted.snapshot));
+    minutes(1).await;
+    let (verdict, why) = of_volume(&look(&by_file(&stage)).await, &restored);
+    assert_eq!(verdict, Verdict::Orphaned, "{why}");
+    assert!(why.contains("made it twice"), "{why}");
+}

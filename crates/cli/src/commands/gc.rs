@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope, StoreError};
-use rehome_model::collection::{Collection, Verdict};
+use rehome_model::collection::{Collection, Thing, Verdict};
 use rehome_model::format;
 use serde::Serialize;
 
@@ -42,7 +42,8 @@ pub struct Args {
     #[arg(long)]
     pub parked_claims: bool,
     /// The target cluster is deleted for good: look at the cloud only. What a slot had adopted cannot be told from an
-    /// orphan then; the output says what you must be sure of.
+    /// orphan then; the output says what you must be sure of. Without this, a volume that neither a run record nor a claim
+    /// of the run tells of stays.
     #[arg(long, conflicts_with = "parked_claims")]
     pub cluster_gone: bool,
     /// Do not ask for the migration's name.
@@ -78,8 +79,8 @@ pub async fn gc(args: &Args) -> Result<Exit> {
     let orphaned = list.orphaned().count();
     if args.output == Format::Text {
         show!("{}", text(&list))?;
-        if args.cluster_gone && orphaned > 0 {
-            show!("{}", to_be_sure_of(&name, &region))?;
+        if let Some(warning) = to_be_sure_of(&list, &region) {
+            show!("{warning}")?;
         }
     }
     if !args.delete || orphaned == 0 {
@@ -160,13 +161,26 @@ fn text(list: &Collection) -> String {
     text
 }
 
-fn to_be_sure_of(name: &str, region: &str) -> String {
-    format!(
-        "\nThe cluster is said to be gone, so what a slot had adopted looks like an orphan here. Delete only if all of \
-         this is so:\n  - the target cluster is deleted for good, and no other cluster uses a volume of this list;\n  - \
-         no other cluster has a migration named {name} in this account and {region}, unless the list comes from -f;\n  \
-         - nobody needs the data of these volumes: they hold all that was written since the opening.\n\n"
-    )
+/// What a person must be sure of before something is deleted that no record tells of.
+fn to_be_sure_of(list: &Collection, region: &str) -> Option<String> {
+    let name = &list.migration;
+    let mut orphaned = list.orphaned();
+    let (why, cluster) = match &list.namespace {
+        None if orphaned.next().is_some() => (
+            "The cluster is said to be gone, so what a slot had adopted looks like an orphan here.".to_owned(),
+            "the target cluster is deleted for good, and no other cluster uses a volume of this list".to_owned(),
+        ),
+        Some(namespace) if !list.recorded && orphaned.any(|found| matches!(found.thing, Thing::Volume { .. })) => (
+            format!("No run is recorded in namespace {namespace} of the cluster that was asked."),
+            "the migration ran in this cluster, and no other cluster uses a volume of this list".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(format!(
+        "\n{why} Delete only if all of this is so:\n  - {cluster};\n  - no other cluster has a migration named {name} in this \
+         account and {region}, unless the list comes from -f;\n  - nobody needs the data of these volumes: they hold all that \
+         was written since the opening.\n\n"
+    ))
 }
 
 fn ending(removed: &[Removal]) -> String {
@@ -179,4 +193,43 @@ fn ending(removed: &[Removal]) -> String {
     let deleted = removed.iter().filter(|removal| removal.outcome == GcOutcome::Deleted).count();
     let _ = writeln!(text, "{deleted} deleted, {} left in place.", removed.len() - deleted);
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use rehome_model::collection::Found;
+    use rehome_model::format::Format;
+
+    use super::*;
+
+    fn list(namespace: Option<&str>, recorded: bool, thing: Thing) -> Collection {
+        Collection {
+            format: Format::current(format::GC),
+            migration: "prod".to_owned(),
+            namespace: namespace.map(str::to_owned),
+            recorded,
+            parked_claims: false,
+            at_ms: 0,
+            found: vec![Found { thing, verdict: Verdict::Orphaned, why: String::new() }],
+        }
+    }
+
+    #[test]
+    fn without_a_record_a_person_is_told_what_volumes_may_hold() {
+        let volume = || Thing::Volume { id: "vol-1".into() };
+        let snapshot = || Thing::Snapshot { id: "snap-1".into() };
+        let warned = |list: &Collection| to_be_sure_of(list, "us-east-1");
+        let here = warned(&list(Some("c"), false, volume())).expect("a warning");
+        assert!(
+            here.contains("No run is recorded in namespace c")
+                && here.contains("all that was written since the opening")
+        );
+        assert!(here.contains("the migration ran in this cluster"));
+        let gone = warned(&list(None, false, snapshot())).expect("a warning");
+        assert!(gone.contains("The cluster is said to be gone") && gone.contains("migration named prod"));
+        assert_eq!(warned(&list(Some("c"), true, volume())), None);
+        assert_eq!(warned(&list(Some("c"), false, snapshot())), None);
+        let none = Collection { found: Vec::new(), ..list(None, false, volume()) };
+        assert_eq!(warned(&none), None);
+    }
 }

@@ -50,23 +50,46 @@ impl Judge<'_> {
             Ok(run) => run,
             Err(judged) => return judged,
         };
-        if let Run::Moved(phase) = run {
-            return if self.recorded(volume.id.as_str()) {
-                in_use(format!("the record of run {}, which is {}, names it", origin.run, name(phase)))
-            } else {
-                orphaned(format!("run {} made it twice: its record names another", origin.run))
-            };
+        let recorded = self.recorded(volume.id.as_str());
+        match run {
+            Run::Moved(phase) if recorded => {
+                return in_use(format!("the record of run {}, which is {}, names it", origin.run, name(phase)));
+            }
+            // Tags are copied to what is restored: without its snapshot only the record tells whose it is.
+            _ if snapshot.is_none() && !recorded => {
+                return kept("the snapshot it was made from is gone: that the run made it cannot be told any more");
+            }
+            Run::Moved(_) => return orphaned(format!("run {} made it twice: its record names another", origin.run)),
+            Run::Ended { .. } | Run::Unknown => {}
         }
         if let Some(unclear) = self.unclear(snapshot.map(|found| &found.volume), &run) {
             return unclear;
         }
         match run {
             Run::Ended { why, .. } => orphaned(format!("{why}; no PersistentVolume has it")),
-            _ if self.seen.cluster.is_none() => {
-                orphaned("attached nowhere; it holds all that a pod ever wrote to it, if one did")
-            }
-            _ => orphaned("no run is recorded, and no PersistentVolume has it"),
+            _ => self.unrecorded(volume),
         }
+    }
+
+    /// No run is recorded, and no PersistentVolume has the volume: either no pod ever had it, or the run was another cluster's,
+    /// or one's that was built anew, and it holds all that was written since the opening. What tells is the claim that the run
+    /// parked for it: it is there from before the volume was made until `gc` takes it, which takes volumes first.
+    fn unrecorded(&self, volume: &Volume) -> Judged {
+        let Some(cluster) = &self.seen.cluster else {
+            return orphaned("attached nowhere; it holds all that a pod ever wrote to it, if one did");
+        };
+        let claim = volume.tags.get(labels::CSI_CLAIM_NAME).map(String::as_str).unwrap_or_default();
+        let never_released = cluster.claims.iter().find(|found| found.id.name == claim).is_some_and(|found| {
+            let has_another = cluster.persistent_volumes.iter().any(|disk| disk.id.name == found.volume_name);
+            found.phase == "Pending" || has_another
+        });
+        if never_released {
+            return orphaned(format!("no run is recorded, and claim {claim} was never bound to it"));
+        }
+        kept(format!(
+            "no run is recorded here, and claim {claim} of this migration is not there: if it ran in another cluster, or in one \
+             that is gone, this holds all that a pod ever wrote to it; --cluster-gone lets it go"
+        ))
     }
 
     /// Who holds a volume, whatever any record says.

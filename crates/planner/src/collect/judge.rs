@@ -122,11 +122,12 @@ pub fn judge(seen: &Inventory, parked_claims: bool, thing: &Thing) -> (Verdict, 
     Judge::new(seen, parked_claims).thing(thing)
 }
 
-/// Everything that was found. Claims go before PersistentVolumes, volumes before the snapshots they were made from, and
-/// the record last, so that a `gc` that is interrupted leaves nothing that the next one judges otherwise.
+/// Everything that was found. Volumes go before the claims that tell whose they are and the snapshots they were made from,
+/// claims before PersistentVolumes, and the record last, so that a `gc` that is interrupted leaves nothing that the next one
+/// judges otherwise.
 pub fn collect(seen: &Inventory, parked_claims: bool) -> Collection {
     let judge = Judge::new(seen, parked_claims);
-    let mut things: Vec<Thing> = Vec::new();
+    let mut things: Vec<Thing> = seen.volumes.iter().map(|volume| Thing::Volume { id: volume.id.clone() }).collect();
     let mut history: Vec<Thing> = Vec::new();
     if let Some(cluster) = &seen.cluster {
         things.extend(cluster.claims.iter().map(|claim| Thing::Claim(claim.id.clone())));
@@ -138,7 +139,6 @@ pub fn collect(seen: &Inventory, parked_claims: bool) -> Collection {
         }
         history.extend(cluster.leases.iter().cloned().map(Thing::Lease));
     }
-    things.extend(seen.volumes.iter().map(|volume| Thing::Volume { id: volume.id.clone() }));
     things.extend(seen.snapshots.iter().map(|snapshot| Thing::Snapshot { id: snapshot.id.clone() }));
     // The header first: without its plan it would be a damaged record, which nobody may touch.
     let header = names::record(&seen.migration);
@@ -154,6 +154,7 @@ pub fn collect(seen: &Inventory, parked_claims: bool) -> Collection {
         format: Format::current(format::GC),
         migration: seen.migration.clone(),
         namespace: None,
+        recorded: !matches!(seen.record, RecordSeen::None),
         parked_claims,
         at_ms: seen.at_ms,
         found: things.into_iter().map(found).collect(),
