@@ -137,6 +137,14 @@ pub trait Profile: Send + Sync {
     ) -> SetConfiguration;
 }
 
+/// The tag of an image, where it has one: not the digest that may follow it, and not the port of its registry
+/// (distribution `reference/reference.go`: `[domain[:port]/]path[:tag][@digest]`).
+pub(crate) fn image_tag(image: &str) -> Option<String> {
+    let name = image.split('@').next().unwrap_or_default();
+    let last = name.rsplit('/').next().unwrap_or_default();
+    last.split_once(':').map(|(_, tag)| tag.to_owned())
+}
+
 /// The profile of a name.
 pub fn find(name: &str) -> Option<&'static dyn Profile> {
     ALL.iter().copied().find(|profile| profile.name() == name)
@@ -148,3 +156,26 @@ pub fn names() -> Vec<&'static str> {
 }
 
 const ALL: &[&dyn Profile] = &[&crate::cassandra::Cassandra, &crate::reference::Reference];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_an_image_is_its_tag_whatever_stands_around_it() {
+        for profile in ALL {
+            let version = |image: &str| {
+                let container = ContainerReport { image: image.to_owned(), ..ContainerReport::default() };
+                profile.set_configuration(&StatefulSetReport::default(), &container, &BTreeMap::new()).version
+            };
+            for image in
+                ["cassandra:5.0.9", "cassandra:5.0.9@sha256:0123", "registry:5000/library/cassandra:5.0.9@sha256:0123"]
+            {
+                assert_eq!(version(image).as_deref(), Some("5.0.9"), "{image}");
+            }
+            for image in ["cassandra", "cassandra@sha256:0123", "registry:5000/library/cassandra", ""] {
+                assert_eq!(version(image), None, "{image}");
+            }
+        }
+    }
+}

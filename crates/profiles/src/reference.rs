@@ -9,7 +9,7 @@ use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 
-use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
+use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, image_tag};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ impl Profile for Reference {
                 configuration.attributes.insert(attribute.to_owned(), value);
             }
         }
-        configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+        configuration.version = image_tag(&container.image);
         configuration.uid = container.run_as_user.or(set.run_as_user);
         configuration.readiness_needs_clients =
             container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));

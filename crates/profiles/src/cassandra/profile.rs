@@ -7,7 +7,7 @@ use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::task::{HostAnswer, HostTask, IS_BUSY, PodTask, ReturnedVolume};
 
 use super::{answers, archive, identity, image, nodetool};
-use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration};
+use crate::profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, image_tag};
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
@@ -263,7 +263,7 @@ impl Profile for Cassandra {
                 configuration.attributes.insert(attribute.to_owned(), value);
             }
         }
-        configuration.version = container.image.rsplit_once(':').map(|(_, tag)| tag.to_owned());
+        configuration.version = image_tag(&container.image);
         configuration.opening_fault = configuration.version.as_deref().and_then(image::opening_fault);
         configuration.question_refused = nodetool::refused(known("LOCAL_JMX").as_deref(), settings);
         configuration.uid = container.run_as_user.or(set.run_as_user);
