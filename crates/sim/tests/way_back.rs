@@ -16,7 +16,7 @@ use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
 use rehome_model::task::HostTask;
-use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
+use rehome_ports::{Cloud, HostScript, Hosts, InstanceProtection, ScriptError, ScriptOutput};
 use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
 
@@ -170,6 +170,26 @@ async fn an_instance_that_falls_back_to_stopped_is_started_again() {
         }
     };
     tokio::join!(is_back(&stage, 3), falls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_terminated_is_not_waited_for() {
+    for state in [InstanceState::Terminated, InstanceState::ShuttingDown] {
+        let (stage, plan) = completed(Scene::new(3, 99)).await;
+        let gone = &plan.members[1].instance;
+        if state == InstanceState::ShuttingDown {
+            // As after an earlier rollback: nothing of it has to be changed before its start.
+            stage.world.ec2().protect_instance(gone, InstanceProtection::Stop, true).await.expect("protected");
+        }
+        stage.world.ec2().with(|inner, _| inner.core.instances.get_mut(gone).expect("there").state = state);
+        let began = tokio::time::Instant::now();
+        let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+        assert_eq!(outcome.phase, Phase::Stuck);
+        let why = outcome.failure.expect("a reason");
+        assert!(why.contains(&format!("{gone} is terminated: it never starts again")), "{why}");
+        assert!(began.elapsed() < Duration::from_secs(900), "{:?}", began.elapsed());
+        assert_eq!(checks::legacy_serving(&stage.world), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]

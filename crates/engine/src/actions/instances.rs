@@ -190,6 +190,14 @@ pub(super) async fn protect_from_stop(context: &StepContext, instance: &Instance
     Ok(())
 }
 
+fn not_terminated(instance: &InstanceId, state: InstanceState) -> Result<(), StepError> {
+    if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
+        let why = format!("{instance} is terminated: it never starts again, and its member cannot come back on it");
+        return Err(StepError::failed("Terminated", why));
+    }
+    Ok(())
+}
+
 /// Starts an instance, for good: a StopInstances of a driver that stood still may arrive after it, and has no token that
 /// would tell EC2 so. Stop protection is that token (invariant I10). It stays on, since nobody knows when such a driver
 /// wakes. Where it is refused for good the instance is started all the same: that such a stop arrives is rare, and
@@ -200,13 +208,23 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
             "{instance} is started without stop protection, which was refused ({error}): a stop that a driver which stood \
              still sends late is not kept off. If it stops again, start it by hand"
         )),
-        protected => protected?,
+        Err(error) => {
+            // EC2 answers IncorrectInstanceState for one that is terminated, as for one that is between two states.
+            not_terminated(instance, describe(context, instance).await?.state)?;
+            return Err(error);
+        }
+        Ok(()) => {}
     }
     let mut sent: Option<Instant> = None;
     let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
         .wait_at(pace, async || {
             let state = describe(context, instance).await?.state;
+            if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
+                let why =
+                    format!("{instance} is terminated: it never starts again, and its member cannot come back on it");
+                return Err(StepError::failed("Terminated", why));
+            }
             // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start
             // must show.
             if state == InstanceState::Stopped && sent.is_none_or(|at| at.elapsed() >= SETTLE) {
