@@ -92,6 +92,12 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
     let outcome = ending::taken_up(outcome)?;
     let why = outcome.failure.clone().unwrap_or_default();
     match outcome.phase {
+        // What is left of one that is finalized is the release of the legacy side, by its own gates.
+        Phase::Finalized if outcome.failure.is_some() => Err(problem(
+            Exit::Failed,
+            format!("already finalized; the legacy side was not released: {why}"),
+            "see `rehome verify`, mend it and run the same command again",
+        )),
         Phase::Finalized => {
             anstream::eprintln!(
                 "Finalized. The new side is the only one; `rehome gc` lists what is left, and deletes the final \
@@ -109,5 +115,47 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             format!("the finalize stopped while {phase:?}: {why}"),
             "what was done stays done, and there is no way back any more; mend the cause and finalize again",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rehome_model::format::{Format, RUN};
+    use rehome_model::ids::RunId;
+    use rehome_model::record::{RunHeader, RunRecord};
+
+    use super::*;
+
+    fn ended(phase: Phase, failure: Option<&str>) -> Result<Exit> {
+        let header = RunHeader {
+            format: Format::current(RUN),
+            run: RunId::from("r-1"),
+            migration: "m".to_owned(),
+            plan_hash: String::new(),
+            generation: 1,
+            phase,
+            reason: None,
+            started_at_ms: 0,
+            cutover_at_ms: None,
+            opened_at_ms: None,
+            finalize: None,
+            keep_writes: None,
+        };
+        let (failure, record) = (failure.map(str::to_owned), RunRecord { header, steps: BTreeMap::new() });
+        report(Ok(Outcome { phase, interrupted: false, failure, record }))
+    }
+
+    #[test]
+    fn a_release_that_was_not_done_is_no_success() {
+        assert_eq!(ended(Phase::Finalized, None).expect("a success"), Exit::Ok);
+        let error = ended(Phase::Finalized, Some("pod c-2 is not there yet")).expect_err("nothing was released");
+        assert_eq!(crate::exit::of(&error), Exit::Failed);
+        let said = error.to_string();
+        assert!(
+            said.contains("already finalized; the legacy side was not released: pod c-2 is not there yet"),
+            "{said}"
+        );
     }
 }
