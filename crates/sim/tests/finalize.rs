@@ -1,6 +1,7 @@
 //! The user's word that the old side is no longer needed.
 
 mod common;
+mod opened;
 
 use common::{End, Stage};
 use rehome_engine::{Command, EngineError, Kube, finalize_plan};
@@ -8,9 +9,9 @@ use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::format::{self, Format};
 use rehome_model::ids::InstanceId;
 use rehome_model::labels;
-use rehome_model::plan::{Plan, Purpose};
+use rehome_model::plan::{Action, Plan, Purpose};
 use rehome_model::record::{FinalizeChoice, Phase};
-use rehome_ports::{Cloud, InstanceProtection, SnapshotFilter};
+use rehome_ports::{Cloud, CreateVolume, InstanceProtection, SnapshotFilter, VolumeFilter};
 use rehome_sim::{Kill, Scene, checks};
 use serde_json::{Value, json};
 
@@ -176,6 +177,47 @@ async fn while_a_pod_is_down_the_way_back_is_kept_and_works() {
     assert_eq!(checks::duplicates(&stage.world, 0, 0), Vec::<String>::new());
 }
 
+/// A member is added: it has an identity of its own, on a volume of its own.
+async fn add_a_member(stage: &Stage, plan: &Plan) {
+    let tags = Tags::from([(labels::MIGRATION.to_owned(), "refdb".to_owned())]);
+    let all = stage.world.ec2().describe_volumes(&VolumeFilter::Tags(tags)).await.expect("described");
+    let like = all.into_iter().next().expect("an adopted volume");
+    let request = CreateVolume {
+        snapshot: like.snapshot.expect("from a snapshot"),
+        zone: like.zone,
+        spec: like.spec,
+        tags: Tags::new(),
+        token: "added".to_owned(),
+    };
+    let made = stage.world.ec2().create_volume(&request).await.expect("made").id;
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    opened::change_text(stage, &made, "identity.json", |text| {
+        let known = plan.members.iter().find(|member| text.contains(&member.identity.id)).expect("a member's");
+        text.replace(&known.identity.id, "added-since")
+    });
+    opened::bind_to(stage, 2, &made).await;
+    stage.scale(3).await;
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    assert_eq!(stage.world.landed().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_has_grown_since_the_opening_is_finalized() {
+    let (stage, plan) = completed(Scene::new(2, 62)).await;
+    add_a_member(&stage, &plan).await;
+    // As long as that member is down, or one of the plan's is, it is not whole.
+    stage.scale(2).await;
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    let outcome = finalize(&stage, false).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed);
+    assert!(outcome.failure.is_some_and(|why| why.contains("(added-since) as DN")));
+    stage.scale(3).await;
+    tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+    let outcome = finalize(&stage, false).await.outcome();
+    assert_eq!(outcome.phase, Phase::Finalized, "{:?}", outcome.failure);
+    assert_eq!(snapshots(&stage).await, (0, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_legacy_side_is_released_as_it_was_and_stays_stopped() {
     let stage = Stage::new(Scene::new(3, 56));
@@ -299,6 +341,12 @@ async fn the_plan_that_is_shown_is_the_same_each_time_and_names_only_its_own_ste
             "finalize:release-instance:refdb-1",
         ]
     );
+    let addresses = |plan: &Plan, id: &str| match &plan.step(&id.into()).expect("the step").action {
+        Action::AwaitMembers { legacy_addresses, .. } => legacy_addresses.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(addresses(&plan, "verify-open"), 2);
+    assert_eq!(addresses(&shown, "finalize:members-whole"), 0, "they may be anybody's by now");
 }
 
 #[tokio::test(start_paused = true)]

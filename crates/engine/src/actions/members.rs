@@ -46,7 +46,8 @@ pub(super) async fn in_pods(
     legacy_addresses: &[String],
     open: bool,
 ) -> Result<Outputs, StepError> {
-    let ids: BTreeSet<&str> = pods.iter().map(|pod| pod.identity.id.as_str()).collect();
+    let ids = pods.iter().map(|pod| pod.identity.id.as_str()).collect();
+    let whole = Whole { ids, grown: context.plan().purpose == Purpose::Finalize, legacy_addresses, open };
     // Whom to ask before all others: the one that was not there at the last look.
     let mut first = None;
     let views = context
@@ -89,7 +90,7 @@ pub(super) async fn in_pods(
                 }
                 let view = &views[views.len() - 1];
                 check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
-                if let Some(reason) = not_whole(&format!("pod {}", pod.pod), view, &ids, Some(legacy_addresses), open) {
+                if let Some(reason) = whole.lacks(&format!("pod {}", pod.pod), view) {
                     return Ok(Err(reason));
                 }
             }
@@ -134,7 +135,8 @@ async fn at_addresses(
     members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
     addresses: &BTreeMap<&str, &str>,
 ) -> Result<Outputs, StepError> {
-    let ids: BTreeSet<&str> = members.values().map(|(_, identity)| identity.id.as_str()).collect();
+    let ids = members.values().map(|(_, identity)| identity.id.as_str()).collect();
+    let whole = Whole { ids, grown: false, legacy_addresses: &[], open: true };
     context
         .wait(async || {
             let all = members.values().map(|(instance, _)| context.host(instance, &HostTask::View));
@@ -149,7 +151,7 @@ async fn at_addresses(
                 };
                 let who = format!("member {name}");
                 check_identity(&who, identity, &view)?;
-                if let Some(reason) = not_whole(&who, &view, &ids, None, true) {
+                if let Some(reason) = whole.lacks(&who, &view) {
                     return Ok(Err(reason));
                 }
                 let moved = |peer: &&PeerView| addresses.get(peer.id.as_str()).is_some_and(|at| *at != peer.address);
@@ -171,28 +173,79 @@ fn check_identity(who: &str, expected: &MemberIdentity, view: &MemberView) -> Re
     Err(StepError::failed("WrongIdentity", format!("{who} is not the expected member: {}", differences.join("; "))))
 }
 
-/// Why a view is not that of a whole cluster; none if it is.
-fn not_whole(
-    who: &str,
-    view: &MemberView,
-    ids: &BTreeSet<&str>,
-    legacy_addresses: Option<&[String]>,
+/// What a whole cluster looks like from each of its members.
+struct Whole<'a> {
+    /// Ids of the plan's members.
+    ids: BTreeSet<&'a str>,
+    /// Whether there may be others too: added long after the opening.
+    grown: bool,
+    /// Where no member may be any more.
+    legacy_addresses: &'a [String],
+    /// Whether clients are let in.
     open: bool,
-) -> Option<String> {
-    let seen: BTreeSet<&str> = view.members.iter().map(|member| member.id.as_str()).collect();
-    if seen != *ids {
-        return Some(format!("{who} sees {} of {} members", seen.intersection(ids).count(), ids.len()));
-    }
-    for member in view.members.iter() {
-        if !member.up {
-            return Some(format!("{who} sees {} as {}", member.address, member.state));
+}
+
+impl Whole<'_> {
+    /// Why a view is not that of a whole cluster; none if it is.
+    fn lacks(&self, who: &str, view: &MemberView) -> Option<String> {
+        let seen: BTreeSet<&str> = view.members.iter().map(|member| member.id.as_str()).collect();
+        let named = |ids: Vec<&str>| ids.join(", ");
+        let missing: Vec<&str> = self.ids.difference(&seen).copied().collect();
+        if !missing.is_empty() {
+            let (of, all) = (self.ids.len() - missing.len(), self.ids.len());
+            return Some(format!("{who} sees {of} of {all} members, and not {}", named(missing)));
         }
-        if legacy_addresses.is_some_and(|legacy| legacy.contains(&member.address)) {
-            return Some(format!("{who} still sees a member at the legacy address {}", member.address));
+        let others: Vec<&str> = seen.difference(&self.ids).copied().collect();
+        if !self.grown && !others.is_empty() {
+            return Some(format!("{who} sees members that are not of the plan: {}", named(others)));
         }
+        for member in view.members.iter() {
+            if !member.up {
+                return Some(format!("{who} sees {} ({}) as {}", member.address, member.id, member.state));
+            }
+            if self.legacy_addresses.contains(&member.address) {
+                return Some(format!("{who} still sees a member at the legacy address {}", member.address));
+            }
+        }
+        if view.schema_versions.len() > 1 {
+            return Some(format!("{who} sees {} schema versions", view.schema_versions.len()));
+        }
+        let open = self.open;
+        (view.clients_open != open)
+            .then(|| format!("{who} is {} to clients", if open { "not open" } else { "not closed" }))
     }
-    if view.schema_versions.len() > 1 {
-        return Some(format!("{who} sees {} schema versions", view.schema_versions.len()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(members: &[(&str, &str, bool)]) -> MemberView {
+        let peer = |(id, address, up): &(&str, &str, bool)| PeerView {
+            id: (*id).to_owned(),
+            address: (*address).to_owned(),
+            up: *up,
+            state: if *up { "UN" } else { "DN" }.to_owned(),
+        };
+        MemberView { members: members.iter().map(peer).collect(), clients_open: true, ..MemberView::default() }
     }
-    (view.clients_open != open).then(|| format!("{who} is {} to clients", if open { "not open" } else { "not closed" }))
+
+    #[test]
+    fn who_is_missing_and_who_is_a_stranger_is_named() {
+        let legacy = ["10.0.1.9".to_owned()];
+        let whole = |grown| Whole { ids: BTreeSet::from(["a", "b"]), grown, legacy_addresses: &legacy, open: true };
+        let (a, b) = (("a", "10.0.0.1", true), ("b", "10.0.0.2", true));
+        assert_eq!(whole(false).lacks("pod 0", &view(&[a, b])), None);
+        let lacks = |grown, members: &[_]| whole(grown).lacks("pod 0", &view(members)).expect("a reason");
+        assert_eq!(lacks(false, &[a]), "pod 0 sees 1 of 2 members, and not b");
+        assert_eq!(lacks(true, &[a, ("c", "10.0.0.3", true)]), "pod 0 sees 1 of 2 members, and not b");
+        let added = [a, b, ("c", "10.0.0.3", true)];
+        assert_eq!(lacks(false, &added), "pod 0 sees members that are not of the plan: c");
+        assert_eq!(whole(true).lacks("pod 0", &view(&added)), None);
+        assert_eq!(lacks(true, &[a, b, ("c", "10.0.0.3", false)]), "pod 0 sees 10.0.0.3 (c) as DN");
+        assert_eq!(
+            lacks(true, &[a, ("b", "10.0.1.9", true)]),
+            "pod 0 still sees a member at the legacy address 10.0.1.9"
+        );
+    }
 }

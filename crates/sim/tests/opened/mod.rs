@@ -65,17 +65,27 @@ pub fn claim_path(ordinal: u32) -> String {
 
 /// Somebody makes a claim of the set that is bound to a volume of their own; answers that volume.
 pub async fn bind_elsewhere(stage: &Stage, ordinal: u32) -> VolumeId {
-    let (name, disk) = (format!("data-refdb-{ordinal}"), format!("pvc-{ordinal}"));
     let volume = VolumeId::from(format!("vol-0000000000000e{ordinal:03}").as_str());
-    let spec = json!({
-        "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": volume}, "capacity": {"storage": "100Gi"},
-        "claimRef": {"namespace": "refdb", "name": name},
+    bind_to(stage, ordinal, &volume).await;
+    volume
+}
+
+/// The same of a volume that is there.
+pub async fn bind_to(stage: &Stage, ordinal: u32, volume: &VolumeId) {
+    let (name, disk) = (format!("data-refdb-{ordinal}"), format!("pvc-{ordinal}"));
+    let zone = stage.world.ec2().with(|inner, _| inner.core.volumes.get(volume).map(|found| found.zone.clone()));
+    let mut spec = json!({
+        "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": volume, "fsType": "xfs"},
+        "capacity": {"storage": "100Gi"}, "claimRef": {"namespace": "refdb", "name": name},
     });
+    if let Some(zone) = zone {
+        let expression = json!({"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]});
+        spec["nodeAffinity"] = json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}});
+    }
     stage.world.add_object("persistentvolumes", "", &disk, json!({"metadata": {}, "spec": spec}));
     let spec = json!({"volumeName": disk, "resources": {"requests": {"storage": "100Gi"}}});
     stage.world.add_object("persistentvolumeclaims", "refdb", &name, json!({"metadata": {}, "spec": spec}));
     tokio::time::sleep(Duration::from_secs(120)).await;
     let claim = Kube::new(stage.ports.kube()).get(&claim_path(ordinal)).await.expect("answered").expect("the claim");
     assert_eq!(claim["status"]["phase"], "Bound");
-    volume
 }
