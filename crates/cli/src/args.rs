@@ -62,10 +62,10 @@ pub enum Command {
     Rollback(Rollback),
     /// Say that the old side is no longer needed: the end of the way back. Deletes nothing legacy.
     ///
-    /// Looks once more whether every pod runs on its own volumes and every member is up and open, those that were added
-    /// since among them; if not, nothing is changed. Then the final snapshots are tagged with the time until which they are kept, and the base snapshots and
-    /// the gate go. Rollback and apply are refused from then on. The legacy instances stay stopped and protected unless
-    /// --release-legacy is given, which can be done later too.
+    /// Looks once more whether every pod runs on its own volumes and every member is up and open, those that were added since
+    /// among them; if not, nothing is changed. Then the final snapshots are tagged with the time until which they are kept, and
+    /// the base snapshots and the gate go. Rollback and apply are refused from then on. The legacy instances stay stopped and
+    /// protected unless --release-legacy is given, which can be done later too.
     Finalize(crate::commands::finalize::Args),
     /// List what a migration's runs made, in use or orphaned and why; delete the orphans if told to.
     ///

@@ -258,6 +258,7 @@ async fn a_phase_that_could_not_be_written_is_not_told() {
         outcome.phase,
         outcome.failure
     );
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_was_made_anew_long_before_is_told_as_what_it_is() {

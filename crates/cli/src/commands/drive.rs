@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(crate::exit::of(&error), Exit::Findings, "{error}");
         assert!(error.to_string().contains("plan again"), "{error}");
     }
-    fn ended(phase: Phase, reason: &str) -> Result<Outcome, EngineError> {
+    fn ended(phase: Phase, reason: &str) -> Outcome {
         let record = serde_json::json!({
             "header": {
                 "format": {"name": "rehome.record", "version": 3}, "run": "r", "migration": "m", "plan_hash": "h",
@@ -313,14 +313,14 @@ mod tests {
             "steps": {},
         });
         let record: RunRecord = serde_json::from_value(record).unwrap();
-        Ok(Outcome { phase, interrupted: false, failure: Some(reason.to_owned()), record })
+        Outcome { phase, interrupted: false, failure: Some(reason.to_owned()), record }
     }
 
     #[test]
     fn a_rollback_that_was_asked_for_and_succeeds_is_no_failure_whatever_came_before() {
         let reason = "undo of start-set:refdb: not done within 1800 s";
-        assert_eq!(report(Asked::Rollback, ended(Phase::RolledBack, reason)).unwrap(), Exit::Ok);
-        let error = report(Asked::Apply, ended(Phase::RolledBack, reason)).unwrap_err();
+        assert_eq!(report(Asked::Rollback, Ok(ended(Phase::RolledBack, reason))).unwrap(), Exit::Ok);
+        let error = report(Asked::Apply, Ok(ended(Phase::RolledBack, reason))).unwrap_err();
         assert_eq!(crate::exit::of(&error), Exit::Failed, "{error}");
     }
 }

@@ -12,7 +12,7 @@ use rehome_model::record::{FinalizeChoice, Phase};
 use super::{drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
-use crate::output::show;
+use crate::output::{esay, eshow, show};
 use crate::{connect, input, output};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -65,7 +65,7 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
     let shown = rehome_engine::finalize_plan(&plan, &record, &choice)
         .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
     match args.output {
-        Format::Text => anstream::eprint!("{}", text(&shown)),
+        Format::Text => eshow!("{}", text(&shown)),
         Format::Json if args.dry_run => show!("{}", output::json(format::PLAN, &shown)?)?,
         Format::Json => {}
     }
@@ -99,7 +99,7 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             "see `rehome verify`, mend it and run the same command again",
         )),
         Phase::Finalized => {
-            anstream::eprintln!(
+            esay!(
                 "Finalized. The new side is the only one; `rehome gc` lists what is left, and deletes the final \
                  snapshots when their time is over."
             );
