@@ -190,6 +190,7 @@ pub(super) async fn protect_from_stop(context: &StepContext, instance: &Instance
     Ok(())
 }
 
+/// An error for one that never starts again.
 fn not_terminated(instance: &InstanceId, state: InstanceState) -> Result<(), StepError> {
     if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
         let why = format!("{instance} is terminated: it never starts again, and its member cannot come back on it");
@@ -220,11 +221,7 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
     context
         .wait_at(pace, async || {
             let state = describe(context, instance).await?.state;
-            if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
-                let why =
-                    format!("{instance} is terminated: it never starts again, and its member cannot come back on it");
-                return Err(StepError::failed("Terminated", why));
-            }
+            not_terminated(instance, state)?;
             // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start
             // must show.
             if state == InstanceState::Stopped && sent.is_none_or(|at| at.elapsed() >= SETTLE) {
