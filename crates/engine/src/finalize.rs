@@ -34,7 +34,7 @@ pub(crate) fn take_up(
     record.header.finalize = Some(chosen);
     // Gates are looked at anew each time: that the members were whole yesterday says nothing.
     let is_gate = |id: &StepId| finalize.step(id).is_some_and(|step| step.action.is_gate());
-    record.steps.retain(|id, _| !(is_finalize_step(id) && is_gate(id)));
+    record.steps.retain(|id, _| !is_gate(id));
     let mut steps = plan.steps;
     steps.extend(finalize.steps);
     Ok((record, Plan { purpose: Purpose::Finalize, steps, groups: Vec::new(), ..plan }))

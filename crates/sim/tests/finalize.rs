@@ -7,7 +7,7 @@ use common::{End, Stage};
 use rehome_engine::{Command, EngineError, Kube, finalize_plan};
 use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::format::{self, Format};
-use rehome_model::ids::InstanceId;
+use rehome_model::ids::{InstanceId, StepId};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Plan, Purpose};
 use rehome_model::record::{FinalizeChoice, Phase};
@@ -63,6 +63,11 @@ async fn finalized(stage: &Stage, plan: &Plan, what: &str) {
     let header: Value = serde_json::from_str(record["data"]["run.json"].as_str().expect("text")).expect("json");
     assert_eq!(header["phase"], "finalized", "{what}");
     assert_eq!(header["format"], json!({"name": "rehome.run", "version": 3}), "{what}");
+    // Its own gates are looked at anew each time; what the run saw stays written.
+    let (record, _) = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.expect("told").expect("a run");
+    let untold: Vec<&StepId> =
+        plan.steps.iter().map(|step| &step.id).filter(|id| !record.steps.contains_key(id)).collect();
+    assert_eq!(untold, Vec::<&StepId>::new(), "{what}");
 }
 
 fn is_stopped(stage: &Stage, instance: &InstanceId) -> bool {

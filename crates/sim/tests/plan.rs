@@ -122,3 +122,27 @@ async fn an_error_among_the_findings_is_no_plan_and_the_others_stand_in_it() {
     let plan = rehome_planner::plan(&stage.migration, &survey, stage.profile(), others.clone()).expect("a plan");
     assert_eq!(plan.findings, others);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_rendered_is_what_the_run_creates() {
+    let mut stage = Stage::new(Scene::with_commitlogs(2, 41));
+    let yaml = rehome_sim::migration_yaml_with_commitlogs();
+    stage.migration = serde_saphyr::from_str(&yaml).expect("the migration is valid");
+    let plan = stage.plan().await;
+    let rendered = rehome_planner::manifests::all(&plan, &"run".into());
+    let of_kind = |kind: &str| {
+        let of = rendered.iter().filter(|object| object["kind"] == kind);
+        of.map(|object| object["metadata"]["name"].as_str().expect("a name").to_owned()).collect::<Vec<_>>()
+    };
+    let volumes = || plan.members.iter().flat_map(|member| member.volumes.iter());
+    assert_eq!(rendered.len(), 2 * volumes().count() + 1);
+    assert_eq!(of_kind("PersistentVolumeClaim"), volumes().map(|v| v.claim.name.clone()).collect::<Vec<_>>());
+    assert_eq!(of_kind("PersistentVolume"), volumes().map(|v| v.claim.volume_name.clone()).collect::<Vec<_>>());
+    assert_eq!(of_kind("ConfigMap"), ["rehome-gate-refdb"]);
+    let handles: Vec<&serde_json::Value> = rendered
+        .iter()
+        .map(|object| &object["spec"]["csi"]["volumeHandle"])
+        .filter(|handle| !handle.is_null())
+        .collect();
+    assert!(handles.iter().all(|handle| **handle == "(known after apply)"), "{handles:?}");
+}
