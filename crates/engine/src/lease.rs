@@ -122,6 +122,7 @@ impl Lease {
                     }
                     // The cluster may come back in time; if not, `check` stops the acts.
                     Err(error) => {
+                        tracing::warn!(%error, "lease not renewed");
                         *locked(&self.last_error) = Some(error.to_string());
                         next = Instant::now() + LEASE_RETRY;
                     }

@@ -21,6 +21,13 @@ use crate::{connect, input, output};
 
 /// `rehome apply`.
 pub async fn apply(args: &Apply) -> Result<Exit> {
+    if args.output == Format::Json && !args.yes {
+        return Err(problem(
+            Exit::Usage,
+            "the plan that is to be confirmed is not shown with -o json".to_owned(),
+            "give --yes, with a plan that was reviewed by --plan, or leave -o json away. Nothing was changed",
+        ));
+    }
     let migration = input::migration(&args.file)?;
     let given = args.plan.as_deref().map(input::read_plan).transpose()?;
     if let Some(plan) = &given {
@@ -34,13 +41,6 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
         eshow!("{}", output::plan(plan));
     }
     let asked = Instant::now();
-    if args.output == Format::Json && !args.yes {
-        return Err(problem(
-            Exit::Usage,
-            "the plan that is to be confirmed is not shown with -o json".to_owned(),
-            "give --yes, with a plan that was reviewed by --plan, or leave -o json away. Nothing was changed",
-        ));
-    }
     confirm(args.yes, &migration.metadata.name, "carry out this plan")?;
     if asked.elapsed() > LOOK_GOOD_FOR {
         compare(&ports, &migration, profile, &chosen).await?;
@@ -290,7 +290,7 @@ fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::staged::{Staged, staged};
+    use super::super::staged::{Staged, ended, staged};
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -304,23 +304,12 @@ mod tests {
         assert_eq!(crate::exit::of(&error), Exit::Findings, "{error}");
         assert!(error.to_string().contains("plan again"), "{error}");
     }
-    fn ended(phase: Phase, reason: &str) -> Outcome {
-        let record = serde_json::json!({
-            "header": {
-                "format": {"name": "rehome.record", "version": 3}, "run": "r", "migration": "m", "plan_hash": "h",
-                "generation": 1, "phase": phase, "reason": reason, "started_at_ms": 0,
-            },
-            "steps": {},
-        });
-        let record: RunRecord = serde_json::from_value(record).unwrap();
-        Outcome { phase, interrupted: false, failure: Some(reason.to_owned()), record }
-    }
 
     #[test]
     fn a_rollback_that_was_asked_for_and_succeeds_is_no_failure_whatever_came_before() {
         let reason = "undo of start-set:refdb: not done within 1800 s";
-        assert_eq!(report(Asked::Rollback, Ok(ended(Phase::RolledBack, reason))).unwrap(), Exit::Ok);
-        let error = report(Asked::Apply, Ok(ended(Phase::RolledBack, reason))).unwrap_err();
+        assert_eq!(report(Asked::Rollback, Ok(ended(Phase::RolledBack, Some(reason)))).unwrap(), Exit::Ok);
+        let error = report(Asked::Apply, Ok(ended(Phase::RolledBack, Some(reason)))).unwrap_err();
         assert_eq!(crate::exit::of(&error), Exit::Failed, "{error}");
     }
 }

@@ -69,13 +69,10 @@ pub fn of_lease(error: &LeaseError) -> (Exit, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use rehome_engine::KubeError;
     use rehome_model::format::{Format, RUN};
-    use rehome_model::ids::RunId;
-    use rehome_model::record::{RunHeader, RunRecord};
 
+    use super::super::staged::ended;
     use super::*;
 
     fn told(error: &anyhow::Error) -> (Exit, String) {
@@ -83,22 +80,7 @@ mod tests {
     }
 
     fn interrupted(phase: Phase) -> Outcome {
-        let header = RunHeader {
-            format: Format::current(RUN),
-            run: RunId::from("r-1"),
-            migration: "m".to_owned(),
-            plan_hash: String::new(),
-            generation: 1,
-            phase,
-            reason: None,
-            started_at_ms: 0,
-            cutover_at_ms: None,
-            opened_at_ms: None,
-            finalize: None,
-            keep_writes: None,
-        };
-        let failure = Some("the credentials are not taken".to_owned());
-        Outcome { phase, interrupted: true, failure, record: RunRecord { header, steps: BTreeMap::new() } }
+        Outcome { interrupted: true, ..ended(phase, Some("the credentials are not taken")) }
     }
 
     #[test]

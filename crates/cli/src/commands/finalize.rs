@@ -120,37 +120,14 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use rehome_model::format::{Format, RUN};
-    use rehome_model::ids::RunId;
-    use rehome_model::record::{RunHeader, RunRecord};
-
+    use super::super::staged::ended;
     use super::*;
-
-    fn ended(phase: Phase, failure: Option<&str>) -> Result<Exit> {
-        let header = RunHeader {
-            format: Format::current(RUN),
-            run: RunId::from("r-1"),
-            migration: "m".to_owned(),
-            plan_hash: String::new(),
-            generation: 1,
-            phase,
-            reason: None,
-            started_at_ms: 0,
-            cutover_at_ms: None,
-            opened_at_ms: None,
-            finalize: None,
-            keep_writes: None,
-        };
-        let (failure, record) = (failure.map(str::to_owned), RunRecord { header, steps: BTreeMap::new() });
-        report(Ok(Outcome { phase, interrupted: false, failure, record }))
-    }
 
     #[test]
     fn a_release_that_was_not_done_is_no_success() {
-        assert_eq!(ended(Phase::Finalized, None).expect("a success"), Exit::Ok);
-        let error = ended(Phase::Finalized, Some("pod c-2 is not there yet")).expect_err("nothing was released");
+        assert_eq!(report(Ok(ended(Phase::Finalized, None))).expect("a success"), Exit::Ok);
+        let outcome = ended(Phase::Finalized, Some("pod c-2 is not there yet"));
+        let error = report(Ok(outcome)).expect_err("nothing was released");
         assert_eq!(crate::exit::of(&error), Exit::Failed);
         let said = error.to_string();
         assert!(

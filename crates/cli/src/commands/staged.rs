@@ -1,8 +1,13 @@
 //! A simulated world with a plan for it, for the tests of commands.
 
-use rehome_engine::Ports;
+use std::collections::BTreeMap;
+
+use rehome_engine::{Outcome, Ports};
+use rehome_model::format::{Format, RUN};
+use rehome_model::ids::RunId;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
+use rehome_model::record::{Phase, RunHeader, RunRecord};
 use rehome_profiles::Profile;
 use rehome_sim::{Control, Scene, SimPorts, World};
 
@@ -25,4 +30,24 @@ pub async fn staged(members: u32) -> Staged {
     let profile = input::profile(&migration.spec.application.profile).unwrap();
     let (_, _, plan) = look::make_plan(&ports, &migration, profile, world.ec2().now()).await.unwrap();
     Staged { world, ports, migration, profile, plan }
+}
+
+/// A drive that ended so, and why if something failed.
+pub fn ended(phase: Phase, failure: Option<&str>) -> Outcome {
+    let header = RunHeader {
+        format: Format::current(RUN),
+        run: RunId::from("r-1"),
+        migration: "m".to_owned(),
+        plan_hash: String::new(),
+        generation: 1,
+        phase,
+        reason: None,
+        started_at_ms: 0,
+        cutover_at_ms: None,
+        opened_at_ms: None,
+        finalize: None,
+        keep_writes: None,
+    };
+    let (failure, record) = (failure.map(str::to_owned), RunRecord { header, steps: BTreeMap::new() });
+    Outcome { phase, interrupted: false, failure, record }
 }
