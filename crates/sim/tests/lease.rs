@@ -134,3 +134,51 @@ async fn a_renewal_that_is_not_answered_in_time_is_not_given_up() {
 async fn a_late_renewal_of_its_own_is_not_taken_for_another_drivers() {
     moves_behind(&Slow::new(&[0, 6, 3], false)).await;
 }
+
+/// One renewal takes effect at once and is answered late; those after it never arrive. What is sent too late for it is noted.
+struct AnsweredLate {
+    nth: u64,
+    renewals: AtomicU64,
+    sent: Mutex<Option<tokio::time::Instant>>,
+    too_late: Mutex<Vec<String>>,
+}
+
+impl Gate for AnsweredLate {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let mut sent = self.sent.lock().expect("whole");
+        if renews(call) {
+            let n = self.renewals.fetch_add(1, Ordering::SeqCst);
+            if n == self.nth {
+                *sent = Some(tokio::time::Instant::now());
+            }
+            return (n, if n > self.nth { Ruling::Never } else { Ruling::Go });
+        }
+        if call.mutates && sent.is_some_and(|sent| sent.elapsed() >= Duration::from_secs(15)) {
+            self.too_late.lock().expect("whole").push(format!("{} {}", call.name, call.subject));
+        }
+        (u64::MAX, Ruling::Go)
+    }
+
+    fn after(&self, n: u64, _: &Call<'_>) -> Ruling {
+        if n == self.nth { Ruling::Late(Duration::from_secs(12)) } else { Ruling::Go }
+    }
+}
+
+/// The lease lasts from when its renewal was sent: the apiserver may have taken it then.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_answered_late_does_not_make_the_lease_last_longer() {
+    for nth in 0..16 {
+        let mut stage = Stage::new(Scene::new(4, 12));
+        let plan = stage.plan().await;
+        let gate = Arc::new(AnsweredLate {
+            nth,
+            renewals: AtomicU64::new(0),
+            sent: Mutex::default(),
+            too_late: Mutex::default(),
+        });
+        stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+        let outcome = stage.apply(&plan).await.outcome();
+        assert!(outcome.interrupted, "renewal {nth}: {:?}", outcome.failure);
+        assert_eq!(*gate.too_late.lock().expect("whole"), Vec::<String>::new(), "renewal {nth}");
+    }
+}
