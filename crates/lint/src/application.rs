@@ -26,6 +26,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         let configuration =
             context.profile.set_configuration(set, container, &context.migration.spec.application.settings);
         check_attributes(context, &subject, slots, &configuration);
+        check_version(context, &subject, slots, &configuration);
         check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
         check_mounts(context, &subject, slots, set);
@@ -62,16 +63,28 @@ fn check_attributes(context: &mut Context<'_>, subject: &str, slots: &SetSlots, 
             context.report(code, subject.to_owned(), message, wrong);
         }
     }
-    if let Some(image) = &configuration.version {
-        let newer: Vec<String> = identities()
-            .filter_map(|(name, identity)| Some((name, identity.version.as_ref()?)))
-            .filter(|(_, version)| is_older(image, version))
-            .map(|(name, version)| format!("{name} runs {version}, the image is {image}"))
-            .collect();
-        if !newer.is_empty() {
-            let message = "its image is older than the data".to_owned();
-            context.report("RH0605", subject.to_owned(), message, newer);
+}
+
+/// An image that is older cannot serve at all; after any other than the very same there is no way back with the new writes.
+fn check_version(context: &mut Context<'_>, subject: &str, slots: &SetSlots, configuration: &SetConfiguration) {
+    let image = configuration.version.as_deref().unwrap_or("of no version");
+    let (mut newer, mut other) = (Vec::new(), Vec::new());
+    for member in context.members_of(slots) {
+        let view = member.host.as_ref().and_then(|host| host.view.as_ref());
+        let Some(version) = view.and_then(|view| view.identity.version.as_ref()) else { continue };
+        let line = format!("{} runs {version}, the image is {image}", member.name);
+        if configuration.version.as_ref().is_some_and(|image| is_older(image, version)) {
+            newer.push(line);
+        } else if !configuration.is_of_version(version) {
+            other.push(line);
         }
+    }
+    if !newer.is_empty() {
+        context.report("RH0605", subject.to_owned(), "its image is older than the data".to_owned(), newer);
+    }
+    if !other.is_empty() {
+        let message = "its image does not name the members' version".to_owned();
+        context.report("RH0619", subject.to_owned(), message, other);
     }
 }
 

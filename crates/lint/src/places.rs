@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rehome_model::host::{FstabEntry, Holds, HostBlockDevice, HostReport, Mount, StateDirectory};
+use rehome_model::on_host::OnHost;
 use rehome_model::survey::MemberSurvey;
 
 use crate::context::{Context, mounted};
@@ -13,6 +14,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         if let Some(host) = &member.host {
             check_directories(context, member, host);
             check_fstab(context, member, host);
+            check_return(context, member, host);
         }
     }
 }
@@ -88,6 +90,24 @@ fn check_fstab(context: &mut Context<'_>, member: &MemberSurvey, host: &HostRepo
             let message = format!("/etc/fstab mounts {} by a name that may come to mean another volume", mount.target);
             let seen = vec![format!("{}: {why}", line.source), format!("instead: {}", line_for(mount, device))];
             context.report("RH0216", subject, message, seen);
+        }
+    }
+}
+
+/// What of the host would rule `rollback --keep-writes` out. Told before the move: after the opening it is too late to mend.
+fn check_return(context: &mut Context<'_>, member: &MemberSurvey, host: &HostReport) {
+    let migration = context.migration;
+    for source in &migration.spec.source.volumes {
+        let Some((_, device)) = mounted(member, &source.mount_path) else { continue };
+        // A line that is missing is told by its own check, which nothing passes.
+        let on_host = OnHost::of(host, &source.mount_path).filter(|on_host| on_host.fstab.is_some());
+        let Some(on_host) = on_host else { continue };
+        let volume = device.and_then(|device| device.volume.as_ref());
+        let attached = member.instance.block_devices.iter().find(|device| Some(&device.volume) == volume);
+        let reasons = on_host.keeps_out(&source.mount_path, attached.map(|device| device.device.as_str()));
+        if !reasons.is_empty() {
+            let subject = format!("member {} role {}", member.name, source.role);
+            context.report("RH0218", subject, "new writes could not be brought back to it".to_owned(), reasons);
         }
     }
 }

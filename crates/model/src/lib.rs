@@ -15,6 +15,7 @@ pub mod ids;
 pub mod labels;
 pub mod migration;
 pub mod names;
+pub mod on_host;
 pub mod placement;
 pub mod plan;
 pub mod quantity;

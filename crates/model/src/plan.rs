@@ -13,6 +13,7 @@ use crate::finding::Finding;
 use crate::format::Format;
 use crate::ids::{InstanceId, MemberName, RoleName, StepId, VolumeId, Zone};
 use crate::migration::{Cutover, Strategy};
+use crate::on_host::OnHost;
 
 mod action;
 
@@ -123,25 +124,6 @@ pub struct VolumePlan {
     /// of an older rehome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_host: Option<OnHost>,
-}
-
-/// How a legacy host mounts a volume, and whose files are on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnHost {
-    /// The first field of the mount point's line in fstab: `UUID=...`; none if it has no line.
-    pub fstab: Option<String>,
-    /// Owner of the mount point itself.
-    pub top: Owner,
-    /// Owner of all that lies right below it, root's own apart; none if there are several.
-    pub files: Option<Owner>,
-}
-
-/// Numeric owner and group of files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "as stat calls them")]
-pub struct Owner {
-    pub uid: u32,
-    pub gid: u32,
 }
 
 /// A step.

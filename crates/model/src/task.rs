@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::VolumeId;
-use crate::plan::Owner;
+use crate::on_host::Owner;
 
 /// What [`HostTask::Unmount`] says of a mount point that something still uses: the service runs. A script may fail for many
 /// other reasons, a full disk among them, which say nothing of it.

@@ -1,15 +1,15 @@
 //! Putting the plan together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rehome_model::cluster::{ClaimTemplateReport, StatefulSetReport, StorageClassReport};
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::format::{self, Format};
-use rehome_model::host::{DataPath, HostReport};
 use rehome_model::ids::{RoleName, VolumeId};
 use rehome_model::migration::{Migration, SetSlots, Slots, SourceVolume};
 use rehome_model::names;
-use rehome_model::plan::{ClaimSpec, MemberPlan, OnHost, Owner, Plan, Purpose, Slot, VolumePlan};
+use rehome_model::on_host::OnHost;
+use rehome_model::plan::{ClaimSpec, MemberPlan, Plan, Purpose, Slot, VolumePlan};
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_profiles::Profile;
 
@@ -152,24 +152,8 @@ fn volume(
         fs_type,
         spec,
         claim,
-        on_host: member.host.as_ref().and_then(|host| on_host(host, &source.mount_path)),
+        on_host: member.host.as_ref().and_then(|host| OnHost::of(host, &source.mount_path)),
     })
-}
-
-/// How a host holds what is mounted at a path: its line in fstab, and whose the files are.
-fn on_host(host: &HostReport, mount_path: &str) -> Option<OnHost> {
-    let owner = |path: &DataPath| Owner { uid: path.uid, gid: path.gid };
-    let top = owner(host.data_paths.iter().find(|path| path.path == mount_path)?);
-    // What root owns beside the application's files (lost+found) can be the application's as well.
-    let below = host.data_paths.iter().filter(|path| path.mount_point == mount_path && path.path != mount_path);
-    let owners: BTreeSet<Owner> = below.map(owner).filter(|owner| owner.uid != 0).collect();
-    let files = match owners.len() {
-        0 => Some(top),
-        1 => owners.first().copied(),
-        _ => None,
-    };
-    let line = host.fstab.iter().find(|line| line.target == mount_path);
-    Some(OnHost { fstab: line.map(|line| line.source.clone()), top, files })
 }
 
 /// The EBS volume that is mounted, whole, at a path of a host, and its file system.

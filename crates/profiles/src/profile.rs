@@ -73,6 +73,15 @@ pub struct SetConfiguration {
     pub addresses: Vec<String>,
 }
 
+impl SetConfiguration {
+    /// Whether the image's tag names this version: `5.0.9`, `5.0.9-bookworm`. A tag that says less (`5.0`, `latest`) may be
+    /// another one tomorrow.
+    pub fn is_of_version(&self, version: &str) -> bool {
+        let rest = self.version.as_deref().and_then(|tag| tag.strip_prefix(version));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+}
+
 /// An application's answer that could not be understood.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{what} of {profile} was not understood: {reason}")]
@@ -160,6 +169,16 @@ const ALL: &[&dyn Profile] = &[&crate::cassandra::Cassandra, &crate::reference::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_must_name_the_whole_version() {
+        let tagged = |tag: &str| SetConfiguration { version: Some(tag.to_owned()), ..SetConfiguration::default() };
+        assert!(tagged("5.0.9").is_of_version("5.0.9") && tagged("5.0.9-bookworm").is_of_version("5.0.9"));
+        for tag in ["5.0", "5.0.91", "5.0.10", "latest", "5.1.9"] {
+            assert!(!tagged(tag).is_of_version("5.0.9"), "{tag}");
+        }
+        assert!(!SetConfiguration::default().is_of_version("5.0.9"));
+    }
 
     #[test]
     fn the_version_of_an_image_is_its_tag_whatever_stands_around_it() {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rehome_model::host::{DataPath, FstabEntry, HostReport};
-use rehome_model::plan::Owner;
+use rehome_model::on_host::Owner;
 use rehome_model::task::{HostAnswer, HostTask, ReturnedVolume};
 use rehome_profiles::{Profile, ScriptContext, find};
 

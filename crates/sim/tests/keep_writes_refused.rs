@@ -238,6 +238,7 @@ async fn what_pods_say_of_a_stranger_or_another_version_is_refused() {
 async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
     for (source, reason) in [
         (None, "has no line for /var/lib/refdb"),
+        (Some("/dev/xvdg"), "does not carry that name"),
         (Some("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123"), "does not carry that name"),
         (Some("/dev/nvme1n1"), "does not carry that name"),
     ] {
@@ -249,7 +250,7 @@ async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
     let mut scene = Scene::new(2, 85);
     scene.host.mixed_owners = true;
     let (stage, _) = completed(scene).await;
-    refused(&stage, 2, &["had several owners"]).await;
+    refused(&stage, 2, &["have several owners"]).await;
 
     // A plan of an older rehome does not say.
     let stage = Stage::new(Scene::new(2, 85));

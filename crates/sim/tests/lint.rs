@@ -109,6 +109,13 @@ fn borders() -> Vec<Case> {
         scene("RH0214", |s| keeps(s, "caches", None)),
         scene("RH0214", |s| keeps(s, "hints", None)),
         scene("RH0216", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),
+        scene("RH0218", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),
+        // The new volume is attached there, too.
+        scene("RH0218", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
+        // An error of its own.
+        scene("RH0218", |s| s.host.fstab = None),
+        scene("RH0619", |s| container(s)["image"] = json!("registry:5000/refdb:1.0-bookworm@sha256:0123")),
+        scene("RH0619", |s| container(s)["image"] = json!("refdb:0.9")),
         // The key that AWS manages, where it is named so.
         scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:alias/aws/ebs")),
         // A name given at the attach is the kernel's own on a Xen machine.

@@ -137,4 +137,13 @@ pub(super) const CHECKS: &[Check] = &[
          run undoes itself.",
         "Say how pods call nodetool under spec.application.settings.podNodetool (docs/cassandra.md).",
     ),
+    check(
+        "RH0619",
+        Warning,
+        "image of another version",
+        "An older version may not read what a newer one has written, so that `rollback --keep-writes` is refused unless the image's tag \
+         names the members' very version: after the opening the way back would cost all new writes.",
+        "Move with an image of the members' own version, named in full (5.0.9, not 5.0), and upgrade after finalize. Nothing, if new \
+         writes need not come back.",
+    ),
 ];

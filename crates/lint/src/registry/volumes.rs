@@ -110,4 +110,11 @@ pub(super) const CHECKS: &[Check] = &[
         "The CSI driver attaches with a role of its own. Without kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext and kms:DescribeKey on the key its AttachVolume fails, in the downtime, though CreateVolume went well.",
         "See that the driver's role has the four, by its own policy and by the key's. Nothing, if the key is aws/ebs: the command that is shown then says AWS, else CUSTOMER.",
     ),
+    check(
+        "RH0218",
+        Warning,
+        "host that cannot take the new volume",
+        "After the opening `rollback --keep-writes` would attach the volume that the pod wrote to in the original's place. It is refused where the host's fstab would not mount that one, or where it is not known whose the files are.",
+        "Name the file system by UUID= or LABEL=, which the new volume shares; give what lies right below the mount point one owner. Nothing, if new writes need not come back.",
+    ),
 ];

@@ -7,7 +7,7 @@ use rehome_model::answer::MemberView;
 use rehome_model::cloud::{Instance, InstanceState, Volume, VolumeState};
 use rehome_model::cluster::{ContainerReport, StatefulSetReport};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::plan::{MemberPlan, OnHost, Plan, VolumePlan};
+use rehome_model::plan::{MemberPlan, Plan, VolumePlan};
 use rehome_model::record::{KeepWrites, RunRecord};
 use rehome_profiles::Profile;
 
@@ -166,22 +166,12 @@ impl Judge<'_> {
     }
 
     fn on_host(&mut self, subject: &str, volume: &VolumePlan) {
-        let Some(OnHost { fstab, files, .. }) = &volume.on_host else {
+        let Some(on_host) = &volume.on_host else {
             return self
                 .report(subject, "the plan of this run does not say how its host mounts it and whose its files are");
         };
         let device = self.devices.get(&volume.legacy_volume).map(String::as_str);
-        match fstab {
-            None => self.report(subject, format!("fstab of its host has no line for {}", volume.mount_path)),
-            Some(source) if names_what_is_copied(source, device) => {}
-            Some(source) => self.report(
-                subject,
-                format!("fstab of its host mounts {source} at {}: the new volume does not carry that name. Use UUID= or LABEL=, which it shares with the old one", volume.mount_path),
-            ),
-        }
-        if files.is_none() {
-            let why =
-                format!("the files in {} had several owners: which file was whose is not known", volume.mount_path);
+        for why in on_host.keeps_out(&volume.mount_path, device) {
             self.report(subject, why);
         }
     }
@@ -208,8 +198,8 @@ impl Judge<'_> {
         let container = container.unwrap_or_default();
         let image = found.images.get(&container).cloned().unwrap_or_default();
         let report = ContainerReport { name: container, image: image.clone(), ..ContainerReport::default() };
-        let version = profile.set_configuration(&StatefulSetReport::default(), &report, &BTreeMap::new()).version;
-        if !version.as_deref().is_some_and(|version| same_version(version, &legacy)) {
+        let configuration = profile.set_configuration(&StatefulSetReport::default(), &report, &BTreeMap::new());
+        if !configuration.is_of_version(&legacy) {
             let why = format!(
                 "its image is {image:?}, the legacy side runs {legacy}, which may not read what another version wrote"
             );
@@ -240,56 +230,6 @@ impl Judge<'_> {
                 );
                 self.obstacles.insert(Obstacle { subject: format!("pod {pod}"), why });
             }
-        }
-    }
-}
-
-/// Whether what an fstab line names is on the copy of a volume too: a UUID or a label is part of what was captured. A
-/// device name counts only if it is the very one that EC2 is told: the copy is attached there.
-fn names_what_is_copied(source: &str, device: Option<&str>) -> bool {
-    const COPIED: [&str; 8] = [
-        "UUID=",
-        "LABEL=",
-        "PARTUUID=",
-        "PARTLABEL=",
-        "/dev/disk/by-uuid/",
-        "/dev/disk/by-label/",
-        "/dev/disk/by-partuuid/",
-        "/dev/disk/by-partlabel/",
-    ];
-    let letters = |name: &str| name.strip_prefix("/dev/xvd").or(name.strip_prefix("/dev/sd")).map(str::to_owned);
-    COPIED.iter().any(|prefix| source.starts_with(prefix))
-        || letters(source).is_some_and(|letters_of| device.and_then(letters) == Some(letters_of))
-}
-
-/// Whether an image's tag names a version: `5.0.9`, `5.0.9-bookworm`. A tag that says less (`5.0`, `latest`) does not.
-fn same_version(tag: &str, version: &str) -> bool {
-    tag.strip_prefix(version).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_the_copy_carries_are_taken() {
-        for source in ["UUID=1", "LABEL=data", "PARTUUID=1", "/dev/disk/by-uuid/1", "/dev/disk/by-label/data"] {
-            assert!(names_what_is_copied(source, None), "{source}");
-        }
-        assert!(names_what_is_copied("/dev/xvdf", Some("/dev/sdf")));
-        for source in
-            ["/dev/xvdg", "/dev/nvme1n1", "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol1", "/dev/mapper/d"]
-        {
-            assert!(!names_what_is_copied(source, Some("/dev/xvdf")), "{source}");
-        }
-        assert!(!names_what_is_copied("/dev/xvdf", None));
-    }
-
-    #[test]
-    fn a_tag_must_name_the_whole_version() {
-        assert!(same_version("5.0.9", "5.0.9") && same_version("5.0.9-bookworm", "5.0.9"));
-        for tag in ["5.0", "5.0.91", "5.0.10", "latest", "5.1.9"] {
-            assert!(!same_version(tag, "5.0.9"), "{tag}");
         }
     }
 }

@@ -2,7 +2,8 @@
 //! the plan, or stand between the engine and the world's ports.
 
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Owner, Plan, Step, Undo};
+use rehome_model::on_host::Owner;
+use rehome_model::plan::{Action, Plan, Step, Undo};
 use rehome_model::survey::Survey;
 use rehome_model::task::HostTask;
 

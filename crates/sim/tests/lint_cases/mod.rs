@@ -140,6 +140,9 @@ pub fn cases() -> Vec<Case> {
             let env = container(s)["env"].as_array_mut().expect("variables");
             env.push(json!({"name": "REFDB_QUESTIONS", "value": "refused"}));
         }),
+        scene("RH0619", |s| container(s)["image"] = json!("refdb:1.1.0")),
+        scene("RH0619", |s| container(s)["image"] = json!("refdb:1.0.1")),
+        scene("RH0619", |s| container(s)["image"] = json!("refdb")),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
         scene("RH0203", |s| s.host.instance_store = true),
@@ -178,6 +181,8 @@ pub fn cases() -> Vec<Case> {
         scene("RH0216", |s| s.host.fstab = Some("/dev/nvme1n1".to_owned())),
         scene("RH0216", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
         scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own")),
+        scene("RH0218", |s| s.host.fstab = Some("/dev/xvdg".to_owned())),
+        scene("RH0218", |s| s.host.mixed_owners = true),
         world("RH0301", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["unschedulable"] = json!(true));
         }),
