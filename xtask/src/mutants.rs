@@ -1,7 +1,8 @@
 //! `cargo xtask mutants`: small mistakes put into the planner, the lint and the engine, each of which a test should see.
 //!
 //! cargo-mutants is built into the cache, and works on a clone of the last commit there. Two passes: most mistakes are seen by tests
-//! that take two seconds together; only those that these do not see meet all others, which take more than a minute.
+//! that take a few seconds together; only those that these do not see meet all others, which take more than a minute. A pass ends a
+//! mistake's tests at the first one that fails.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,8 +18,22 @@ use crate::{cache, tools};
 
 /// Whose tests are to see the mistakes. The simulator's test all three.
 const TESTED_BY: [&str; 4] = ["rehome-planner", "rehome-lint", "rehome-engine", "rehome-sim"];
-/// Tests of the simulator that take less than a second each.
-const QUICK: [&str; 7] = ["checkers", "gc_strangers", "keep_writes_refused", "lint", "migration", "plan", "record"];
+/// The tests that count: all that are in the crates, and the simulator's own.
+const TESTS: [&str; 2] = ["--lib", "--test=simulated"];
+/// What is in the names of tests that take more than a second: whole files, and sweeps over all calls or moments of a run.
+const SLOW: [&str; 11] = [
+    "_any_",
+    "anywhere",
+    "nothing_is_built",
+    "credentials::",
+    "faults::",
+    "planted::",
+    "restored::",
+    "scale::",
+    "seeds::",
+    "silence::",
+    "troubles::",
+];
 /// After so long the tests of a pass count as ones that do not end, in seconds. That is seen, too.
 const LIMIT_S: [u32; 2] = [90, 600];
 
@@ -78,9 +93,7 @@ pub fn mutants(asked: &Mutants) -> Result<bool> {
     let mut select = vec!["--package".to_owned(), package.clone()];
     select.extend(asked.shard.iter().flat_map(|shard| ["--shard".to_owned(), shard.clone()]));
     select.extend(asked.only.iter().flat_map(|only| ["--re".to_owned(), only.clone()]));
-    let mut narrow = vec!["--lib".to_owned()];
-    narrow.extend(QUICK.map(|test| format!("--test={test}")));
-    let first = pass(&program, &tree, &quick, LIMIT_S[0], &select, &narrow)?;
+    let first = pass(&program, &tree, &quick, LIMIT_S[0], &select, &SLOW)?;
     // On a busy machine a test may only be slow: what did not end is looked at once more, with a longer limit.
     let unseen = [first.missed, first.timeout].concat();
     let mut late = Pass::default();
@@ -124,17 +137,25 @@ fn clone(folder: &Path) -> Result<PathBuf> {
     Ok(tree)
 }
 
-/// One pass of cargo-mutants over the mistakes that `select` names, before the tests that `tests` names.
-fn pass(program: &Path, tree: &Path, output: &Path, limit_s: u32, select: &[String], tests: &[String]) -> Result<Pass> {
+/// One pass of cargo-mutants over the mistakes that `select` names, before all tests but those with one of `slow` in their names.
+fn pass(program: &Path, tree: &Path, output: &Path, limit_s: u32, select: &[String], slow: &[&str]) -> Result<Pass> {
     fs::create_dir_all(output)?;
+    // `--fail-fast` is not stable yet: it is asked for with RUSTC_BOOTSTRAP.
+    let mut told = vec!["--", "-Zunstable-options", "--fail-fast"];
+    told.extend(slow.iter().flat_map(|name| ["--skip", name]));
     let here = |command: &mut Command| {
         // Built apart, so that dependencies stay built, and without what only a debugger needs.
         let target = tree.with_file_name("target");
-        command.current_dir(tree).env("CARGO_TARGET_DIR", target).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        command
+            .current_dir(tree)
+            .env("CARGO_TARGET_DIR", target)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("RUSTC_BOOTSTRAP", "1");
     };
     // Tests that fail without any mistake would see all of them. cargo-mutants would try those of one crate only.
     let mut sound = Command::new("cargo");
-    sound.args(["test", "--quiet"]).args(TESTED_BY.map(|package| format!("--package={package}"))).args(tests);
+    sound.args(["test", "--quiet"]).args(TESTED_BY.map(|package| format!("--package={package}")));
+    sound.args(TESTS).args(&told);
     here(&mut sound);
     let said = sound.output().context("cargo test")?;
     if !said.status.success() {
@@ -145,7 +166,7 @@ fn pass(program: &Path, tree: &Path, output: &Path, limit_s: u32, select: &[Stri
     command.args(["mutants", "--in-place", "--baseline=skip", "--no-shuffle", "--colors=never"]);
     command.arg("--output").arg(output).args(["--timeout", &limit_s.to_string()]);
     command.args(TESTED_BY.map(|package| format!("--test-package={package}")));
-    command.args(select).args(tests.iter().map(|test| format!("--cargo-arg={test}")));
+    command.args(select).args(TESTS.map(|test| format!("--cargo-arg={test}"))).arg("--").args(&told);
     here(&mut command);
     let status = command.status().context("cargo-mutants")?;
     // 2: some were not seen. 3: some did not end. (https://mutants.rs/exit-codes.html)
@@ -194,10 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn the_quick_tests_are_there() {
-        let tests = cache::checkout().expect("a checkout").join("crates/sim/tests");
-        for name in QUICK {
-            assert!(tests.join(format!("{name}.rs")).is_file(), "{name}");
+    fn the_slow_tests_are_there() {
+        let tests = cache::checkout().expect("a checkout").join("crates/sim/tests/simulated");
+        let mut names = String::new();
+        for file in fs::read_dir(tests).expect("the simulator's tests") {
+            let path = file.expect("a file").path();
+            let text = fs::read_to_string(&path).expect("text");
+            let module = path.file_stem().expect("a name").to_string_lossy();
+            for line in text.lines().filter(|line| line.contains("fn ")) {
+                names.push_str(&format!("{module}::{line}\n"));
+            }
+        }
+        for name in SLOW {
+            assert!(names.contains(name), "no test has {name} in its name");
         }
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! `cargo xtask control-plane` starts the control plane and runs this.
 
+#[path = "simulated/common.rs"]
+#[expect(dead_code, reason = "it uses a part")]
 mod common;
 
 use std::time::Duration;

@@ -1,12 +1,11 @@
 //! Every check is triggered by a world: emulator and simulated cluster, surveyed, linted. Never by a hand-made survey.
 
-mod common;
-mod lint_cases;
-
 use std::collections::BTreeSet;
 
-use common::Stage;
-use lint_cases::{Case, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world};
+use crate::common::Stage;
+use crate::lint_cases::{
+    Case, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world,
+};
 use rehome_lint::{checks, lint};
 use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};

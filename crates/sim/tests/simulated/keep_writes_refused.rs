@@ -1,12 +1,9 @@
 //! A rollback that keeps writes is refused beforehand, with every reason, where it could lose one.
 
-mod common;
-mod opened;
-
 use std::time::Duration;
 
-use common::{End, Stage};
-use opened::{bind_elsewhere, change_text, claim_path, completed, data_of, delete_object, keep, refusal};
+use crate::common::{End, Stage};
+use crate::opened::{bind_elsewhere, change_text, claim_path, completed, data_of, delete_object, keep, refusal};
 use rehome_engine::Command;
 use rehome_model::cloud::{InstanceState, VolumeState};
 use rehome_model::labels;

@@ -1,10 +1,8 @@
 //! The run record: nothing is done that it does not say would be, and nothing is built on what it does not say.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::{End, Stage, told_before_acted};
+use crate::common::{End, Stage, told_before_acted};
 use rehome_engine::Command;
 use rehome_model::{labels, names};
 use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts};

@@ -1,8 +1,6 @@
 //! Members of Auto Scaling groups: who is put into Standby, who is left where the user has put them.
 
-mod common;
-
-use common::Stage;
+use crate::common::Stage;
 use rehome_ec2_emulator::core::AutoScalingGroup;
 use rehome_lint::lint;
 use rehome_model::finding::Finding;

@@ -1,5 +1,4 @@
 //! How tests drive rehome in a simulated world: survey, plan, engine, on paused time.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

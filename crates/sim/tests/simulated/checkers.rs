@@ -1,10 +1,8 @@
 //! Every checker bites: a planted bug for each invariant, and the checker that must catch it.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 
-use common::{End, Stage};
+use crate::common::{End, Stage};
 use rehome_ec2_emulator::api::{Action as Ec2, CopySnapshot, Reply, TagSpecification};
 use rehome_engine::Command;
 use rehome_model::cloud::{InstanceState, Tags};

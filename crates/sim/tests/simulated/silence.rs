@@ -1,12 +1,10 @@
 //! An apiserver that takes a request and never answers it: a balancer that has forgotten the connection.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Port, Ruling, Scene, SimPorts, checks};
 

@@ -1,9 +1,6 @@
 //! The user's word that the old side is no longer needed.
 
-mod common;
-mod opened;
-
-use common::{End, Stage};
+use crate::common::{End, Stage};
 use rehome_engine::{Command, EngineError, Kube, finalize_plan};
 use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::format::{self, Format};
@@ -196,11 +193,11 @@ async fn add_a_member(stage: &Stage, plan: &Plan) {
     };
     let made = stage.world.ec2().create_volume(&request).await.expect("made").id;
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-    opened::change_text(stage, &made, "identity.json", |text| {
+    crate::opened::change_text(stage, &made, "identity.json", |text| {
         let known = plan.members.iter().find(|member| text.contains(&member.identity.id)).expect("a member's");
         text.replace(&known.identity.id, "added-since")
     });
-    opened::bind_to(stage, 2, &made).await;
+    crate::opened::bind_to(stage, 2, &made).await;
     stage.scale(3).await;
     tokio::time::sleep(std::time::Duration::from_secs(300)).await;
     assert_eq!(stage.world.landed().len(), 3);

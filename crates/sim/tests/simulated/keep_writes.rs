@@ -1,14 +1,10 @@
 //! The way back after the opening on which nothing that was written is lost.
 
-mod common;
-mod leftovers;
-mod opened;
-
 use std::time::Duration;
 
-use common::{End, Stage};
-use leftovers::{by_file, cluster_gone, delete};
-use opened::{change_text, completed, data_of, keep, refusal};
+use crate::common::{End, Stage};
+use crate::leftovers::{by_file, cluster_gone, delete};
+use crate::opened::{change_text, completed, data_of, keep, refusal};
 use rehome_engine::{Command, EngineError};
 use rehome_model::cloud::VolumeState;
 use rehome_model::ids::{InstanceId, StepId, VolumeId};

@@ -1,11 +1,9 @@
 //! How the survey looks into hosts that are hard to read: replies lost, files written meanwhile, members down.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_lint::lint;
 use rehome_model::finding::Finding;
 use rehome_model::ids::InstanceId;

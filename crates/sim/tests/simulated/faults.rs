@@ -1,8 +1,6 @@
 //! A run is killed, fails, or loses a reply at every single call that changes something, and goes on.
 
-mod common;
-
-use common::{End, Stage, told_before_acted};
+use crate::common::{End, Stage, told_before_acted};
 use rehome_engine::Command;
 use rehome_model::record::Phase;
 use rehome_sim::{Kill, Scene, checks};

@@ -1,11 +1,9 @@
 //! The driver's AWS credentials run out in the middle: nothing is undone with dead ones, and the same command goes on.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_engine::{Command, Outcome};
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;

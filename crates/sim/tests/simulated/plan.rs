@@ -1,10 +1,8 @@
 //! What a plan says of where members land and on what, from worlds.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_model::finding::Severity;
 use rehome_model::migration::{ClaimPattern, SetSlots, Slots};
 use rehome_model::on_host::Owner;

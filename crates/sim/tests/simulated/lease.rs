@@ -1,12 +1,10 @@
 //! A driver whose machine slept does not believe in its lease.
 
-mod common;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Ruling, Scene, SimPorts};
 

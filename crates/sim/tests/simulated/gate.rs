@@ -1,11 +1,9 @@
 //! A set whose gate somebody takes away between the plan and the start of its pods, and one that somebody scales up besides.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_ec2_emulator::core::Effect;
 use rehome_engine::{Command, Outcome};
 use rehome_model::event::{Event, EventKind};

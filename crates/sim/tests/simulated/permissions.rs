@@ -1,11 +1,9 @@
 //! What the survey asks of the caller's permissions in the cloud, and what it does not.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_lint::lint;
 use rehome_model::cloud::{InstanceState, Tags, Volume};

@@ -1,5 +1,4 @@
 //! What tests of `gc` look at: all that carries the migration's name, told by rules of their own.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::BTreeSet;
 

@@ -1,12 +1,10 @@
 //! A driver dies in the downtime, or waits for long, somebody brings the legacy side back by hand, and the run goes on.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::{End, Stage};
+use crate::common::{End, Stage};
 use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::core::Effect;
 use rehome_model::ids::StepId;

@@ -1,15 +1,12 @@
 //! The way back where something of the new side, or of one member, is in its way.
 
-mod common;
-mod opened;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::common::Stage;
+use crate::opened::{bind_elsewhere, claim_path, completed, delete_object};
 use async_trait::async_trait;
-use common::Stage;
-use opened::{bind_elsewhere, claim_path, completed, delete_object};
 use rehome_engine::{Command, Kube};
 use rehome_model::cloud::InstanceState;
 use rehome_model::event::{Event, EventKind};

@@ -1,5 +1,4 @@
 //! A migration that is completed, with writes on the new side, and the way back that keeps them.
-#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::time::Duration;
 

@@ -1,10 +1,7 @@
 //! What others do beside `gc`, and before it: tags that travel, volumes attached meanwhile, names used twice.
 
-mod common;
-mod leftovers;
-
-use common::Stage;
-use leftovers::{by_file, by_name, cluster_gone, delete, forget_record, whys, world_of};
+use crate::common::Stage;
+use crate::leftovers::{by_file, by_name, cluster_gone, delete, forget_record, whys, world_of};
 use rehome_engine::{Collector, GcOutcome, Kube, Removal};
 use rehome_model::cloud::{Tags, Volume};
 use rehome_model::collection::{Collection, Thing, Verdict};
@@ -274,7 +271,7 @@ async fn in_another_cluster(seed: u64) -> Stage {
     for (at, what) in
         [("/api/v1/namespaces/refdb/persistentvolumeclaims", "data-"), ("/api/v1/persistentvolumes", "rehome-")]
     {
-        for object in leftovers::objects(&stage, at).await {
+        for object in crate::leftovers::objects(&stage, at).await {
             let name = object["metadata"]["name"].as_str().expect("a name");
             assert!(name.starts_with(what), "{name}");
             kube.delete(&format!("{at}/{name}"), object["metadata"]["uid"].as_str().expect("a uid"))

@@ -1,10 +1,8 @@
 //! Which nodes count for a zone: worlds with dedicated nodes, surveyed and linted.
 
-mod common;
-
 use std::cell::RefCell;
 
-use common::Stage;
+use crate::common::Stage;
 use rehome_lint::lint;
 use rehome_model::finding::Finding;
 use rehome_sim::Scene;

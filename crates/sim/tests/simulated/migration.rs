@@ -1,8 +1,6 @@
 //! Whole migrations in the simulated world.
 
-mod common;
-
-use common::Stage;
+use crate::common::Stage;
 use rehome_model::record::Phase;
 use rehome_sim::{Scene, checks};
 

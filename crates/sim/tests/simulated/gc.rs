@@ -1,10 +1,9 @@
 //! `gc`: everything that runs left is found, with or without their record, and nothing else is ever deleted.
 
-mod common;
-mod leftovers;
-
-use common::{End, Stage};
-use leftovers::{by_file, by_name, cluster_gone, delete, forget_record, left_behind, slots, verdict, whys, world_of};
+use crate::common::{End, Stage};
+use crate::leftovers::{
+    by_file, by_name, cluster_gone, delete, forget_record, left_behind, slots, verdict, whys, world_of,
+};
 use rehome_engine::{Command, GcError, GcOutcome};
 use rehome_model::collection::{Thing, Verdict};
 use rehome_model::record::{FinalizeChoice, Phase};

@@ -1,0 +1,35 @@
+//! The whole of rehome in the simulated world: emulator, simulated cluster, hosts and database, on paused time.
+//!
+//! One binary: each more would be compiled with its own copy of [`common`], and linked once more. A file is asked for by its name:
+//! `cargo test --package rehome-sim --test simulated -- finalize::`.
+
+mod common;
+mod leftovers;
+mod lint_cases;
+mod opened;
+
+mod checkers;
+mod credentials;
+mod faults;
+mod finalize;
+mod gate;
+mod gc;
+mod gc_strangers;
+mod groups;
+mod keep_writes;
+mod keep_writes_refused;
+mod lease;
+mod lint;
+mod migration;
+mod permissions;
+mod placement;
+mod plan;
+mod planted;
+mod record;
+mod restored;
+mod scale;
+mod seeds;
+mod silence;
+mod survey_hosts;
+mod troubles;
+mod way_back;
