@@ -95,14 +95,6 @@ impl StepContext {
         self.shared.lease.check()
     }
 
-    /// The same after a wait in line, during which the driver may have been asked to stop, too.
-    fn may_still_act(&self) -> Result<(), StepError> {
-        if *self.shared.stop.borrow() {
-            return Err(StepError::interrupted("stopped on request"));
-        }
-        self.may_act()
-    }
-
     /// Whether the lease is still this driver's, by the apiserver's word.
     pub(crate) async fn confirm_lease(&self) -> Result<(), StepError> {
         self.shared.lease.confirm().await
@@ -228,7 +220,7 @@ impl StepContext {
         // The semaphores are never closed.
         let _slot = self.off_the_clock(slots.acquire()).await;
         if !matches!(task, HostTask::View | HostTask::Survey | HostTask::ReadIdentity { .. }) {
-            self.may_still_act()?;
+            self.shared.may_still_act()?;
         }
         let mount_paths: Vec<String> = self
             .plan()
@@ -257,7 +249,7 @@ impl StepContext {
     pub(crate) async fn pod(&self, target: &PodTarget, task: PodTask) -> Result<ScriptOutput, StepError> {
         let _slot = self.off_the_clock(self.shared.scripts.acquire()).await;
         if task != PodTask::View {
-            self.may_still_act()?;
+            self.shared.may_still_act()?;
         }
         let text = self.profile().pod_script(&task, &self.plan().settings);
         let script = PodScript { text, task, limit_s: VIEW_SCRIPT_S };

@@ -106,6 +106,9 @@ impl From<KubeError> for StepError {
         if is_about_credentials(&error) {
             return classed(ErrorClass::Credentials, UNAUTHORIZED.to_owned(), error.to_string());
         }
+        if let KubeError::NotSent { .. } = error {
+            return Self::interrupted(error.to_string());
+        }
         let kind = if error.is_final() { StepErrorKind::Failed } else { StepErrorKind::Again };
         Self { kind, code: error.reason().to_owned(), message: error.to_string() }
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::limits::{LIST_PAGE, REQUEST};
 
@@ -40,14 +40,25 @@ pub enum KubeError {
         /// What went wrong.
         message: String,
     },
+    /// While the request waited for others to end, what allowed it ended too. Nothing was sent.
+    #[error("{verb} {path} was not sent: {why}")]
+    NotSent {
+        /// HTTP verb.
+        verb: &'static str,
+        /// Path.
+        path: String,
+        /// What does not allow it any more.
+        why: String,
+    },
 }
 
 impl KubeError {
-    /// Kubernetes' reason, or `Transport`.
+    /// Kubernetes' reason, `Transport` or `NotSent`.
     pub fn reason(&self) -> &str {
         match self {
             Self::Api { reason, .. } => reason,
             Self::Transport { .. } => "Transport",
+            Self::NotSent { .. } => "NotSent",
         }
     }
 
@@ -57,7 +68,7 @@ impl KubeError {
             Self::Api { status, reason, .. } => {
                 matches!(status, 400 | 401 | 403 | 405 | 413 | 415 | 422) && reason != "Conflict"
             }
-            Self::Transport { .. } => false,
+            Self::Transport { .. } | Self::NotSent { .. } => false,
         }
     }
 
@@ -71,12 +82,36 @@ impl KubeError {
     }
 }
 
+/// Says why a change may not be sent any more.
+pub(crate) type Leave = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// Where requests wait until others have ended.
+struct Line {
+    slots: Semaphore,
+    leave: Leave,
+}
+
+impl Line {
+    /// A slot. Whoever sends a change has asked for leave already, but a wait may be longer than a lease.
+    async fn wait(&self, verb: &'static str, path: &str) -> Result<Option<SemaphorePermit<'_>>, KubeError> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(Some(slot));
+        }
+        // The semaphore is never closed.
+        let slot = self.slots.acquire().await.ok();
+        if verb != "GET" {
+            (self.leave)().map_err(|why| KubeError::NotSent { verb, path: path.to_owned(), why })?;
+        }
+        Ok(slot)
+    }
+}
+
 /// A client that speaks JSON.
 #[derive(Clone)]
 pub struct Kube {
     client: kube::Client,
     /// Requests that may be under way at the same time; all that there are, for the driver's own Lease.
-    slots: Option<Arc<Semaphore>>,
+    line: Option<Arc<Line>>,
     /// How long one request may take.
     within: Duration,
 }
@@ -84,12 +119,12 @@ pub struct Kube {
 impl Kube {
     /// Wraps a client.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, slots: None, within: REQUEST }
+        Self { client, line: None, within: REQUEST }
     }
 
-    /// The same, with at most so many requests under way at a time.
-    pub(crate) fn limited(self, at_once: usize) -> Self {
-        Self { slots: Some(Arc::new(Semaphore::new(at_once))), ..self }
+    /// The same, with at most so many requests under way at a time. A change that had to wait is sent only with `leave`.
+    pub(crate) fn limited(self, at_once: usize, leave: Leave) -> Self {
+        Self { line: Some(Arc::new(Line { slots: Semaphore::new(at_once), leave })), ..self }
     }
 
     /// The same, where one request may take so long.
@@ -105,9 +140,8 @@ impl Kube {
         body: Option<&Value>,
     ) -> Result<T, KubeError> {
         let transport = |message: String| KubeError::Transport { verb, path: path.to_owned(), message };
-        // The semaphore is never closed.
-        let _slot = match &self.slots {
-            Some(slots) => slots.acquire().await.ok(),
+        let _slot = match &self.line {
+            Some(line) => line.wait(verb, path).await?,
             None => None,
         };
         // A `Value` has no keys but strings: it is always written.
@@ -282,4 +316,59 @@ pub(crate) fn ebs_volume(object: &Value) -> Option<VolumeId> {
 /// An object's uid.
 pub fn uid(object: &Value) -> &str {
     text(object, "/metadata/uid")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use kube::client::Body;
+
+    use super::*;
+
+    /// An apiserver that takes ten seconds for each request, and what was sent to it.
+    fn slow() -> (kube::Client, Arc<Mutex<Vec<String>>>) {
+        let sent = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&sent);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            log.lock().expect("whole").push(format!("{} {}", request.method(), request.uri()));
+            async {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                Ok::<_, Infallible>(http::Response::new(Body::from(b"{}".to_vec())))
+            }
+        });
+        (kube::Client::new(service, "default"), sent)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_waited_while_its_leave_ended_is_not_sent() {
+        let (client, sent) = slow();
+        let allowed = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&allowed);
+        let leave = move || asked.load(Ordering::SeqCst).then_some(()).ok_or_else(|| "the lease ended".to_owned());
+        let kube = Kube::new(client).limited(1, Arc::new(leave));
+        let body = json!({});
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            allowed.store(false, Ordering::SeqCst);
+        };
+        let (first, waited, looked, ()) =
+            tokio::join!(kube.merge_patch("/a", &body), kube.merge_patch("/b", &body), kube.get("/c"), ends);
+        assert!(first.is_ok() && looked.is_ok(), "{first:?} {looked:?}");
+        let why = "the lease ended".to_owned();
+        assert_eq!(waited, Err(KubeError::NotSent { verb: "PATCH", path: "/b".to_owned(), why }));
+        assert_eq!(*sent.lock().expect("whole"), ["PATCH /a", "GET /c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_waited_and_still_may_is_sent() {
+        let (client, sent) = slow();
+        let kube = Kube::new(client).limited(1, Arc::new(|| Ok(())));
+        let body = json!({});
+        let (first, second) = tokio::join!(kube.merge_patch("/a", &body), kube.merge_patch("/b", &body));
+        assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+        assert_eq!(*sent.lock().expect("whole"), ["PATCH /a", "PATCH /b"]);
+    }
 }

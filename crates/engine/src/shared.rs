@@ -38,7 +38,7 @@ pub(crate) struct Shared {
     pub(crate) plan: Arc<Plan>,
     pub(crate) run: RunId,
     pub(crate) clock: Clock,
-    pub(crate) lease: Lease,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) stop: watch::Receiver<bool>,
     /// What the steps share towards the cloud.
     pub(crate) desk: Desk,
@@ -79,6 +79,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether an act may start after a wait in line, during which the lease may have ended or somebody pressed Ctrl-C.
+fn may_still_act(lease: &Lease, stop: &watch::Receiver<bool>) -> Result<(), StepError> {
+    if *stop.borrow() {
+        return Err(StepError::interrupted("stopped on request"));
+    }
+    lease.check()
+}
+
 impl Shared {
     /// What the steps of a run share that `driver` drives.
     pub(crate) fn new(
@@ -100,9 +108,14 @@ impl Shared {
         }
         let document = |steps| Document { steps, written: tokio::sync::Mutex::new(0) };
         let documents = of_document.into_iter().map(|(member, steps)| (member, document(steps))).collect();
+        let lease = Arc::new(lease);
+        let leave = {
+            let (lease, stop) = (Arc::clone(&lease), driver.stop.clone());
+            Arc::new(move || may_still_act(&lease, &stop).map_err(|error| error.message))
+        };
         let shared = Self {
             ports: driver.ports.clone(),
-            kube: kube.limited(KUBE_AT_ONCE),
+            kube: kube.limited(KUBE_AT_ONCE, leave),
             desk: Desk::new(plan.members.len(), plan.api_share_percent.unwrap_or(API_SHARE_PERCENT)),
             objects: Objects::new(plan.members.len()),
             scripts: tokio::sync::Semaphore::new(SCRIPTS_AT_ONCE),
@@ -128,6 +141,11 @@ impl Shared {
             steps_done: shared.steps().values().filter(|step| step.state == StepState::Done).count(),
         });
         Arc::new(shared)
+    }
+
+    /// Whether an act may start after a wait in line.
+    pub(crate) fn may_still_act(&self) -> Result<(), StepError> {
+        may_still_act(&self.lease, &self.stop)
     }
 
     pub(crate) fn event(&self, kind: EventKind) {

@@ -39,19 +39,37 @@ impl Gate for Silent {
     }
 }
 
-/// Somebody presses Ctrl-C as soon as the first member is being stopped; counts how many are.
-struct Pressed {
-    stop: tokio::sync::watch::Sender<bool>,
-    stopped: AtomicU64,
+/// What happens as soon as the first of the calls is made that are waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    CtrlC,
+    /// No renewal of the lease is answered any more.
+    LeaseGone,
 }
 
-impl Gate for Pressed {
+/// Calls that take so long that others wait in line; counts how many are made.
+struct Slow {
+    calls: fn(&Call<'_>) -> bool,
+    event: Event,
+    stop: tokio::sync::watch::Sender<bool>,
+    made: AtomicU64,
+}
+
+impl Gate for Slow {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
-        if call.name == "stop-service" {
-            self.stopped.fetch_add(1, Ordering::SeqCst);
+        let begun = self.made.load(Ordering::SeqCst) > 0;
+        if self.event == Event::LeaseGone && begun && call.subject.contains("/leases") {
+            return (0, Ruling::Never);
+        }
+        if !(self.calls)(call) {
+            return (0, Ruling::Go);
+        }
+        self.made.fetch_add(1, Ordering::SeqCst);
+        if self.event == Event::CtrlC {
             self.stop.send_replace(true);
         }
-        (0, Ruling::Go)
+        // Longer than a lease, shorter than a request may take.
+        (0, Ruling::Late(Duration::from_secs(16)))
     }
 
     fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
@@ -59,20 +77,43 @@ impl Gate for Pressed {
     }
 }
 
-/// Of many members some wait in line for their script when the driver is asked to stop: they keep serving.
-#[tokio::test(start_paused = true)]
-async fn what_waits_in_line_is_not_begun_after_the_driver_was_asked_to_stop() {
-    const MEMBERS: u32 = 140;
-    let mut stage = Stage::new(Scene::new(MEMBERS, 12));
+/// How many of so many members are acted on by these calls, if this happens at the first.
+async fn acted_on(members: u32, calls: fn(&Call<'_>) -> bool, event: Event) -> u64 {
+    let mut stage = Stage::new(Scene::new(members, 12));
     let plan = stage.plan().await;
     let (stop, asked) = tokio::sync::watch::channel(false);
     stage.stop = Some(asked);
-    let gate = Arc::new(Pressed { stop, stopped: AtomicU64::new(0) });
+    let gate = Arc::new(Slow { calls, event, stop, made: AtomicU64::new(0) });
     stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
     let outcome = stage.apply(&plan).await.outcome();
     assert!(outcome.interrupted, "{:?}", outcome.failure);
-    let stopped = gate.stopped.load(Ordering::SeqCst);
-    assert!(stopped > 0 && stopped < u64::from(MEMBERS), "{stopped} of {MEMBERS} members were stopped");
+    gate.made.load(Ordering::SeqCst)
+}
+
+fn stops(call: &Call<'_>) -> bool {
+    call.name == "stop-service"
+}
+
+fn parks(call: &Call<'_>) -> bool {
+    call.name == "kube create" && call.subject.contains("/persistentvolumeclaims")
+}
+
+/// Of many members some wait in line for their script when the driver is asked to stop: they keep serving.
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_line_is_not_begun_after_the_driver_was_asked_to_stop() {
+    let stopped = acted_on(140, stops, Event::CtrlC).await;
+    assert!(stopped > 0 && stopped < 140, "{stopped} of 140 members were stopped");
+    let parked = acted_on(40, parks, Event::CtrlC).await;
+    assert!(parked > 0 && parked < 40, "{parked} of 40 claims were made");
+}
+
+/// Another driver may act by then.
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_line_is_not_begun_after_the_lease_has_ended() {
+    let stopped = acted_on(140, stops, Event::LeaseGone).await;
+    assert!(stopped > 0 && stopped < 140, "{stopped} of 140 members were stopped");
+    let parked = acted_on(40, parks, Event::LeaseGone).await;
+    assert!(parked > 0 && parked < 40, "{parked} of 40 claims were made");
 }
 
 #[tokio::test(start_paused = true)]
