@@ -149,7 +149,7 @@ pub struct Apply {
     /// Carry out this plan, made by `plan --out`, and no other.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
-    /// Do not ask for the migration's name.
+    /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.
     #[arg(long)]
     pub yes: bool,
     /// Form of the output: with json, one event a line, after a first line with the format and version of the others.
@@ -185,7 +185,7 @@ pub struct Rollback {
     /// Keep all writes made since the opening: the volumes that the pods wrote to go back to the legacy instances.
     #[arg(long)]
     pub keep_writes: bool,
-    /// Do not ask for the migration's name.
+    /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.
     #[arg(long)]
     pub yes: bool,
     /// Form of the output: with json, one event a line, after a first line with the format and version of the others.

@@ -221,6 +221,28 @@ fn a_rollback_that_keeps_writes_looks_at_the_cluster_first() {
     assert!(help.contains("--keep-writes") && help.contains("rehome.dev/replaced-by"), "{help}");
 }
 
+/// Programs read JSON, and nobody confirms what was not shown. What changes nothing needs no answer.
+#[test]
+fn what_is_to_be_confirmed_with_json_needs_its_answer_beforehand() {
+    let (_folder, path) = file(&good());
+    let file = path.to_str().unwrap();
+    for (arguments, refused) in [
+        (&["apply", "-f", file][..], true),
+        (&["rollback", "-f", file, "--discard-writes"], true),
+        (&["rollback", "-f", file, "--keep-writes"], true),
+        (&["finalize", "-f", file], true),
+        (&["gc", "-f", file, "--delete"], true),
+        (&["finalize", "-f", file, "--dry-run"], false),
+        (&["gc", "-f", file], false),
+        (&["gc", "-f", file, "--delete", "--yes"], false),
+    ] {
+        let ended = rehome(&[arguments, &["-o", "json"]].concat());
+        let unseen = ended.stderr.contains("not shown with -o json") && ended.stderr.contains("Nothing was changed");
+        assert_eq!(unseen, refused, "{arguments:?}: {}", ended.stderr);
+        assert!(!refused || ended.code == USAGE, "{arguments:?}: {}", ended.code);
+    }
+}
+
 #[test]
 fn an_unknown_code_is_said_with_the_way_to_the_known_ones() {
     let ended = rehome(&["explain", "RH9999"]);

@@ -21,13 +21,7 @@ use crate::{connect, input, output};
 
 /// `rehome apply`.
 pub async fn apply(args: &Apply) -> Result<Exit> {
-    if args.output == Format::Json && !args.yes {
-        return Err(problem(
-            Exit::Usage,
-            "the plan that is to be confirmed is not shown with -o json".to_owned(),
-            "give --yes, with a plan that was reviewed by --plan, or leave -o json away. Nothing was changed",
-        ));
-    }
+    refuse_unseen(args.output, args.yes, "--yes, with a plan that was reviewed by --plan")?;
     let migration = input::migration(&args.file)?;
     let given = args.plan.as_deref().map(input::read_plan).transpose()?;
     if let Some(plan) = &given {
@@ -136,6 +130,7 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
 
 /// `rehome rollback`.
 pub async fn rollback(args: &Rollback) -> Result<Exit> {
+    refuse_unseen(args.output, args.yes, "--yes")?;
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
@@ -178,6 +173,18 @@ fn refuse_undone(record: &RunRecord) -> Result<()> {
         Exit::Usage,
         refused.to_string(),
         "`rehome rollback --discard-writes` goes on with it; see `rehome status`. Nothing was changed",
+    ))
+}
+
+/// Nobody confirms what was not shown: with JSON, which is for programs, the answer must be given beforehand.
+pub fn refuse_unseen(output: Format, yes: bool, instead: &str) -> Result<()> {
+    if output != Format::Json || yes {
+        return Ok(());
+    }
+    Err(problem(
+        Exit::Usage,
+        "what is to be confirmed is not shown with -o json",
+        &format!("give {instead}, or leave -o json away. Nothing was changed"),
     ))
 }
 

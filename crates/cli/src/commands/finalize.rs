@@ -35,7 +35,7 @@ pub struct Args {
     /// Print the plan and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for the migration's name.
+    /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.
     #[arg(long)]
     pub yes: bool,
     /// Form of the output: with json, one event a line, after a first line with their format and version; with
@@ -46,6 +46,7 @@ pub struct Args {
 
 /// Carries it out.
 pub async fn finalize(args: &Args) -> Result<Exit> {
+    drive::refuse_unseen(args.output, args.yes || args.dry_run, "--yes, after a look at --dry-run")?;
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let name = &migration.metadata.name;

@@ -46,7 +46,7 @@ pub struct Args {
     /// of the run tells of stays.
     #[arg(long, conflicts_with = "parked_claims")]
     pub cluster_gone: bool,
-    /// Do not ask for the migration's name.
+    /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.
     #[arg(long)]
     pub yes: bool,
     /// Form of the output.
@@ -65,6 +65,11 @@ struct Document<'a> {
 
 /// Carries it out.
 pub async fn gc(args: &Args) -> Result<Exit> {
+    drive::refuse_unseen(
+        args.output,
+        args.yes || !args.delete,
+        "--yes, after a look at what is listed without --delete",
+    )?;
     let (scope, region, context) = scope(args)?;
     let name = scope.migration.clone();
     let kube = if args.cluster_gone { None } else { Some(connect::kube(context.as_deref()).await?) };
