@@ -44,7 +44,8 @@ pub enum Command {
     /// ConfigMap in the cluster, protects the instances, and takes base snapshots. Then the cutover: every member is drained,
     /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
     /// members are verified clients are let in. What fails before that is taken back by itself, and production serves again
-    /// (exit code 1). Ctrl-C stops after what is under way (exit code 6), and the same command goes on; so it does after a kill.
+    /// (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
+    /// on then, and so it does after a kill.
     Apply(Apply),
     /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.
     Status(Target),

@@ -13,6 +13,7 @@ use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
+use super::interrupt::Signals;
 use super::{ending, events, keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
@@ -232,14 +233,7 @@ pub async fn driven(
         stop,
     };
     let printer = tokio::spawn(events::print(received, format));
-    let interrupt = tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            // Before the message, whatever becomes of that. The driver may have ended already.
-            let _ = stopper.send(true);
-            esay!("stopping after what is under way; the same command goes on later");
-            std::future::pending::<()>().await;
-        }
-    });
+    let interrupt = tokio::spawn(Signals::new()?.obey(stopper));
     let outcome = driver.drive(&migration.spec.target.namespace, &migration.metadata.name, profile, command).await;
     drop(driver);
     interrupt.abort();

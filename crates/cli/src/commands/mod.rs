@@ -9,6 +9,7 @@ mod events;
 pub mod finalize;
 pub mod gc;
 mod iam;
+mod interrupt;
 mod keep_writes;
 mod look;
 mod simple;
