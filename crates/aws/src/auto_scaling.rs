@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_autoscaling::types::{self as reply, AutoScalingInstanceDetails};
 use rehome_model::cloud::{AutoScalingGroup, AutoScalingMembership};
-use rehome_model::ids::InstanceId;
+use rehome_model::ids::{InstanceId, Zone};
 use rehome_ports::CloudError;
 
 use crate::cloud::AwsCloud;
@@ -101,6 +101,7 @@ fn group(from: &reply::AutoScalingGroup) -> Option<AutoScalingGroup> {
         min_size: number(from.min_size())?,
         desired_capacity: number(from.desired_capacity())?,
         suspended: from.suspended_processes().iter().filter_map(|p| p.process_name().map(str::to_owned)).collect(),
+        zones: from.availability_zones().iter().map(|zone| Zone::from(zone.as_str())).collect(),
         load_balancers: load_balancers(from),
     })
 }

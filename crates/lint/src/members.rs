@@ -58,15 +58,30 @@ pub(crate) fn check(context: &mut Context<'_>) {
     check_cluster(context);
 }
 
-/// Does each group let go of as many members as will be put into Standby?
+/// Does each group let go of as many members as will be put into Standby, and leave the others alone?
 fn check_groups(context: &mut Context<'_>) {
     let survey = context.survey;
     for group in &survey.auto_scaling_groups {
         let leaving =
             survey.members.iter().filter(|member| survey.group_to_leave(&member.instance) == Some(&group.name));
         let leaving = u32::try_from(leaving.count()).unwrap_or(u32::MAX);
+        if leaving == 0 {
+            continue;
+        }
+        if group.may_rebalance() {
+            let zones: Vec<&str> = group.zones.iter().map(|zone| zone.as_str()).collect();
+            let seen = vec![
+                format!("it keeps its members in {}", zones.join(", ")),
+                format!(
+                    "aws autoscaling suspend-processes --region {} --auto-scaling-group-name '{}' --scaling-processes AZRebalance",
+                    survey.caller.region, group.name
+                ),
+            ];
+            let message = "it may terminate members while others go into Standby".to_owned();
+            context.report("RH0121", format!("Auto Scaling group {}", group.name), message, seen);
+        }
         let left = group.desired_capacity.saturating_sub(leaving);
-        if leaving == 0 || left >= group.min_size {
+        if left >= group.min_size {
             continue;
         }
         let seen = vec![

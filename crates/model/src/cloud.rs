@@ -79,6 +79,9 @@ pub struct AutoScalingGroup {
     pub desired_capacity: u32,
     /// Processes that somebody suspended: `Terminate`, `ReplaceUnhealthy`, ...
     pub suspended: Vec<String>,
+    /// The zones that it keeps its members in. None in surveys of an older rehome.
+    #[serde(default)]
+    pub zones: Vec<Zone>,
     /// What sends its members traffic: target groups (by ARN), Classic load balancers (by name), other traffic sources. A
     /// member that goes into Standby is taken out of all of them. None in surveys of an older rehome.
     #[serde(default)]
@@ -88,7 +91,23 @@ pub struct AutoScalingGroup {
 impl AutoScalingGroup {
     /// Whether it neither replaces nor terminates a member that it finds stopped, until somebody resumes the processes.
     pub fn is_suspended(&self) -> bool {
-        ["Terminate", "ReplaceUnhealthy"].iter().all(|process| self.suspended.iter().any(|found| found == process))
+        self.has_suspended("Terminate") && self.has_suspended("ReplaceUnhealthy")
+    }
+
+    /// Whether a member that goes into Standby, or comes back, may make it launch another one where there are fewer and then
+    /// terminate one where there are more. (EC2 Auto Scaling user guide, "Temporarily remove instances"; it launches first, so
+    /// that a suspended `Launch` stops it too.)
+    pub fn may_rebalance(&self) -> bool {
+        self.is_in_several_zones() && !self.has_suspended("AZRebalance") && !self.has_suspended("Launch")
+    }
+
+    /// Whether it keeps its members in more than one zone.
+    pub fn is_in_several_zones(&self) -> bool {
+        self.zones.len() > 1
+    }
+
+    fn has_suspended(&self, process: &str) -> bool {
+        self.suspended.iter().any(|found| found == process)
     }
 }
 

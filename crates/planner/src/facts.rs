@@ -87,6 +87,15 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
             changed_by: Vec::new(),
         });
     }
+    for group in survey.auto_scaling_groups.iter().filter(|group| group.is_in_several_zones() && !group.may_rebalance())
+    {
+        seen.push(Observed {
+            path: format!("auto-scaling-group/{}/rebalancing", group.name),
+            value: "AZRebalance or Launch is suspended".to_owned(),
+            why: "members in Standby unbalance it, and rebalancing it terminates others",
+            changed_by: Vec::new(),
+        });
+    }
     for member in members {
         seen.extend(of_member(member, survey));
         seen.extend(of_slot(member, namespace, survey));

@@ -182,6 +182,8 @@ impl Scene {
                 if self.auto_scaling {
                     let group = inner.core.groups.entry("refdb".to_owned()).or_default();
                     group.members.insert(id, "InService".to_owned());
+                    // As a group over several zones must be, for its members to leave it.
+                    group.suspended.insert("AZRebalance".to_owned());
                 }
             }
             for (index, zone) in (0..self.nodes()).zip(zones.iter().cycle()) {

@@ -72,6 +72,7 @@ pub(super) fn group(found: api::AutoScalingGroupDescription) -> model::AutoScali
         min_size: found.min_size,
         desired_capacity: found.desired_capacity,
         suspended: found.suspended_processes.into_iter().map(|(process, _)| process).collect(),
+        zones: found.zones,
         load_balancers: load_balancers.into_iter().collect(),
     }
 }

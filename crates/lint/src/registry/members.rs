@@ -67,7 +67,7 @@ pub(super) const CHECKS: &[Check] = &[
         Warning,
         "member of an Auto Scaling group",
         "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate and ReplaceUnhealthy are both suspended. A dry run cannot tell whether the caller may do so.",
-        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed. In a group over several zones suspend AZRebalance for that time, too: members in Standby unbalance it, and a group that rebalances terminates members.",
+        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed.",
     ),
     check(
         "RH0110",
@@ -142,5 +142,15 @@ pub(super) const CHECKS: &[Check] = &[
          -Dcassandra.replace_address: \"Cannot replace address with a node that is already bootstrapped\".",
         "Delete the line that is shown (cassandra-env.sh, jvm*.options, the unit or its environment); replace_address_first_boot \
          may stay. The member need not be restarted before the move.",
+    ),
+    check(
+        "RH0121",
+        Error,
+        "Auto Scaling group that may rebalance",
+        "Members are put into Standby one after the other, and come back so on rollback: the group's zones differ in between. A group \
+         over several zones then launches a new member, which joins the cluster, where there are fewer, and terminates one, with its \
+         data, where there are more; a termination protection does not keep Auto Scaling from it.",
+        "Suspend the group's process AZRebalance by the command that is shown, before you plan, and leave it so until the legacy \
+         instances are no longer needed.",
     ),
 ];

@@ -90,13 +90,47 @@ async fn one_process_that_is_suspended_is_not_enough_and_both_are_a_fact_of_the_
     let stage = stage();
     with_group(&stage, |group| group.suspended.insert("ReplaceUnhealthy".to_owned()));
     let plan = stage.plan().await;
-    assert!(plan.facts.iter().all(|fact| !fact.path.starts_with("auto-scaling-group/")));
+    assert!(plan.facts.iter().all(|fact| fact.path != "auto-scaling-group/refdb"));
     with_group(&stage, |group| group.suspended.insert("Terminate".to_owned()));
     let plan = stage.plan().await;
-    with_group(&stage, |group| group.suspended.clear());
+    with_group(&stage, |group| group.suspended.remove("Terminate"));
     let differences = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
     let paths: Vec<&str> = differences.iter().map(|difference| difference.fact.path.as_str()).collect();
     assert_eq!(paths, ["auto-scaling-group/refdb"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_over_several_zones_may_not_rebalance_while_members_leave_it() {
+    let stage = stage();
+    let plan = stage.plan().await;
+    assert!(found(&stage, "RH0121").await.is_empty());
+    with_group(&stage, |group| group.suspended.remove("AZRebalance"));
+    let told = found(&stage, "RH0121").await;
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let command = "aws autoscaling suspend-processes --region us-east-1 --auto-scaling-group-name 'refdb' \
+                   --scaling-processes AZRebalance";
+    assert!(told[0].evidence.iter().any(|line| line == command), "{told:#?}");
+    // Resumed after the plan was made.
+    let differences = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
+    let paths: Vec<&str> = differences.iter().map(|difference| difference.fact.path.as_str()).collect();
+    assert_eq!(paths, ["auto-scaling-group/refdb/rebalancing"]);
+    // It launches before it terminates.
+    with_group(&stage, |group| group.suspended.insert("Launch".to_owned()));
+    assert!(found(&stage, "RH0121").await.is_empty());
+    with_group(&stage, |group| {
+        group.suspended.clear();
+        group.members.values_mut().for_each(|state| *state = "Standby".to_owned());
+    });
+    assert!(found(&stage, "RH0121").await.is_empty(), "nobody leaves it");
+    let mut stage = self::stage();
+    stage.world.ec2().with(|inner, _| inner.core.config.zones.truncate(1));
+    with_group(&stage, |group| group.suspended.clear());
+    stage.world.ec2().with(|inner, _| {
+        let all = inner.core.instances.values_mut();
+        all.for_each(|record| record.zone = "us-east-1a".into());
+    });
+    stage.hosts = None;
+    assert!(found(&stage, "RH0121").await.is_empty(), "it has one zone");
 }
 
 #[tokio::test(start_paused = true)]

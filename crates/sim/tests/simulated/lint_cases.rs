@@ -106,6 +106,14 @@ pub fn cases() -> Vec<Case> {
             },
             migration: |_| (),
         },
+        Case {
+            code: "RH0121",
+            scene: |s| s.auto_scaling = true,
+            world: |stage| {
+                stage.world.ec2().with(|inner, _| group(inner).suspended.remove("AZRebalance"));
+            },
+            migration: |_| (),
+        },
         scene("RH0118", |s| s.host.supervised = true),
         scene("RH0120", |s| s.host.starts_once = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
