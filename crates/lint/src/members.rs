@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use rehome_model::cloud::InstanceState;
+use rehome_model::ids::Zone;
 use rehome_model::survey::{DiskIdentity, MemberSurvey};
 
 use crate::context::Context;
@@ -69,7 +70,7 @@ fn check_groups(context: &mut Context<'_>) {
             continue;
         }
         if group.may_rebalance() {
-            let zones: Vec<&str> = group.zones.iter().map(|zone| zone.as_str()).collect();
+            let zones: Vec<&str> = group.zones.iter().map(Zone::as_str).collect();
             let seen = vec![
                 format!("it keeps its members in {}", zones.join(", ")),
                 format!(
