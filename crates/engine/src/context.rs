@@ -202,12 +202,17 @@ impl StepContext {
                 format!("not done within {} s: {reason}", self.limit().as_secs()),
             ));
         }
-        let mut stop = self.shared.stop.clone();
+        let (mut stop, mut given_up) = (self.shared.stop.clone(), self.shared.given_up.subscribe());
+        let in_vain = self.step.action.is_gate();
         tokio::select! {
             biased;
             () = tokio::time::sleep(pause.min(left)) => Ok(()),
             // An error means that nobody can ask for a stop any more.
             Ok(_) = stop.wait_for(|stop| *stop) => Err(StepError::interrupted("stopped on request")),
+            // Production may be down meanwhile, and its way back begins when nothing is under way any more.
+            Ok(_) = given_up.wait_for(|given_up| *given_up), if in_vain => {
+                Err(StepError::interrupted("another step has failed"))
+            }
         }
     }
 

@@ -125,7 +125,7 @@ struct Performed {
     started_ms: u64,
 }
 
-/// Runs `work` in the order of its `after`. After a failure nothing new starts; on the way back only what waits for the step
+/// Runs `work` in the order of its `after`. After a failure nothing new starts, and what only waits ends; on the way back only what waits for the step
 /// that failed, since one host that refuses must not keep all others out of service.
 pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSet<StepId>) -> Ending {
     let undoing = work.iter().any(|item| item.undo);
@@ -167,8 +167,10 @@ pub(crate) async fn run_all(shared: &Arc<Shared>, work: Vec<Work>, done: BTreeSe
         } else if !matches!(ending, Some(Ending::Failed { .. })) {
             // A failure outweighs an interruption: it must be acted on.
             ending = Some(Ending::Failed { step: id, error });
+            shared.given_up.send_replace(!undoing);
         }
     }
+    shared.given_up.send_replace(false);
     match ending {
         Some(ending) => ending,
         None => match order.left().as_slice() {

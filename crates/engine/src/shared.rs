@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) lease: Arc<Lease>,
     pub(crate) stop: watch::Receiver<bool>,
+    /// Whether a step has failed on the way forward: what only waits need not wait any longer.
+    pub(crate) given_up: watch::Sender<bool>,
     /// What the steps share towards the cloud.
     pub(crate) desk: Desk,
     /// And towards the cluster.
@@ -125,6 +127,7 @@ impl Shared {
             clock,
             lease,
             stop: driver.stop.clone(),
+            given_up: watch::Sender::new(false),
             store,
             stored: begun.stored,
             header: Mutex::new(begun.record.header),

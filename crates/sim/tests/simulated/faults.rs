@@ -1,9 +1,12 @@
 //! A run is killed, fails, or loses a reply at every single call that changes something, and goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::common::{End, Stage, told_before_acted};
 use rehome_engine::Command;
 use rehome_model::record::Phase;
-use rehome_sim::{Kill, Scene, checks};
+use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, World, checks};
 
 /// Times a driver is started anew before a run counts as not converging.
 const RESTARTS: u32 = 6;
@@ -252,4 +255,45 @@ async fn drivers_that_live_shortly_are_done_with_looking_all_the_same() {
         }
     }
     panic!("not over after 20 drivers of 40 s each");
+}
+
+/// Refuses the last of the final snapshots of two members for good, after a minute in which it is throttled; tells since when.
+struct LastCaptureRefused {
+    world: World,
+    captures: AtomicU64,
+    refused_ms: AtomicU64,
+}
+
+impl Gate for LastCaptureRefused {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.name != "CreateSnapshots" || self.captures.fetch_add(1, Ordering::SeqCst) < 3 {
+            return (0, Ruling::Go);
+        }
+        let now = self.world.ec2().now();
+        let _ = self.refused_ms.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+        let throttled = now < self.refused_ms.load(Ordering::SeqCst) + 60_000;
+        (0, Ruling::Wrong(Mishap::Code(if throttled { "RequestLimitExceeded" } else { "UnauthorizedOperation" })))
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+/// Of two snapshots one is refused and the other takes long. The first is enough to know that the run has failed.
+#[tokio::test(start_paused = true)]
+async fn production_does_not_wait_for_a_snapshot_that_is_of_no_use_any_more() {
+    const SNAPSHOT_MS: u64 = 7_000_000;
+    let mut stage = Stage::new(Scene::new(2, 7));
+    let plan = stage.plan().await;
+    stage.world.ec2().with(|inner, _| inner.core.config.timing.snapshot_ms = SNAPSHOT_MS);
+    let (captures, refused_ms) = (AtomicU64::new(0), AtomicU64::new(0));
+    let gate = Arc::new(LastCaptureRefused { world: stage.world.clone(), captures, refused_ms });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.contains("UnauthorizedOperation")));
+    let took_ms = stage.world.ec2().now() - gate.refused_ms.load(Ordering::SeqCst);
+    assert!(took_ms < SNAPSHOT_MS / 4, "the way back took {} s", took_ms / 1_000);
+    healthy(&stage, "a capture was refused");
 }
