@@ -11,6 +11,7 @@ use rehome_model::ids::{InstanceId, Zone};
 use serde_json::{Value, json};
 
 use crate::error::SurveyError;
+use crate::expansion::expanded;
 use crate::permissions::PERMISSIONS;
 use crate::placement::{placement, taints};
 
@@ -306,16 +307,17 @@ fn read_template(template: &Value) -> ClaimTemplateReport {
 }
 
 fn read_container(container: &Value, config_maps: &[Value]) -> ContainerReport {
-    let env = array(container, "/env").iter().map(|variable| {
+    let mut env = BTreeMap::new();
+    for variable in array(container, "/env") {
         let value = if let Some(literal) = variable["value"].as_str() {
-            EnvValue::Literal(literal.to_owned())
+            expanded(literal, &env)
         } else if variable["valueFrom"]["configMapKeyRef"].is_object() {
             read_reference(&variable["valueFrom"]["configMapKeyRef"], config_maps)
         } else {
             EnvValue::Other(variable["valueFrom"].to_string())
         };
-        (text(variable, "/name"), value)
-    });
+        env.insert(text(variable, "/name"), value);
+    }
     let mount = |mount: &Value| VolumeMount {
         volume: text(mount, "/name"),
         path: text(mount, "/mountPath"),
@@ -326,7 +328,7 @@ fn read_container(container: &Value, config_maps: &[Value]) -> ContainerReport {
     ContainerReport {
         name: text(container, "/name"),
         image: text(container, "/image"),
-        env: env.collect(),
+        env,
         env_from: array(container, "/envFrom").iter().filter_map(from).collect(),
         own_command: ["/command", "/args"].iter().any(|at| !array(container, at).is_empty()),
         mounts: array(container, "/volumeMounts").iter().map(mount).collect(),

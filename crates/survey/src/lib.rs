@@ -6,6 +6,7 @@
 mod attached;
 mod cluster;
 mod error;
+mod expansion;
 mod identities;
 mod intended;
 mod permissions;

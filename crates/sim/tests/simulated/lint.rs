@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world,
+    Case, add_env, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world,
 };
 use rehome_lint::{checks, lint};
 use rehome_model::cloud::InstanceState;
@@ -134,6 +134,11 @@ fn borders() -> Vec<Case> {
         scene("RH0403", |s| {
             let csi = json!({"driver": "ebs.csi.aws.com", "volumeHandle": "vol-0"});
             object(s, "persistentvolumes", "", "other")["spec"] = json!({"csi": csi, "capacity": {"storage": "1Gi"}});
+        }),
+        // A rack for each zone: only the pods know theirs.
+        scene("RH0603", |s| {
+            add_env(s, json!({"name": "ZONE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['zone']"}}}));
+            add_env(s, json!({"name": "REFDB_RACK", "value": "$(ZONE)"}));
         }),
         // The container that is named is not the first one.
         Case {
