@@ -298,6 +298,10 @@ pub struct Limits {
     /// For the service of a member to stop. Default: 10 min.
     #[serde(default)]
     pub stop_seconds: Option<u32>,
+    /// For all pods to run: to be scheduled, their volumes to be attached and mounted, images to be pulled. A `fsGroup` without
+    /// `OnRootMismatch` changes every file within it. Default: 30 min.
+    #[serde(default)]
+    pub pods_seconds: Option<u32>,
     /// For a member to be up and seen by all others. Default: 15 min.
     #[serde(default)]
     pub member_up_seconds: Option<u32>,

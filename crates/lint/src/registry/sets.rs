@@ -74,7 +74,7 @@ pub(super) const CHECKS: &[Check] = &[
         Warning,
         "fsGroup without OnRootMismatch",
         "The kubelet changes the group of every file before the first start: minutes to hours of downtime.",
-        "Set fsGroupChangePolicy: OnRootMismatch, or no fsGroup.",
+        "Set fsGroupChangePolicy: OnRootMismatch, or no fsGroup; else give the pods the time it takes by spec.limits.podsSeconds.",
     ),
     check(
         "RH0512",

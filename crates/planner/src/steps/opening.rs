@@ -42,7 +42,7 @@ impl Builder<'_> {
             after: scaled,
             action: Action::AwaitPods { pods: targets, volumes: self.members.iter().filter_map(of_pod).collect() },
             undo: nothing("only looked"),
-            deadline_s: default::PODS_S,
+            deadline_s: self.migration.spec.limits.pods_seconds.unwrap_or(default::PODS_S),
         };
         self.add(None, Some(CUTOVER), draft);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::common::Stage;
 use rehome_model::finding::Severity;
-use rehome_model::migration::{ClaimPattern, SetSlots, Slots};
+use rehome_model::migration::{ClaimPattern, Limits, SetSlots, Slots};
 use rehome_model::on_host::Owner;
 use rehome_model::plan::Plan;
 use rehome_planner::PlanError;
@@ -144,4 +144,33 @@ async fn what_is_rendered_is_what_the_run_creates() {
         .filter(|handle| !handle.is_null())
         .collect();
     assert!(handles.iter().all(|handle| **handle == "(known after apply)"), "{handles:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_limit_of_the_migration_is_its_steps_deadline() {
+    let deadlines = async |limits: Limits| {
+        let mut stage = Stage::new(Scene::new(2, 40));
+        stage.migration.spec.limits = limits;
+        let plan = stage.plan().await;
+        let of = |step: &str| plan.step(&step.into()).unwrap_or_else(|| panic!("no step {step}")).deadline_s;
+        [
+            "await-base-snapshot:refdb-1",
+            "await-final-snapshot:refdb-1",
+            "stop-service:refdb-1",
+            "pods-run",
+            "verify-closed",
+        ]
+        .map(of)
+    };
+    let given = Limits {
+        base_snapshot_seconds: Some(1_001),
+        final_snapshot_seconds: Some(1_002),
+        stop_seconds: Some(1_003),
+        pods_seconds: Some(1_004),
+        member_up_seconds: Some(1_005),
+        api_share_percent: None,
+    };
+    assert_eq!(deadlines(given).await, [1_001, 1_002, 1_003, 1_004, 1_005]);
+    let [base, last, _, pods, _] = deadlines(Limits::default()).await;
+    assert_eq!((base, last, pods), (24 * 3_600, 2 * 3_600, 30 * 60));
 }
