@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rehome_model::answer::MemberIdentity;
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport, VolumeMount};
-use rehome_model::host::Holds;
+use rehome_model::host::{Holds, UNKNOWN};
 use rehome_model::migration::SetSlots;
 use rehome_model::names;
 use rehome_profiles::SetConfiguration;
@@ -216,6 +216,10 @@ fn check_settings(context: &mut Context<'_>, subject: &str, slots: &SetSlots, co
     let (mut other, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for member in context.members_of(slots) {
         for (name, value) in member.host.iter().flat_map(|host| &host.settings) {
+            if value == UNKNOWN {
+                unknown.insert(format!("what {name} is on the members cannot be told"));
+                continue;
+            }
             match configuration.settings.get(name) {
                 Some(pods) if pods == value => {}
                 Some(pods) => {

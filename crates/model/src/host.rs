@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::answer::MemberView;
 use crate::ids::VolumeId;
 
+/// The value of a setting that could not be found out.
+pub const UNKNOWN: &str = "?";
+
 /// One legacy instance, seen from inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostReport {
@@ -25,7 +28,7 @@ pub struct HostReport {
     #[serde(default)]
     pub directories: Vec<StateDirectory>,
     /// Settings of the application that a pod must have too, and that nothing but its configuration says: who may come in, what
-    /// is encrypted. Those that are not set are left out.
+    /// is encrypted. Those that are not set are left out; [`UNKNOWN`] is what could not be found out.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// What lets the application start once and never again, and where it is configured. None in surveys of an older rehome.

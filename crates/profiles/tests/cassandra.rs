@@ -305,7 +305,7 @@ fn run_with_systemctl(task: &HostTask, units: &Path, systemctl: &str) -> (i32, S
     let script = cassandra().host_script(task, &context);
     let moved = script.replace("/etc/systemd/system", &units.display().to_string());
     assert_ne!(script, moved);
-    run(&format!("systemctl() {{\n{systemctl}\n}}\npgrep() {{ return 1; }}\n{moved}"))
+    run(&format!("systemctl() {{\n{systemctl}\n}}\n{moved}"))
 }
 
 /// A unit that is itself a file in /etc, which systemd refuses to mask; a drop-in is seen once it is there.
@@ -370,7 +370,7 @@ fn run_for(task: &HostTask, of: &str, root: &Path) -> (i32, String, String) {
         script = script.replace(folder, &format!("{}{folder}", root.display()));
     }
     std::fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
-    run(&format!("systemctl() {{\n{UNMASKABLE}\n}}\npgrep() {{ return 1; }}\n{script}"))
+    run(&format!("systemctl() {{\n{UNMASKABLE}\n}}\n{script}"))
 }
 
 #[test]

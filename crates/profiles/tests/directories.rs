@@ -7,12 +7,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use common::{cassandra, run};
+use common::{cassandra, command_line, run};
 use rehome_model::host::Holds;
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_profiles::ScriptContext;
 
-/// A host: a folder with a configuration, maybe the arguments of a running Cassandra, and mounts at `d1`, `d2` and `log`.
+/// A host: a folder with a configuration, maybe a running Cassandra with these arguments, and mounts at `d1`, `d2` and `log`.
 struct Host {
     root: tempfile::TempDir,
     /// systemd's ActiveState of the unit.
@@ -28,10 +28,20 @@ impl Host {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let host = Self { root, state: "active", nodetool: "true" };
-        std::fs::write(host.path("cassandra.yaml"), host.at(config)).unwrap();
-        let each: Vec<String> = arguments.iter().map(|argument| host.at(argument)).collect();
-        std::fs::write(host.path("proc/7/cmdline"), each.join("\0")).unwrap();
+        host.write("cassandra.yaml", config);
+        if !arguments.is_empty() {
+            let each: Vec<String> = arguments.iter().map(|argument| host.at(argument)).collect();
+            std::fs::write(host.path("proc/7/cmdline"), command_line(&each)).unwrap();
+        }
+        std::os::unix::fs::symlink("/", host.path("proc/7/root")).unwrap();
+        // Somebody who looks for it.
+        host.write("proc/9/cmdline", "grep\0-f\0org.apache.cassandra.service.CassandraDaemon.*\0");
         host
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        std::fs::create_dir_all(self.path(file).parent().unwrap()).unwrap();
+        std::fs::write(self.path(file), self.at(text)).unwrap();
     }
 
     fn path(&self, below: &str) -> PathBuf {
@@ -57,14 +67,12 @@ findmnt() {
   case "$*" in *-J*) echo '{"filesystems":[]}'; return ;; esac
   case $last in ROOT/d1*) echo ROOT/d1 ;; ROOT/d2*) echo ROOT/d2 ;; ROOT/log*) echo ROOT/log ;; *) echo / ;; esac
 }
-# A process, until somebody stopped it.
-pgrep() { [ ! -e ROOT/stopped ] && [ -s ROOT/proc/7/cmdline ] && echo 7; }
 systemctl() {
   case "$*" in
     *LoadState*) echo LoadState=masked ;;
     *ActiveState*) if [ -e ROOT/stopped ]; then echo ActiveState=inactive; else echo "ActiveState=$(cat ROOT/state)"; fi ;;
     is-active*) [ "$(cat ROOT/state)" = active ] && [ ! -e ROOT/stopped ] ;;
-    stop*) : > ROOT/stopped; : > ROOT/was-stopped ;;
+    stop*) : > ROOT/stopped; : > ROOT/was-stopped; rm -f ROOT/proc/7/cmdline ;;
     start*) : > ROOT/started; rm -f ROOT/stopped ;;
   esac
 }
@@ -113,8 +121,7 @@ systemctl() {
 
 const JBOD: &str = "data_file_directories:\n    - \"ROOT/d1\" # the first\n    # - ROOT/d3\n    - ROOT/d2\n\
                     commitlog_directory: 'ROOT/log/segments' # not there yet\n";
-const RUNNING: &[&str] =
-    &["java", "-Dcassandra.storagedir=ROOT/elsewhere", "org.apache.cassandra.service.CassandraDaemon"];
+const RUNNING: &[&str] = &["-Dcassandra.storagedir=ROOT/elsewhere", "-cp", "ROOT:JARS"];
 
 #[test]
 fn every_directory_of_the_configuration_is_told_with_its_mount_and_what_it_holds() {
@@ -134,7 +141,7 @@ fn every_directory_of_the_configuration_is_told_with_its_mount_and_what_it_holds
 #[test]
 fn what_is_commented_out_lies_below_the_running_process_storage_directory_or_nobody_knows_where() {
     let commented = "# data_file_directories:\n#     - ROOT/d2\n# commitlog_directory: ROOT/log\n";
-    let running = Host::new(commented, &["java", "-Dcassandra.storagedir=ROOT/d1/"]);
+    let running = Host::new(commented, &["-Dcassandra.storagedir=ROOT/d1/", "-cp", "ROOT/:JARS"]);
     running.has("data", "ROOT/d1", "ROOT/d1/data");
     running.has("commitlog", "ROOT/d1", "ROOT/d1/commitlog");
     let stopped = Host::new(commented, &[]);
@@ -144,7 +151,10 @@ fn what_is_commented_out_lies_below_the_running_process_storage_directory_or_nob
 
 #[test]
 fn the_file_that_the_process_was_started_with_counts() {
-    let host = Host::new("data_file_directories: [ROOT/d1]\n", &["java", "-Dcassandra.config=file://ROOT/other.yaml"]);
+    let host = Host::new(
+        "data_file_directories: [ROOT/d1]\n",
+        &["-Dcassandra.config=file://ROOT/other.yaml", "-cp", "ROOT:JARS"],
+    );
     std::fs::write(host.path("other.yaml"), host.at("data_file_directories: [ ROOT/d2, 'ROOT/elsewhere' ]\n")).unwrap();
     host.has("data", "ROOT/d2", "ROOT/d2");
     host.has("data", "/", "ROOT/elsewhere");
@@ -154,6 +164,88 @@ fn the_file_that_the_process_was_started_with_counts() {
 #[test]
 fn a_list_that_this_does_not_understand_is_not_taken_for_the_default() {
     Host::new("data_file_directories: [ROOT/d1,\n  ROOT/d2]\n", RUNNING).has("data", "?", "?");
+}
+
+/// SnakeYAML takes the last of two, and allows what nobody writes by hand.
+#[test]
+fn a_key_that_is_there_twice_or_written_otherwise_is_not_known_or_read_right() {
+    let stock = "data_file_directories:\n    - ROOT/d1\ncommitlog_directory: ROOT/log\n";
+    let twice = Host::new(&format!("{stock}data_file_directories: [ROOT/d1, ROOT/d2]\n"), RUNNING);
+    twice.has("data", "?", "?");
+    twice.has("commitlog", "ROOT/log", "ROOT/log");
+    let log = Host::new(&format!("{stock}commitlog_directory: ROOT/d2/log\n"), RUNNING);
+    log.has("commitlog", "?", "?");
+    log.has("data", "ROOT/d1", "ROOT/d1");
+    for written in ["commitlog_directory : ROOT/log\n", "\"commitlog_directory\": \"ROOT/log\"\r\n"] {
+        Host::new(written, RUNNING).has("commitlog", "ROOT/log", "ROOT/log");
+    }
+    for unsure in [
+        "commitlog_directory:\n  ROOT/log\n",
+        "commitlog_directory: &log ROOT/log\n",
+        "{commitlog_directory: ROOT/log}\n",
+        "  commitlog_directory: ROOT/log\n",
+        "? commitlog_directory\n: ROOT/log\n",
+        "commitlog_directory: ROOT/log\n  of-ours\n",
+    ] {
+        let found = Host::new(unsure, RUNNING).directories();
+        assert!(found.iter().any(|d| d.0 == "commitlog" && d.2 == "?"), "{unsure}: {found:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_the_processs_is_not_read_for_it() {
+    let other = "data_file_directories: [ROOT/d2]\n";
+    // The launcher of a tar ball names its own folder, and the migration the file of a package that was there before.
+    let left = Host::new(JBOD, &["-Dcassandra.storagedir=ROOT/elsewhere", "-cp", "ROOT/tar/conf:JARS"]);
+    left.write("tar/conf/cassandra.yaml", other);
+    left.has("data", "ROOT/d2", "ROOT/d2");
+    left.has("commitlog", "/", "ROOT/elsewhere/commitlog");
+    assert!(left.directories().iter().all(|d| d.2 != "ROOT/d1"));
+    // So does one that was started with a path from where it stood.
+    let stood = Host::new(JBOD, &["-cp", "../conf:JARS"]);
+    stood.write("tar/conf/cassandra.yaml", other);
+    std::fs::create_dir(stood.path("tar/bin")).unwrap();
+    std::os::unix::fs::symlink(stood.path("tar/bin"), stood.path("proc/7/cwd")).unwrap();
+    stood.has("data", "ROOT/d2", "ROOT/d2");
+    // And one whose file is gone, or nowhere to be found, has taken nobody knows which.
+    for arguments in
+        [&["-cp", "ROOT/tar/conf:JARS"][..], &["-Dcassandra.config=file:conf/x", "-cp", "ROOT:JARS"], &["-Xmx4G"]]
+    {
+        let unknown = Host::new(JBOD, arguments);
+        unknown.has("data", "?", "?");
+        unknown.has("commitlog", "?", "?");
+        assert!(unknown.settings().values().all(|value| value == "?"));
+    }
+}
+
+#[test]
+fn who_looks_for_processes_does_not_find_itself() {
+    let context = ScriptContext { run: None, step: None, settings: &BTreeMap::new(), mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::StartService, &context);
+    let (_, from) = script.split_once("\nprocesses() {").unwrap();
+    let function = from.split_once("\n}").unwrap().0;
+    let command = format!("processes() {{{function}\n}}\nprocesses");
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+    // Whatever runs on this machine stays longer than the search.
+    let found = String::from_utf8(output.stdout).unwrap();
+    let gone: Vec<&str> = found.lines().filter(|pid| !std::path::Path::new("/proc").join(pid).exists()).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}
+
+#[test]
+fn in_a_container_the_path_of_a_file_means_another_one() {
+    let host = Host::new(JBOD, RUNNING);
+    std::fs::remove_file(host.path("proc/7/root")).unwrap();
+    std::os::unix::fs::symlink(host.path("elsewhere"), host.path("proc/7/root")).unwrap();
+    host.has("data", "?", "?");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_not_that_all_is_as_usual() {
+    let host = Host::new(JBOD, &[]);
+    std::fs::remove_file(host.path("cassandra.yaml")).unwrap();
+    host.has("data", "?", "?");
+    assert_eq!(host.settings().get("authenticator").map(String::as_str), Some("?"));
 }
 
 #[test]

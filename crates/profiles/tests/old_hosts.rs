@@ -52,7 +52,6 @@ systemctl() {
     mask*) return 1 ;;
   esac
 }
-pgrep() { return 1; }
 "#;
 
 fn run_there(task: &HostTask, tools: &str, units: &Path) -> (i32, String, String) {

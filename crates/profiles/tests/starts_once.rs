@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use common::{cassandra, run};
+use common::{cassandra, command_line, run};
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_profiles::ScriptContext;
 
@@ -25,7 +25,7 @@ impl Host {
             std::fs::File::options().append(true).open(host.path(file)).unwrap().set_modified(day_ago).unwrap();
         }
         let each: Vec<String> = arguments.iter().map(|argument| host.at(argument)).collect();
-        host.write("proc/7/cmdline", &each.join("\0"));
+        host.write("proc/7/cmdline", &command_line(&each));
         host
     }
 
@@ -54,7 +54,6 @@ impl Host {
         let tools = self.at(r#"
 lsblk() { echo '{}'; }
 findmnt() { echo '{}'; }
-pgrep() { echo 7; }
 ps() { echo '   3600'; }
 systemctl() {
   case "$*" in
@@ -71,8 +70,7 @@ systemctl() {
     }
 }
 
-const REPLACES: &[&str] =
-    &["java", "-cp", "ROOT/own:/usr/share/cassandra/lib/x.jar", "-Dcassandra.replace_address=10.0.0.9"];
+const REPLACES: &[&str] = &["-cp", "ROOT/own:JARS", "-Dcassandra.replace_address=10.0.0.9"];
 const LINE: &str =
     "# JVM_OPTS=\"-Dcassandra.replace_address=old\"\nJVM_OPTS=\"$JVM_OPTS -Dcassandra.replace_address=10.0.0.9\"\n";
 
@@ -107,11 +105,11 @@ fn an_argument_that_comes_from_nobody_knows_where_is_told_of_the_process() {
 #[test]
 fn a_replacement_at_the_first_boot_only_is_no_obstacle_and_neither_is_what_no_start_takes() {
     let first = "JVM_OPTS=\"$JVM_OPTS -Dcassandra.replace_address_first_boot=10.0.0.9\"\n";
-    let arguments = ["java", "-Dcassandra.replace_address_first_boot=10.0.0.9"];
+    let arguments = ["-Dcassandra.replace_address_first_boot=10.0.0.9"];
     assert_eq!(Host::new(&arguments, &[("conf/cassandra-env.sh", first)]).starts_once(), [""; 0]);
     // With both a member that has joined starts.
     let both = [REPLACES, &["-Dcassandra.replace_address_first_boot=10.0.0.9"]].concat();
     assert_eq!(Host::new(&both, &[("conf/cassandra-env.sh", LINE)]).starts_once(), [""; 0]);
     // A line that the running process was not started with is below a condition.
-    assert_eq!(Host::new(&["java"], &[("conf/cassandra-env.sh", LINE)]).starts_once(), [""; 0]);
+    assert_eq!(Host::new(&["-Xmx4G"], &[("conf/cassandra-env.sh", LINE)]).starts_once(), [""; 0]);
 }

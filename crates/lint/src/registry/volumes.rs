@@ -87,7 +87,7 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "directories not known",
         "Whether all data moves cannot be told without knowing where it is. What the configuration does not say only the running process tells.",
-        "Start the application, or set its data and commit log directories in its configuration; see that spec.application.settings names the configuration file in use.",
+        "Start the application, or set its data and commit log directories in its configuration, each once and in the usual form; see that spec.application.settings names the configuration file in use.",
     ),
     check(
         "RH0215",

@@ -16,6 +16,7 @@ pub struct Cassandra;
 pub(crate) const NAME: &str = "cassandra";
 const LIB: &str = include_str!("scripts/lib.sh");
 const SURVEY: &str = include_str!("scripts/survey.sh");
+const YAML: &str = include_str!("scripts/yaml.sh");
 const DIRECTORIES: &str = include_str!("scripts/directories.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
@@ -90,14 +91,15 @@ flock 9
 fn body(task: &HostTask) -> String {
     match task {
         HostTask::Survey => format!(
-            "{DIRECTORIES}{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
+            "{YAML}{DIRECTORIES}{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
         ),
         HostTask::View => format!("view=$(\n{VIEW}) || exit 1\n{PRINT_VIEW}\n"),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
-        HostTask::StopService => format!("{DIRECTORIES}{STOP}done_\n"),
+        HostTask::StopService => format!("{YAML}{DIRECTORIES}{STOP}done_\n"),
         HostTask::ReadIdentity { part } => format!(
-            "
-dir=$(system_dir); dir=${{dir:-$DATA}}
+            "{YAML}
+dir=$(system_dir)
+case $dir in /*) ;; *) dir=$DATA ;; esac
 cd \"$dir\" || fail \"$dir is not there\"
 ls system/local-*/*-Data.db >/dev/null 2>&1 || fail \"no system.local in $dir\"
 text=$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | gzip -n | base64 -w0)

@@ -102,6 +102,7 @@ fn borders() -> Vec<Case> {
         scene("RH0612", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
         scene("RH0614", |s| container(s)["livenessProbe"] = json!({"tcpSocket": {"port": 7000}})),
         scene("RH0119", |s| s.host.known_as = Some("100.64.3.2".to_owned())),
+        scene("RH0616", |s| s.host.passwords = rehome_model::host::UNKNOWN),
         scene("RH0617", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
         scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
         scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),

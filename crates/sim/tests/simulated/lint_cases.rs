@@ -144,6 +144,7 @@ pub fn cases() -> Vec<Case> {
             s.host.passwords = "asked";
             container(s)["command"] = json!(["sh", "-c", "refdb"]);
         }),
+        scene("RH0617", |s| s.host.passwords = rehome_model::host::UNKNOWN),
         scene("RH0618", |s| {
             let env = container(s)["env"].as_array_mut().expect("variables");
             env.push(json!({"name": "REFDB_QUESTIONS", "value": "refused"}));

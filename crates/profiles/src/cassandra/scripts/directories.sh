@@ -1,24 +1,25 @@
 # Where Cassandra keeps what. What its file does not say lies below -Dcassandra.storagedir, which only its process tells.
-arguments=$(for pid in $(pgrep -f org.apache.cassandra.service.CassandraDaemon); do tr '\0' '\n' < "/proc/$pid/cmdline"; done 2>/dev/null)
+pids=$(processes)
+arguments=$(for pid in $pids; do tr '\0' '\n' < "/proc/$pid/cmdline"; done 2>/dev/null)
 property() { printf '%s\n' "$arguments" | sed -n "s/^-D$1=//p" | tail -n 1; }
-# The process may have been started with another file than the migration names.
-config=$(property cassandra.config)
-case $config in file:/*) IN_USE=/$(printf '%s\n' "$config" | sed 's|^file:/*||') ;; esac
-# nested NAME KEY: the value of a key below a name, a level deep; none where either is commented out.
-nested() {
-  [ -r "$IN_USE" ] && awk -v name="$1:" -v key="$2" '
-    on && /^[^ \t#\r]/ { exit }
-    on {
-      line = $0; sub(/^[ \t]+(-[ \t]+)?/, "", line)
-      if (match(line, "^" key "[ \t]*:")) {
-        value = substr(line, RLENGTH + 1)
-        sub(/[ \t]#.*$/, "", value); gsub(/["\047\r]/, "", value); gsub(/^[ \t]+|[ \t]+$/, "", value)
-        if (value !~ /^#/) print value
-        exit
-      }
-    }
-    index($0, name) == 1 { on = 1 }' "$IN_USE"
+# started_with: the file that the process took, whichever the migration names: by -Dcassandra.config, else the first of its name
+# on its class path (YamlConfigurationLoader.getStorageConfigURL). None if that cannot be told; in a container a path means
+# another file.
+started_with() {
+  for pid in $pids; do [ "/proc/$pid/root/" -ef / ] || return; done
+  config=$(property cassandra.config)
+  case $config in
+    file:/*) printf '%s\n' "$config" | sed 's|^file:/*|/|'; return ;;
+    *:*) return ;;
+  esac
+  path=$(printf '%s\n' "$arguments" | sed -n -E '/^-(cp|classpath|-class-path)$/{n;p;}' | tail -n 1)
+  [ -n "$path" ] || path=$(tr '\0' '\n' < "/proc/$pid/environ" 2>/dev/null | sed -n 's/^CLASSPATH=//p')
+  printf '%s\n' "$path" | tr : '\n' | while IFS= read -r entry; do
+    case $entry in /*) ;; *) entry="/proc/$pid/cwd/$entry" ;; esac
+    [ ! -f "$entry/${config:-cassandra.yaml}" ] || { readlink -f "$entry/${config:-cassandra.yaml}"; break; }
+  done
 }
+[ -z "$pids" ] || IN_USE=$(started_with)
 # directories SETTING DEFAULT: those of a setting, or its default below the storage directory, or `?`.
 directories() {
   found=$(setting "$1") storage=$(property cassandra.storagedir)

@@ -25,5 +25,5 @@ if [ -z "$drained" ]; then
 fi
 systemctl stop "$UNIT" || fail "$UNIT does not stop"
 [ "$(shown ActiveState)" = inactive ] || systemctl reset-failed "$UNIT"
-pgrep -f org.apache.cassandra.service.CassandraDaemon >/dev/null && fail 'a Cassandra process is left'
+[ -z "$(processes)" ] || fail 'a Cassandra process is left'
 sync

@@ -38,7 +38,7 @@ done | while IFS= read -r path; do tell data "$path"; done
 each commitlog commitlog_directory commitlog
 each hints hints_directory hints
 each saved_caches saved_caches_directory saved_caches
-[ "$(setting cdc_enabled)" != true ] || each cdc_raw cdc_raw_directory cdc_raw
+case $(setting cdc_enabled) in '' | false) ;; *) each cdc_raw cdc_raw_directory cdc_raw ;; esac
 # What only the configuration says, and a pod must say alike. From 5.0 on some are a class with parameters.
 section settings; for name in authenticator authorizer role_manager commitlog_sync; do
   value=$(nested "$name" class_name)
@@ -69,7 +69,7 @@ if [ -n "$once" ] && [ -z "$(property cassandra.replace_address_first_boot)" ]; 
       { sub(/(^|[ \t])#.*/, "") }
       match($0, /-Dcassandra\.replace_address=[^ \t"\047]*/) { print file " line " NR ": " substr($0, RSTART, RLENGTH) }' "$file"
   done)
-  age=$(ps -o etimes= -p "$(pgrep -f org.apache.cassandra.service.CassandraDaemon | head -n 1)" 2>/dev/null | tr -d ' ')
+  age=$(ps -o etimes= -p "${pids%%[!0-9]*}" 2>/dev/null | tr -d ' ')
   changed=$(each_file | while IFS= read -r file; do find "$file" -newermt "$age seconds ago" 2>/dev/null; done)
   [ -n "$told$changed" ] || told="the running process: $once"
   [ -z "$told" ] || printf '%s\n' "$told"
