@@ -77,6 +77,16 @@ impl KubeError {
         matches!(self, Self::Api { status: 409, .. })
     }
 
+    /// Whether it was refused: by the permissions, or by admission.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Api { status: 403, .. })
+    }
+
+    /// Whether a ResourceQuota has no room for it (kubernetes `plugin/pkg/admission/resourcequota/controller.go`).
+    pub(crate) fn is_over_quota(&self) -> bool {
+        self.is_forbidden() && matches!(self, Self::Api { message, .. } if message.contains("exceeded quota"))
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: 404, .. })
     }

@@ -57,6 +57,8 @@ pub fn claim(maker: Maker<'_>, claim: &ClaimSpec) -> Value {
 pub struct VolumeFor<'a> {
     /// The parked claim.
     pub claim: &'a ClaimSpec,
+    /// The uid of the claim that was found parked.
+    pub claim_uid: &'a str,
     /// The member.
     pub member: &'a MemberName,
     /// The role.
@@ -73,8 +75,9 @@ pub struct VolumeFor<'a> {
     pub driver: &'a str,
 }
 
-/// A PersistentVolume. claimRef has no uid: a wrong one would mark the volume Released at once (facts B2). Retain, so
-/// that no controller ever deletes the EBS volume (invariant I6).
+/// A PersistentVolume, for one claim and no other: with another uid than the claim's the binder marks it Released at once and
+/// never binds it (kubernetes `pv_controller.go`, `syncVolume`), so that one which is created late, when a rollback has parked
+/// the claim anew, lets nothing start. Retain, so that no controller ever deletes the EBS volume (invariant I6).
 pub fn volume(maker: Maker<'_>, of: VolumeFor<'_>) -> Value {
     let own = BTreeMap::from([
         (labels::MEMBER.to_owned(), of.member.to_string()),
@@ -94,7 +97,7 @@ pub fn volume(maker: Maker<'_>, of: VolumeFor<'_>) -> Value {
             "storageClassName": of.claim.storage_class,
             "claimRef": {
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                "namespace": of.claim.namespace, "name": of.claim.name,
+                "namespace": of.claim.namespace, "name": of.claim.name, "uid": of.claim_uid,
             },
             "csi": {"driver": of.driver, "volumeHandle": of.volume, "fsType": of.fs_type},
             "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
@@ -130,7 +133,8 @@ pub fn all(plan: &Plan, run: &RunId) -> Vec<Value> {
                     Input::Literal(id) => id,
                     Input::Output { .. } => &unknown,
                 };
-                let of = VolumeFor { claim, member, role, volume: id, legacy_volume, zone, fs_type, driver };
+                let claim_uid = KNOWN_AFTER_APPLY;
+                let of = VolumeFor { claim, claim_uid, member, role, volume: id, legacy_volume, zone, fs_type, driver };
                 objects.push(volume(maker, of));
             }
             _ => {}

@@ -88,6 +88,11 @@ impl World {
         self.with(|state, _| state.cluster.denied.insert(what.to_owned()));
     }
 
+    /// A ResourceQuota lets so many claims be in a namespace.
+    pub fn limit_claims(&self, hard: usize) {
+        self.with(|state, _| state.cluster.claim_quota = Some(hard));
+    }
+
     /// A node of the cluster is gone from one moment to the next, with all that ran on it. What its machine had
     /// acknowledged is on its volumes: the reference database syncs before it acknowledges, as far as a crash can tell.
     pub fn lose_node(&self, node: &str) {

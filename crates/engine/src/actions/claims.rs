@@ -3,25 +3,32 @@
 use rehome_model::labels;
 use rehome_model::plan::{ClaimSpec, LEFT};
 use rehome_planner::manifests;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
 
+/// Code of a claim that a ResourceQuota has no room for.
+const OVER_QUOTA: &str = "ExceededQuota";
+
 /// Creates a claim that names a PersistentVolume which does not exist yet.
 pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
     context.may_act()?;
-    // Named by its slot: if it is there already, creating it changes nothing and says so.
-    let found = match context
-        .kube()
-        .create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim))
-        .await
-    {
+    // Named by its slot: if it is there already, creating it changes nothing and says so. Where a ResourceQuota is used up
+    // it says something else, and a claim that is there counts in it: admission comes before the look at what there is.
+    let made = context.kube().create(&paths::claims(&claim.namespace), &manifests::claim(context.maker(), claim)).await;
+    let found = match made {
         Ok(made) => made,
-        Err(error) if error.is_conflict() => {
-            let there = context.kube().get(&paths::claim(&claim.namespace, &claim.name)).await?;
-            there.ok_or_else(|| StepError::again("NotFound", format!("claim {} came and went", claim.name)))?
+        Err(error) if error.is_conflict() || error.is_forbidden() => {
+            match context.kube().get(&paths::claim(&claim.namespace, &claim.name)).await? {
+                Some(there) => there,
+                None if error.is_conflict() => {
+                    return Err(StepError::again("NotFound", format!("claim {} came and went", claim.name)));
+                }
+                None if error.is_over_quota() => return Err(StepError::failed(OVER_QUOTA, error.to_string())),
+                None => return Err(error.into()),
+            }
         }
         Err(error) => return Err(error.into()),
     };
@@ -53,7 +60,9 @@ pub(super) fn check_ours(context: &StepContext, claim: &ClaimSpec, found: &Value
     Ok(())
 }
 
-/// Takes claim and PersistentVolume away and parks the claim anew. Retain keeps the volume itself.
+/// Takes claim and PersistentVolume away and parks the claim anew. Retain keeps the volume itself. Where there is no
+/// PersistentVolume one may still be on its way, from a driver that stood still: it is for the claim that was there then, by
+/// its uid, and never binds to the new one.
 pub(super) async fn unrelease(
     context: &StepContext,
     claim: &ClaimSpec,
@@ -65,33 +74,51 @@ pub(super) async fn unrelease(
     let volume_path = paths::volume(&claim.volume_name);
     let claim_path = paths::claim(&claim.namespace, &claim.name);
     let ours = context.kube().get(&volume_path).await?;
-    let was_there = ours.is_some();
-    if let Some(volume) = ours {
-        if label(&volume, labels::MIGRATION) != Some(&context.plan().migration) {
-            return Err(StepError::failed(
-                "Stranger",
-                format!("PersistentVolume {} does not belong to this migration", claim.volume_name),
-            ));
-        }
-        // While the volume goes, the claim must go too (it is bound); it comes back parked right after.
-        if let Some(found) = context.kube().get(&claim_path).await?
-            && label(&found, labels::MIGRATION) == Some(&context.plan().migration)
-        {
-            context.may_act()?;
-            context.kube().delete(&claim_path, uid(&found)).await?;
-        }
-        context.may_act()?;
-        context.kube().delete(&volume_path, uid(&volume)).await?;
-        let gone = uid(&volume).to_owned();
-        park_when_gone(context, claim, pod, was_there).await?;
-        context
-            .wait(async || match context.kube().get(&volume_path).await? {
-                Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
-                _ => Ok(Ok(())),
-            })
-            .await?;
+    if ours.as_ref().is_some_and(|volume| label(volume, labels::MIGRATION) != Some(&context.plan().migration)) {
+        return Err(StepError::failed(
+            "Stranger",
+            format!("PersistentVolume {} does not belong to this migration", claim.volume_name),
+        ));
     }
-    park_when_gone(context, claim, pod, was_there).await
+    // While the volume goes, the claim must go too (it is bound); it comes back parked right after.
+    if let Some(found) = context.kube().get(&claim_path).await?
+        && is_ours(context, claim, &found)
+        && (ours.is_some() || !is_made_here(context, &found))
+    {
+        context.may_act()?;
+        context.kube().delete(&claim_path, uid(&found)).await?;
+    }
+    let Some(volume) = ours else {
+        let outputs = park_when_gone(context, claim, pod, false).await?;
+        return match context.kube().get(&volume_path).await? {
+            None => Ok(outputs),
+            Some(_) => Err(StepError::again("Late", format!("PersistentVolume {} came late", claim.volume_name))),
+        };
+    };
+    context.may_act()?;
+    context.kube().delete(&volume_path, uid(&volume)).await?;
+    let gone = uid(&volume).to_owned();
+    park_when_gone(context, claim, pod, true).await?;
+    context
+        .wait(async || match context.kube().get(&volume_path).await? {
+            Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
+            _ => Ok(Ok(())),
+        })
+        .await?;
+    park_when_gone(context, claim, pod, true).await
+}
+
+/// Whether a claim is this migration's, and names its volume. One that was restored from a backup bears the labels too.
+fn is_ours(context: &StepContext, claim: &ClaimSpec, found: &Value) -> bool {
+    label(found, labels::MIGRATION) == Some(&context.plan().migration)
+        && text(found, "/spec/volumeName") == claim.volume_name
+}
+
+/// Whether this very step has parked the claim: it has taken away what was there before.
+fn is_made_here(context: &StepContext, found: &Value) -> bool {
+    label(found, labels::RUN) == Some(context.run().as_str())
+        && found["metadata"]["annotations"][labels::STEP] == json!(context.step.id)
+        && text(found, "/status/phase") == "Pending"
 }
 
 /// Parks the claim as soon as its name is free. A claim that the set's controller made in between, because somebody
@@ -118,7 +145,7 @@ async fn park_when_gone(
                 }
                 return Ok(Err(format!("claim {} goes", claim.name)));
             }
-            if label(&found, labels::MIGRATION).is_some() {
+            if is_ours(context, claim, &found) {
                 return Ok(Ok(None));
             }
             let volume = text(&found, "/spec/volumeName");
@@ -130,7 +157,13 @@ async fn park_when_gone(
             Ok(Ok((volume != claim.volume_name).then(|| volume.to_owned())))
         })
         .await?;
-    let Some(volume) = left else { return park(context, claim).await };
+    let Some(volume) = left else {
+        return park(context, claim).await.map_err(|error| match error.code.as_str() {
+            // What was taken away a moment ago is still counted: the claim was there before, so there is room for it.
+            OVER_QUOTA => StepError::again(error.code, error.message),
+            _ => error,
+        });
+    };
     let (namespace, name) = (&claim.namespace, &claim.name);
     let how = if was_there {
         "was made by somebody else while this run's was taken away, on"

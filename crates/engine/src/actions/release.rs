@@ -31,9 +31,10 @@ struct Release<'a> {
 }
 
 impl Release<'_> {
-    fn manifest(&self) -> manifests::VolumeFor<'_> {
+    fn manifest<'a>(&'a self, claim_uid: &'a str) -> manifests::VolumeFor<'a> {
         manifests::VolumeFor {
             claim: self.claim,
+            claim_uid,
             member: self.member,
             role: self.role,
             volume: &self.volume,
@@ -64,10 +65,14 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     let existing = if fresh { None } else { context.kube().get(&paths::volume(&claim.volume_name)).await? };
     if let Some(existing) = existing {
         check_volume(context, &release, &existing)?;
+        replace_if_stale(context, &existing, uid(&found)).await?;
     } else {
         futures::future::try_join(check_lineage(context, &release), may_start(context, member)).await?;
         context.may_act()?;
-        context.kube().create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest())).await?;
+        context
+            .kube()
+            .create(paths::VOLUMES, &manifests::volume(context.maker(), release.manifest(uid(&found))))
+            .await?;
     }
     bind(context, &release).await?;
     Ok(Outputs::new())
@@ -146,6 +151,27 @@ fn check_volume(context: &StepContext, release: &Release<'_>, existing: &Value) 
     Ok(())
 }
 
+/// Whether a PersistentVolume is for a claim of this name that is gone.
+fn is_stale(volume: &Value, claim_uid: &str) -> bool {
+    let reserved = text(volume, "/spec/claimRef/uid");
+    !reserved.is_empty() && reserved != claim_uid
+}
+
+/// A PersistentVolume that was made for a claim which is gone never binds to the one that is there now: it makes way. The
+/// step then begins anew, with all that it looks at first.
+async fn replace_if_stale(context: &StepContext, existing: &Value, claim_uid: &str) -> Result<(), StepError> {
+    if !is_stale(existing, claim_uid) {
+        return Ok(());
+    }
+    let name = text(existing, "/metadata/name");
+    context.may_act()?;
+    context.kube().delete(&paths::volume(name), uid(existing)).await?;
+    Err(StepError::again(
+        "Stale",
+        format!("PersistentVolume {name} was made for a claim that is gone; it is made anew"),
+    ))
+}
+
 /// Sees claim and volume bound to each other. The binder is woken by a touch of the claim; otherwise it waits for its
 /// resync (facts: 0.9 s against 22 s). Whether the volume shows as available already does not matter to it: that phase
 /// too is late by a resync when the binder's own update met a conflict.
@@ -165,6 +191,9 @@ async fn bind(context: &StepContext, release: &Release<'_>) -> Result<(), StepEr
                 && text(&volume, "/spec/claimRef/uid") == uid(&claim);
             if bound {
                 return Ok(Ok(()));
+            }
+            if is_stale(&volume, uid(&claim)) {
+                return Err(StepError::again("Stale", format!("PersistentVolume {volume_name} is for another claim")));
             }
             if phase == "Released" || phase == "Failed" {
                 return Err(StepError::failed("NotBound", format!("PersistentVolume {volume_name} is {phase}")));

@@ -236,7 +236,11 @@ impl Cluster {
             return Err(Failure::invalid(&key, "metadata.name: a lowercase RFC 1123 subdomain is required"));
         }
         match key.plural {
-            "persistentvolumeclaims" => self.admit_claim(&key, &mut object)?,
+            "persistentvolumeclaims" => {
+                // Admission, and so before anybody looks whether it is there already.
+                self.within_quota(now, &key)?;
+                self.admit_claim(&key, &mut object)?;
+            }
             "persistentvolumes" => check_volume(&key, &object)?,
             _ => {}
         }

@@ -26,7 +26,8 @@ impl Cluster {
         self.woken.iter().any(|(namespace, name)| *namespace == key.namespace && *name == key.name)
     }
 
-    /// A new volume becomes Available a moment after its creation; one whose claim is gone, or another, Released.
+    /// A new volume becomes Available a moment after its creation; one that is for a claim by its uid Bound, if the claim
+    /// names it; one whose claim is gone, or another, Released (`syncVolume`).
     fn show_volumes(&mut self) {
         let next = |volume: &Value| {
             let reserved_for = text(volume, "/spec/claimRef/uid");
@@ -38,8 +39,11 @@ impl Cluster {
                 text(volume, "/spec/claimRef/namespace"),
                 text(volume, "/spec/claimRef/name"),
             );
-            let bound = self.get(&claim).is_some_and(|claim| text(claim, "/metadata/uid") == reserved_for);
-            if bound { None } else { Some("Released") }
+            match self.get(&claim).filter(|claim| text(claim, "/metadata/uid") == reserved_for) {
+                Some(claim) if text(claim, "/spec/volumeName") == text(volume, "/metadata/name") => Some("Bound"),
+                Some(_) => None,
+                None => Some("Released"),
+            }
         };
         let changes: Vec<(Key, &'static str)> = self
             .of("persistentvolumes")
@@ -80,7 +84,9 @@ impl Cluster {
             if named.is_empty() { self.reserved_volume(key) } else { Some(Key::new("persistentvolumes", "", &named)) };
         let Some(volume_key) = volume_key else { return };
         let Some(volume) = self.get(&volume_key) else { return };
-        if text(volume, "/status/phase") != "Available" || is_going(volume) {
+        let own = text(volume, "/spec/claimRef/uid") == uid;
+        let phase = text(volume, "/status/phase");
+        if !(phase == "Available" || own && phase == "Bound") || is_going(volume) {
             return;
         }
         let reserved = text(volume, "/spec/claimRef/namespace") == key.namespace

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::objects::{Failure, Key, text, time};
 
+/// How long the quota controller takes to notice that a claim went.
+const RECOUNT_MS: u64 = 2_000;
+
 /// The machines under the cluster: volumes, mounts, processes. The simulated world implements it.
 pub trait Machines {
     /// Makes a blank volume for a claim that nobody adopted: the accident rehome must prevent. Answers its handle.
@@ -76,6 +79,10 @@ pub struct Cluster {
     pub(crate) attached: BTreeSet<(String, String)>,
     /// What callers may not do: `verb plural`.
     pub denied: BTreeSet<String>,
+    /// How many claims a ResourceQuota lets be in a namespace.
+    pub claim_quota: Option<usize>,
+    /// When claims went that the quota still counts.
+    pub(crate) uncounted: Vec<(String, u64)>,
     /// `v1.34.1`.
     pub version_name: String,
     /// Driver -> when it last wrote its Lease (invariant I10).
@@ -105,7 +112,7 @@ impl Cluster {
             self.bind(at, machines);
             self.run_sets(at);
             self.run_pods(at, machines);
-            self.collect();
+            self.collect(at);
             self.due = if before == self.version { self.next_event(machines) } else { at };
             self.seen_version = self.version;
         }
@@ -219,7 +226,7 @@ impl Cluster {
     }
 
     /// Removes what is being deleted and nothing protects any more.
-    fn collect(&mut self) {
+    fn collect(&mut self, now: u64) {
         // Nothing else is ever held by a finalizer.
         let going: Vec<Key> = ["persistentvolumeclaims", "persistentvolumes"]
             .into_iter()
@@ -235,9 +242,29 @@ impl Cluster {
             if !protected {
                 self.objects.remove(&key);
                 self.version += 1;
+                if self.claim_quota.is_some() && key.plural == "persistentvolumeclaims" {
+                    self.uncounted.push((key.namespace.clone(), now));
+                }
                 self.gone.insert(key, self.version);
             }
         }
+    }
+
+    /// Whether one claim more is within the quota, which is counted anew a moment after a claim went.
+    pub(crate) fn within_quota(&mut self, now: u64, claim: &Key) -> Result<(), Failure> {
+        let Some(hard) = self.claim_quota else { return Ok(()) };
+        self.uncounted.retain(|(_, went)| now < went + RECOUNT_MS);
+        let there = self.of("persistentvolumeclaims").filter(|(key, _)| key.namespace == claim.namespace).count();
+        let used = there + self.uncounted.iter().filter(|(namespace, _)| *namespace == claim.namespace).count();
+        if used < hard {
+            return Ok(());
+        }
+        let why = format!(
+            "persistentvolumeclaims \"{}\" is forbidden: exceeded quota: claims, requested: persistentvolumeclaims=1, \
+             used: persistentvolumeclaims={used}, limited: persistentvolumeclaims={hard}",
+            claim.name
+        );
+        Err(Failure::new(403, "Forbidden", why))
     }
 
     fn claim_in_use(&self, claim: &Key) -> bool {

@@ -93,6 +93,11 @@ impl Stage {
     }
 
     pub async fn drive_with_events(&self, command: Command) -> (End, Vec<Event>) {
+        self.drive_at(&self.ports, command).await
+    }
+
+    /// The same, by a driver that stands behind other ports.
+    pub async fn drive_at(&self, ports: &SimPorts, command: Command) -> (End, Vec<Event>) {
         self.drivers.set(self.drivers.get() + 1);
         let (events, mut received) = mpsc::unbounded_channel();
         let (_keep, never) = watch::channel(false);
@@ -100,10 +105,10 @@ impl Stage {
         let clock = Clock::starting_at(self.world.ec2().now() + self.clock_ahead_ms.get());
         let driver = Driver {
             ports: Ports {
-                cloud: self.ports.cloud(),
-                hosts: self.hosts.clone().unwrap_or_else(|| self.ports.hosts()),
-                pods: self.ports.pods(),
-                kube: self.kube(),
+                cloud: ports.cloud(),
+                hosts: self.hosts.clone().unwrap_or_else(|| ports.hosts()),
+                pods: ports.pods(),
+                kube: self.kube.clone().unwrap_or_else(|| ports.kube()),
             },
             clock: self.since_boot.map_or(clock, |since_boot| clock.with_sleep(since_boot)),
             holder: format!("driver-{}", self.drivers.get()),

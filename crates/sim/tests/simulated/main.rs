@@ -21,6 +21,7 @@ mod keep_writes_refused;
 mod lease;
 mod lint;
 mod migration;
+mod parked;
 mod permissions;
 mod placement;
 mod plan;

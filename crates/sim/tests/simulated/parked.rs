@@ -1,0 +1,160 @@
+//! A slot is closed while its claim is parked, whatever else goes on: quotas, drivers that stand still, lost records.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::common::Stage;
+use crate::opened::claim_path;
+use rehome_engine::{Command, Kube};
+use rehome_model::record::Phase;
+use rehome_sim::{Call, Gate, Ruling, Scene, SimPorts, World, checks};
+use serde_json::json;
+use tokio::time::Instant;
+
+/// A quota that is used up by the claims of the slots. It refuses what is there already, and for a moment what has just gone.
+#[tokio::test(start_paused = true)]
+async fn a_quota_without_room_to_spare_stands_neither_in_the_way_back_nor_in_the_next_apply() {
+    let stage = Stage::new(Scene::new(3, 110));
+    stage.world.limit_claims(3);
+    let plan = stage.plan().await;
+    for _ in 0..2 {
+        let outcome = stage.apply(&plan).await.outcome();
+        assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+        let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+        assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+        assert_eq!(checks::legacy_serving(&stage.world), 3);
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_that_is_too_small_is_told_at_the_first_claim_that_has_no_room() {
+    let stage = Stage::new(Scene::new(3, 110));
+    stage.world.limit_claims(2);
+    let plan = stage.plan().await;
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack);
+    assert!(outcome.failure.is_some_and(|why| why.contains("exceeded quota: claims")));
+}
+
+/// The machine of a driver stands still right before it creates a PersistentVolume, which it then does. All else that it sends
+/// afterwards is lost.
+struct StandsStill {
+    pause: Duration,
+    until: OnceLock<Instant>,
+}
+
+impl StandsStill {
+    fn began(&self) -> bool {
+        self.until.get().is_some()
+    }
+
+    fn lasts(&self) -> bool {
+        self.until.get().is_some_and(|until| Instant::now() < *until)
+    }
+}
+
+impl Gate for StandsStill {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if self.began() {
+            return (0, Ruling::Never);
+        }
+        if call.name != "kube create" || call.subject != "/api/v1/persistentvolumes" {
+            return (0, Ruling::Go);
+        }
+        self.until.get_or_init(|| Instant::now() + self.pause);
+        (0, Ruling::Late(self.pause))
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        if self.began() { Ruling::Never } else { Ruling::Go }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_persistent_volume_that_arrives_after_its_slot_was_taken_back_lets_nothing_start() {
+    let mut landed = 0;
+    // While the members come back, and when all is over.
+    for pause_s in [22, 24, 27, 30, 34, 40, 60, 600] {
+        let stage = Stage::new(Scene::new(3, 111));
+        let plan = stage.plan().await;
+        let gate = Arc::new(StandsStill { pause: Duration::from_secs(pause_s), until: OnceLock::new() });
+        let old = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+        let mut driver = Box::pin(stage.drive_at(&old, Command::Apply(Box::new(plan.clone()))));
+        let stands_still =
+            std::future::poll_fn(|cx| if gate.lasts() { Poll::Pending } else { driver.as_mut().poll(cx) });
+        let others = async {
+            while !gate.began() {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+            assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+            tokio::time::sleep(Duration::from_secs(600)).await;
+        };
+        let scales = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if gate.began() {
+                    stage.scale(3).await;
+                }
+                // One that comes when its EBS volume is deleted already has nothing behind it.
+                let mut found = checks::violations(&stage.world);
+                found.retain(|found| !found.ends_with("holds None"));
+                assert_eq!(found, Vec::<String>::new(), "{pause_s} s");
+                let (pods, legacy) = (checks::pods_running(&stage.world), checks::legacy_serving(&stage.world));
+                assert!(pods == 0 || legacy == 0, "{pause_s} s: {pods} pods beside {legacy} members");
+            }
+        };
+        tokio::select! {
+            _ = stands_still => panic!("it stands still"),
+            () = scales => unreachable!("for ever"),
+            () = others => {}
+        }
+        assert_eq!((checks::legacy_serving(&stage.world), checks::pods_running(&stage.world)), (3, 0), "{pause_s} s");
+        let kube = Kube::new(stage.ports.kube());
+        let late = kube.list("/api/v1/persistentvolumes").await.expect("answered");
+        assert!(late.iter().all(|volume| volume["status"]["phase"] == "Released"), "{pause_s} s: {late:?}");
+        landed += late.len();
+        for ordinal in 0..3 {
+            let claim = kube.get(&claim_path(ordinal)).await.expect("answered").expect("parked");
+            assert_eq!(claim["status"]["phase"], "Pending", "{pause_s} s: {claim}");
+        }
+    }
+    // Those that came while their slot was taken back went with it.
+    assert!(landed >= 2, "{landed}");
+}
+
+/// Right before a PersistentVolume is created, somebody makes its claim anew.
+struct AnotherClaim(World, AtomicBool);
+
+impl Gate for AnotherClaim {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let creates = call.name == "kube create" && call.subject == "/api/v1/persistentvolumes";
+        if creates && !self.1.swap(true, Ordering::SeqCst) {
+            self.0.change_objects("persistentvolumeclaims", |claim| {
+                claim["metadata"]["uid"] = json!(format!("{}-anew", claim["metadata"]["uid"].as_str().expect("a uid")));
+            });
+        }
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_persistent_volume_for_a_claim_that_is_gone_is_made_anew_for_the_one_that_is_there() {
+    let mut stage = Stage::new(Scene::new(3, 112));
+    let plan = stage.plan().await;
+    let gate = Arc::new(AnotherClaim(stage.world.clone(), AtomicBool::new(false)));
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    // The binder has not looked at it yet, when the driver is told that it is there.
+    let outcome = stage.apply(&plan).await.outcome();
+    assert!(gate.1.load(Ordering::SeqCst));
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+}
