@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rehome_model::cloud::InstanceState;
 use rehome_model::host::Holds;
 use rehome_model::ids::StepId;
 use rehome_model::plan::{Fact, MemberPlan, Plan};
@@ -45,6 +46,7 @@ pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Ve
         .iter()
         .filter(|fact| !fact.changed_by.iter().any(|step| begun.contains(step)))
         .filter(|fact| now.get(&fact.path) != Some(&fact.value))
+        .filter(|fact| !went_with_its_instance(fact, plan, survey, begun))
         .map(|fact| {
             let now = now.get(&fact.path).cloned();
             let unasked = if now.is_none() { unasked(fact, plan, survey) } else { None };
@@ -52,6 +54,30 @@ pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Ve
         })
         .collect()
 }
+
+/// Whether a fact is of something that went with an instance which somebody terminated once it was to be stopped: its volumes
+/// are described no more, nor is a group that has lost its last member. Nobody can put that back, and going forward is the only
+/// way on which the member serves again. Its volumes were captured before; the fence looks at where they are attached, and
+/// what a new volume was made from is looked at before it is released.
+///
+/// Told here and not by the fact's steps, so that it holds for plans that are stored.
+fn went_with_its_instance(fact: &Fact, plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> bool {
+    let is_gone = |member: &MemberPlan| {
+        let state = survey.members.iter().find(|found| found.instance.id == member.instance).map(|m| m.instance.state);
+        let gone = matches!(state, None | Some(InstanceState::Terminated | InstanceState::ShuttingDown));
+        gone && begun.contains(&ids::stop_instance(&member.name))
+    };
+    if let Some(of_group) = fact.path.strip_prefix("auto-scaling-group/") {
+        let is_of = |name: &str| of_group == name || of_group.strip_prefix(name) == Some(REBALANCING);
+        let seen = survey.auto_scaling_groups.iter().any(|group| is_of(&group.name));
+        return !seen && plan.members.iter().any(is_gone);
+    }
+    let holds = |member: &&MemberPlan| fact.path.starts_with(&format!("member/{}/volume/", member.name));
+    plan.members.iter().find(holds).is_some_and(is_gone)
+}
+
+/// Ends the path of the fact that a group's zones are left alone.
+const REBALANCING: &str = "/rebalancing";
 
 /// Why the host that shows a fact could not be asked, if it is a host's and was not.
 fn unasked(fact: &Fact, plan: &Plan, survey: &Survey) -> Option<String> {
@@ -90,7 +116,7 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
     for group in survey.auto_scaling_groups.iter().filter(|group| group.is_in_several_zones() && !group.may_rebalance())
     {
         seen.push(Observed {
-            path: format!("auto-scaling-group/{}/rebalancing", group.name),
+            path: format!("auto-scaling-group/{}{REBALANCING}", group.name),
             value: "AZRebalance or Launch is suspended".to_owned(),
             why: "members in Standby unbalance it, and rebalancing it terminates others",
             changed_by: Vec::new(),

@@ -31,6 +31,10 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let chosen = plan_to_apply(&ports, &migration, profile, given).await?;
+    if chosen.completed {
+        // There is nothing to show or to ask: the engine says that it is done.
+        return drive(&ports, &migration, profile, Command::Apply(Box::new(chosen.plan)), args.output).await;
+    }
     let plan = &chosen.plan;
     if args.output == Format::Text {
         eshow!("{}", output::plan(plan));
@@ -54,6 +58,15 @@ struct Chosen {
     begun: BTreeSet<StepId>,
     /// Whether a run of it is recorded.
     recorded: bool,
+    /// Whether that run is completed: it relies on nothing any more.
+    completed: bool,
+}
+
+impl Chosen {
+    /// A plan of which nothing is recorded.
+    fn new(plan: Plan) -> Self {
+        Self { plan, begun: BTreeSet::new(), recorded: false, completed: false }
+    }
 }
 
 /// The plan of the run that is under way, else the given one if its facts still hold, else a new one.
@@ -71,22 +84,27 @@ async fn plan_to_apply(
     }
     let chosen = match (recorded, given) {
         (Some((record, plan)), given) if !record.header.phase.is_back() => {
+            let completed = record.header.phase == Phase::Completed;
             if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
-                let message = format!("run {} of another plan is under way", record.header.run);
-                return Err(problem(
-                    Exit::Usage,
-                    message,
-                    "go on without --plan, or roll it back first. Nothing was changed",
-                ));
+                let (stands, hint) = if completed {
+                    ("completed", "see `rehome status`; roll it back before you apply another")
+                } else {
+                    ("under way", "go on without --plan, or roll it back first")
+                };
+                let message = format!("run {} of another plan is {stands}", record.header.run);
+                return Err(problem(Exit::Usage, message, &format!("{hint}. Nothing was changed")));
             }
-            Chosen { plan, begun: record.steps.into_keys().collect(), recorded: true }
+            Chosen { plan, begun: record.steps.into_keys().collect(), recorded: true, completed }
         }
-        (_, Some(plan)) => Chosen { plan, begun: BTreeSet::new(), recorded: false },
+        (_, Some(plan)) => Chosen::new(plan),
         (_, None) => {
             let plan = look::make_plan(ports, migration, profile, look::now_ms()).await?.2;
-            return Ok(Chosen { plan, begun: BTreeSet::new(), recorded: false });
+            return Ok(Chosen::new(plan));
         }
     };
+    if chosen.completed {
+        return Ok(chosen);
+    }
     compare(ports, migration, profile, &chosen).await?;
     Ok(chosen)
 }
@@ -291,6 +309,8 @@ fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
+    use rehome_model::event::EventKind;
+
     use super::super::staged::{Staged, ended, staged};
     use super::*;
 
@@ -298,12 +318,78 @@ mod tests {
     async fn what_changed_while_the_question_was_open_is_found_by_the_second_look() {
         let Staged { world, ports, migration, profile, plan } = staged(2).await;
         let legacy = plan.members[0].volumes[0].legacy_volume.clone();
-        let chosen = Chosen { plan, begun: BTreeSet::new(), recorded: false };
+        let chosen = Chosen::new(plan);
         compare(&ports, &migration, profile, &chosen).await.unwrap();
         world.ec2().with(|inner, _| inner.core.volumes.get_mut(&legacy).unwrap().spec.size_gib += 1);
         let error = compare(&ports, &migration, profile, &chosen).await.unwrap_err();
         assert_eq!(crate::exit::of(&error), Exit::Findings, "{error}");
         assert!(error.to_string().contains("plan again"), "{error}");
+    }
+
+    /// Applies until a step has ended, and lets go of the run, as after Ctrl-C.
+    async fn applied_until(staged: &Staged, wanted: Option<&str>) -> Outcome {
+        let (sender, mut events) = mpsc::unbounded_channel();
+        let (stopper, stop) = watch::channel(false);
+        let clock = Clock::starting_at(staged.world.ec2().now());
+        let driver = Driver { ports: staged.ports.clone(), clock, holder: holder(), events: sender, stop };
+        let (namespace, name) = (&staged.migration.spec.target.namespace, &staged.migration.metadata.name);
+        let command = Command::Apply(Box::new(staged.plan.clone()));
+        let driven = async {
+            let outcome = driver.drive(namespace, name, staged.profile, command).await;
+            drop(driver);
+            outcome.unwrap()
+        };
+        let watched = async {
+            while let Some(event) = events.recv().await {
+                let ended = matches!(&event.kind, EventKind::StepEnded { step, .. } if Some(step.as_str()) == wanted);
+                if ended {
+                    stopper.send(true).unwrap();
+                }
+            }
+        };
+        tokio::join!(driven, watched).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_whose_legacy_instance_is_terminated_after_its_capture_goes_on() {
+        let staged = staged(2).await;
+        let member = staged.plan.members[0].clone();
+        let outcome = applied_until(&staged, Some(&format!("stop-instance:{}", member.name))).await;
+        assert!(outcome.interrupted, "{:?}", outcome.failure);
+        // What EC2 shows of it for an hour, and then.
+        for forgotten in [false, true] {
+            staged.world.ec2().with(|inner, _| {
+                let instance = inner.core.instances.get_mut(&member.instance).unwrap();
+                instance.state = rehome_model::cloud::InstanceState::Terminated;
+                instance.block_devices.clear();
+                if forgotten {
+                    inner.core.instances.remove(&member.instance);
+                }
+            });
+            let chosen = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await.unwrap();
+            assert!(chosen.recorded && !chosen.completed);
+        }
+        // What another member stands on is still compared.
+        let other = staged.plan.members[1].volumes[0].legacy_volume.clone();
+        staged.world.ec2().with(|inner, _| inner.core.volumes.get_mut(&other).unwrap().spec.size_gib += 1);
+        let refused = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await;
+        assert!(refused.err().unwrap().to_string().contains("facts that have changed"));
+        staged.world.ec2().with(|inner, _| inner.core.volumes.get_mut(&other).unwrap().spec.size_gib -= 1);
+        assert_eq!(applied_until(&staged, None).await.phase, Phase::Completed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_completed_run_is_not_asked_for_its_facts() {
+        let staged = staged(2).await;
+        assert_eq!(applied_until(&staged, None).await.phase, Phase::Completed);
+        let legacy = staged.plan.members[0].volumes[0].legacy_volume.clone();
+        staged.world.ec2().with(|inner, _| inner.core.volumes.get_mut(&legacy).unwrap().spec.size_gib += 1);
+        let chosen = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await.unwrap();
+        assert!(chosen.completed);
+        // Nothing is asked either: the answer is that it is done.
+        let command = Command::Apply(Box::new(chosen.plan));
+        let exit = drive(&staged.ports, &staged.migration, staged.profile, command, Format::Json).await.unwrap();
+        assert_eq!(exit, Exit::Ok);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports, StoreEr
 use rehome_model::event::{Event, EventKind};
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
-use rehome_model::record::RunRecord;
+use rehome_model::record::{Phase, RunRecord};
 use rehome_ports::Hosts;
 use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
@@ -190,6 +190,7 @@ impl Stage {
         let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
         let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
         let (plan, begun, recorded) = match (recorded, given) {
+            (Some((record, plan)), _) if record.header.phase == Phase::Completed => return Ok(plan),
             (Some((record, plan)), _) if !record.header.phase.is_back() => {
                 (plan, record.steps.into_keys().collect(), true)
             }
@@ -259,7 +260,7 @@ impl Stage {
     }
 
     /// The phase of the recorded run, by the same.
-    pub async fn phase(&self) -> Result<Option<rehome_model::record::Phase>, StoreError> {
+    pub async fn phase(&self) -> Result<Option<Phase>, StoreError> {
         let seat = Seat::new(&self.calm, "observer".to_owned());
         let kube = rehome_engine::Kube::new(SimPorts::behind(&self.world, seat).kube());
         let header = rehome_engine::RecordStore::new(kube, NAME, NAME).load_header().await?;
