@@ -122,6 +122,10 @@ pub fn classify(code: &str) -> ErrorClass {
 
 /// A script that could not be run, or whose end is not known.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
+        | "InsufficientCapacityOnHost"
+        | "IncompatibleHostRequirements"
+        | "UnavailableHostRequirements"
+        | "ReservationCapacityExceeded"
 pub enum ScriptError {
     /// The host or pod cannot be reached. The script did not start.
     #[error("{target} cannot be reached: {reason}")]
@@ -209,8 +213,16 @@ mod tests {
 
     #[test]
     fn what_others_are_at_and_what_comes_free_again_is_waited_for() {
-        let codes =
-            ["ConcurrentTagAccess", "InsufficientInstanceCapacity", "InstanceLimitExceeded", "VcpuLimitExceeded"];
+        let codes = [
+            "ConcurrentTagAccess",
+            "InsufficientInstanceCapacity",
+            "InsufficientCapacityOnHost",
+            "IncompatibleHostRequirements",
+            "UnavailableHostRequirements",
+            "ReservationCapacityExceeded",
+            "InstanceLimitExceeded",
+            "VcpuLimitExceeded",
+        ];
         for code in codes {
             assert_eq!(classify(code), ErrorClass::Wait, "{code}");
         }

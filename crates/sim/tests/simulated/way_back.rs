@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::common::Stage;
 use crate::opened::{bind_elsewhere, claim_path, completed, delete_object};
 use async_trait::async_trait;
+use rehome_ec2_emulator::api::ApiError;
+use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_engine::{Command, Kube};
 use rehome_model::cloud::InstanceState;
 use rehome_model::event::{Event, EventKind};
@@ -92,6 +94,17 @@ async fn a_set_that_somebody_deleted_does_not_keep_production_down() {
         kube.delete(&path, object["metadata"]["uid"].as_str().expect("a uid")).await.expect("it is deleted");
     }
     is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_or_reservation_that_is_full_for_a_while_does_not_end_the_way_back() {
+    for code in ["InsufficientCapacityOnHost", "ReservationCapacityExceeded"] {
+        let (stage, _) = completed(Scene::new(2, 98)).await;
+        let full = Effect::Fail(ApiError::new(code, "There is not enough capacity."));
+        let rule = Rule { times: Some(2), ..Rule::of("StartInstances", full) };
+        stage.world.ec2().with(|inner, now| inner.core.faults.set(now, vec![rule]).expect("a rule"));
+        is_back(&stage, 2).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
