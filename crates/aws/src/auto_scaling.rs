@@ -9,6 +9,7 @@ use rehome_ports::CloudError;
 
 use crate::cloud::AwsCloud;
 use crate::error::cloud_error;
+use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeAutoScalingInstances";
@@ -75,11 +76,13 @@ impl AwsCloud {
         let sent = if enter {
             let call = self.auto_scaling.enter_standby().auto_scaling_group_name(group);
             let call = call.instance_ids(instance.as_str()).should_decrement_desired_capacity(true);
-            call.send().await.map(|_| ()).map_err(|error| cloud_error("EnterStandby", &error))
+            let sent = call.customize().interceptor(InTime::from_now()).send().await;
+            sent.map(|_| ()).map_err(|error| cloud_error("EnterStandby", &error))
         } else {
             let call = self.auto_scaling.exit_standby().auto_scaling_group_name(group);
             let call = call.instance_ids(instance.as_str());
-            call.send().await.map(|_| ()).map_err(|error| cloud_error("ExitStandby", &error))
+            let sent = call.customize().interceptor(InTime::from_now()).send().await;
+            sent.map(|_| ()).map_err(|error| cloud_error("ExitStandby", &error))
         };
         let Err(error) = sent else { return Ok(()) };
         if error.code != "ValidationError" {

@@ -13,6 +13,7 @@ use rehome_ports::{
 
 use crate::error::{bad_reply, cloud_error};
 use crate::filters::to_tags;
+use crate::in_time::InTime;
 use crate::retry::read;
 
 /// EC2, Auto Scaling and STS of one account and region. Clones share their connections.
@@ -57,7 +58,8 @@ impl AwsCloud {
             ResourceId::Snapshot(id) => id.to_string(),
         };
         let ids: Vec<String> = resources.iter().map(id).collect();
-        let sent = self.ec2.create_tags().set_resources(Some(ids)).set_tags(Some(to_tags(tags))).send().await;
+        let call = self.ec2.create_tags().set_resources(Some(ids)).set_tags(Some(to_tags(tags)));
+        let sent = call.customize().interceptor(InTime::from_now()).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("CreateTags", &error))
     }
 }
@@ -107,12 +109,26 @@ impl Cloud for AwsCloud {
     }
 
     async fn delete_volume(&self, volume: &VolumeId) -> Result<(), CloudError> {
-        let sent = self.ec2.delete_volume().volume_id(volume.as_str()).send().await;
+        let sent = self
+            .ec2
+            .delete_volume()
+            .volume_id(volume.as_str())
+            .customize()
+            .interceptor(InTime::from_now())
+            .send()
+            .await;
         already(sent.map_err(|error| cloud_error("DeleteVolume", &error)), &["InvalidVolume.NotFound"])
     }
 
     async fn delete_snapshot(&self, snapshot: &SnapshotId) -> Result<(), CloudError> {
-        let sent = self.ec2.delete_snapshot().snapshot_id(snapshot.as_str()).send().await;
+        let sent = self
+            .ec2
+            .delete_snapshot()
+            .snapshot_id(snapshot.as_str())
+            .customize()
+            .interceptor(InTime::from_now())
+            .send()
+            .await;
         already(sent.map_err(|error| cloud_error("DeleteSnapshot", &error)), &["InvalidSnapshot.NotFound"])
     }
 
@@ -126,12 +142,26 @@ impl Cloud for AwsCloud {
 
     async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError> {
         let ids: Vec<String> = instances.iter().map(ToString::to_string).collect();
-        let sent = self.ec2.stop_instances().set_instance_ids(Some(ids)).send().await;
+        let sent = self
+            .ec2
+            .stop_instances()
+            .set_instance_ids(Some(ids))
+            .customize()
+            .interceptor(InTime::from_now())
+            .send()
+            .await;
         sent.map(|_| ()).map_err(|error| cloud_error("StopInstances", &error))
     }
 
     async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
-        let sent = self.ec2.start_instances().instance_ids(instance.as_str()).send().await;
+        let sent = self
+            .ec2
+            .start_instances()
+            .instance_ids(instance.as_str())
+            .customize()
+            .interceptor(InTime::from_now())
+            .send()
+            .await;
         sent.map(|_| ()).map_err(|error| cloud_error("StartInstances", &error))
     }
 

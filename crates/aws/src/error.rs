@@ -5,7 +5,9 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use rehome_ports::{CloudError, ErrorClass, NO_CREDENTIALS};
+use rehome_ports::{CloudError, ErrorClass, NO_CREDENTIALS, NOT_SENT_IN_TIME};
+
+use crate::in_time::TooLate;
 
 /// Codes of ours, where EC2 gave none.
 const TIMEOUT: &str = "Timeout";
@@ -18,6 +20,10 @@ pub(crate) fn cloud_error<E>(operation: &'static str, error: &SdkError<E, HttpRe
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
+    // Nothing was sent, whatever the SDK calls it.
+    if let Some(late) = find::<TooLate>(error) {
+        return CloudError::new(operation, NOT_SENT_IN_TIME, late.to_string());
+    }
     match error {
         SdkError::ServiceError(context) => {
             let (status, meta) = (context.raw().status().as_u16(), context.err().meta());
@@ -70,14 +76,20 @@ pub(crate) fn bad_reply(operation: &'static str, what: &str) -> CloudError {
 
 /// Credentials that ran out are not the network's fault, and asking again does not help.
 fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    let found = find::<CredentialsError>(error);
+    found.is_some_and(|credentials| !matches!(credentials, CredentialsError::ProviderTimedOut(_)))
+}
+
+/// An error of this type among an error and its causes.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     let mut cause = Some(error);
     while let Some(this) = cause {
-        if let Some(credentials) = this.downcast_ref::<CredentialsError>() {
-            return !matches!(credentials, CredentialsError::ProviderTimedOut(_));
+        if let Some(found) = this.downcast_ref() {
+            return Some(found);
         }
         cause = this.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod connect;
 mod convert;
 mod error;
 mod filters;
+mod in_time;
 mod instances;
 mod permissions;
 mod retry;

@@ -9,6 +9,7 @@ use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
 use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
+use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeSnapshots";
@@ -56,7 +57,8 @@ impl AwsCloud {
 
     /// Sent once: CreateSnapshots has no client token, and sent twice it captures twice.
     pub(crate) async fn snapshot_instance(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
-        let made = self.capture(request).send().await.map_err(|error| cloud_error(CREATE, &error))?;
+        let sent = self.capture(request).customize().interceptor(InTime::from_now()).send().await;
+        let made = sent.map_err(|error| cloud_error(CREATE, &error))?;
         let mut made: Vec<Snapshot> =
             made.snapshots().iter().map(|info| convert::snapshot_info(CREATE, info)).collect::<Result<_, _>>()?;
         made.sort_by(|one, other| one.id.cmp(&other.id));

@@ -11,12 +11,16 @@ use rehome_ports::{CloudError, ErrorClass, HostScript, Hosts, ScriptError, Scrip
 use tokio::time::Instant;
 
 use crate::error::cloud_error;
+use crate::in_time::InTime;
 use crate::retry::read;
 
 /// AWS's document that runs shell lines as root.
 const DOCUMENT: &str = "AWS-RunShellScript";
 /// How long SSM tries to hand a command to the agent (SendCommand `TimeoutSeconds`; 30 is the least allowed).
 const DELIVERY_LIMIT_S: i32 = 30;
+/// How long after it was asked for a script that changes something may be sent: SSM is asked for the agent first. Less than
+/// the time that a driver's lease must have left.
+const SENT_WITHIN: Duration = Duration::from_secs(4);
 /// How long after SendCommand its invocation may not be found yet.
 const INVOCATION_APPEARS_WITHIN: Duration = Duration::from_secs(30);
 /// How long after delivery and the script's own limit its end may take to be shown.
@@ -61,9 +65,10 @@ impl SsmHosts {
     }
 
     /// Answers the command's id. A lost reply leaves a script that may run.
-    async fn send(&self, instance: &InstanceId, script: &HostScript) -> Result<String, ScriptError> {
+    async fn send(&self, instance: &InstanceId, script: &HostScript, asked: Instant) -> Result<String, ScriptError> {
         const OPERATION: &str = "SendCommand";
         let lines = script.text.lines().map(str::to_owned).collect();
+        let latest = if script.task.only_looks() { Duration::MAX } else { SENT_WITHIN };
         let sent = self
             .ssm
             .send_command()
@@ -73,6 +78,8 @@ impl SsmHosts {
             .timeout_seconds(DELIVERY_LIMIT_S)
             .parameters("commands", lines)
             .parameters("executionTimeout", vec![script.limit_s.max(1).to_string()])
+            .customize()
+            .interceptor(InTime::since(asked, latest))
             .send()
             .await
             .map_err(|error| cloud_error(OPERATION, &error));
@@ -149,8 +156,9 @@ impl SsmHosts {
 #[async_trait]
 impl Hosts for SsmHosts {
     async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
+        let asked = Instant::now();
         self.require_online(instance).await?;
-        let command = self.send(instance, script).await?;
+        let command = self.send(instance, script, asked).await?;
         self.follow(instance, script, &command).await
     }
 }

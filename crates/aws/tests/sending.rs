@@ -4,15 +4,20 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_credential_types::provider::future::ProvideCredentials as ProvidesCredentials;
 use common::{Account, CALL_LIMIT, connect};
 use rehome_aws::{ConnectError, with_config};
 use rehome_ec2_emulator::core::{Config, Consistency, Effect};
 use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_ports::contract::CloudWorld;
-use rehome_ports::{Cloud, CreateSnapshots, ErrorClass, InstanceFilter, VolumeFilter};
+use rehome_ports::{Cloud, CreateSnapshots, ErrorClass, InstanceFilter, NOT_SENT_IN_TIME, VolumeFilter};
 use tokio::net::TcpListener;
 
 /// An account where a change shows at once.
@@ -47,6 +52,44 @@ async fn a_capture_whose_reply_is_lost_is_not_sent_again() {
         ("CreateSnapshots", "Unavailable", ErrorClass::Retry)
     );
     assert_eq!(account.calls("CreateSnapshots").await, 1);
+}
+
+/// Credentials that are there once, and then have to be waited for.
+#[derive(Debug, Default)]
+struct SlowlyRenewed(AtomicU32);
+
+impl ProvideCredentials for SlowlyRenewed {
+    fn provide_credentials<'a>(&'a self) -> ProvidesCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let at_once = self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        ProvidesCredentials::new(async move {
+            if !at_once {
+                tokio::time::sleep(Duration::from_secs(4)).await;
+            }
+            Ok(Credentials::new("AKIDTEST", "secret", None, None, "test"))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_waited_for_credentials_is_not_sent() {
+    let account = account().await;
+    let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SlowlyRenewed::default())
+        .endpoint_url(&account.url)
+        .load()
+        .await;
+    let (cloud, _) = with_config(&config).await.unwrap();
+    let instance = account.instance(&Tags::new()).await;
+    let error = cloud.stop_instances(std::slice::from_ref(&instance)).await.unwrap_err();
+    assert_eq!((error.code.as_str(), error.may_have_effect()), (NOT_SENT_IN_TIME, false), "{error}");
+    assert_eq!(account.calls("StopInstances").await, 0);
+    // Now they are there.
+    cloud.stop_instances(&[instance]).await.unwrap();
+    assert_eq!(account.calls("StopInstances").await, 1);
 }
 
 #[tokio::test]

@@ -119,6 +119,18 @@ async fn an_instance_that_ssm_refuses_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_script_that_changes_something_is_not_sent_long_after_it_was_asked_for() {
+    let mut story = Story::default();
+    for _ in 0..4 {
+        // Tried again, with pauses that double from half a second on.
+        story = story.error("DescribeInstanceInformation", "ThrottlingException");
+    }
+    let (end, asked) = story.online().run().await;
+    assert!(matches!(end, Err(ScriptError::Unreachable { .. })), "{end:?}");
+    assert!(asked.iter().all(|(action, _)| action != "SendCommand"));
+}
+
+#[tokio::test]
 async fn a_missing_permission_is_refused_by_its_name() {
     let (end, _) = Story::default().online().error("SendCommand", "AccessDeniedException").run().await;
     assert_eq!(end.unwrap_err().to_string(), "i-1: SendCommand: AccessDeniedException: as it is");

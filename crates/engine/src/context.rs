@@ -224,7 +224,7 @@ impl StepContext {
         let slots = if slow { &self.shared.slow_scripts } else { &self.shared.scripts };
         // The semaphores are never closed.
         let _slot = self.off_the_clock(slots.acquire()).await;
-        if !matches!(task, HostTask::View | HostTask::Survey | HostTask::ReadIdentity { .. }) {
+        if !task.only_looks() {
             self.shared.may_still_act()?;
         }
         let mount_paths: Vec<String> = self

@@ -60,6 +60,11 @@ pub struct ReturnedVolume {
 }
 
 impl HostTask {
+    /// Whether it changes nothing.
+    pub fn only_looks(&self) -> bool {
+        matches!(self, Self::View | Self::Survey | Self::ReadIdentity { .. })
+    }
+
     /// A short name for logs and script headers.
     pub fn name(&self) -> &'static str {
         match self {

@@ -26,7 +26,8 @@ pub enum ErrorClass {
 pub struct CloudError {
     /// The EC2 operation, `CreateVolume`.
     pub operation: &'static str,
-    /// EC2's code; `Timeout` or `Transport` if no reply came, [`NO_CREDENTIALS`] if nothing could be signed.
+    /// EC2's code; `Timeout` or `Transport` if no reply came, [`NO_CREDENTIALS`] if nothing could be signed,
+    /// [`NOT_SENT_IN_TIME`] if that took too long.
     pub code: String,
     /// EC2's message.
     pub message: String,
@@ -48,6 +49,12 @@ impl CloudError {
         classify(&self.code)
     }
 
+    /// Whether the call may have done what it was for, though it failed. Of those that may be sent again some were not taken, or
+    /// not even sent.
+    pub fn may_have_effect(&self) -> bool {
+        self.class() == ErrorClass::Retry && !self.is_throttling() && self.code != NOT_SENT_IN_TIME
+    }
+
     /// Whether the account's rate of calls was met: others of the same family will be refused too.
     pub fn is_throttling(&self) -> bool {
         matches!(
@@ -61,6 +68,10 @@ impl CloudError {
         )
     }
 }
+
+/// The code of a call that changes something and was not sent, since too much time had passed since it was asked for: whoever
+/// asked may not be allowed to any more. It may ask again.
+pub const NOT_SENT_IN_TIME: &str = "NotSentInTime";
 
 /// The code of a call that could not be signed: the caller's credentials ran out, and no new ones were found.
 pub const NO_CREDENTIALS: &str = "NoCredentials";
@@ -80,7 +91,8 @@ pub fn classify(code: &str) -> ErrorClass {
         | "ServiceUnavailable"
         | "RequestTimeout"
         | "Timeout"
-        | "Transport" => ErrorClass::Retry,
+        | "Transport"
+        | NOT_SENT_IN_TIME => ErrorClass::Retry,
         // EC2 says RequestExpired, STS and Auto Scaling ExpiredToken, SSM ExpiredTokenException of a session that is over;
         // then keys that are not known (any more), and signatures of another key or of a clock that is wrong ("Common
         // errors" of each service's API reference).
@@ -110,6 +122,10 @@ pub fn classify(code: &str) -> ErrorClass {
         | "ConcurrentTagAccess"
         // A start on the way back: what the account or the zone lacks now comes free again, and production waits for it.
         | "InsufficientInstanceCapacity"
+        | "InsufficientCapacityOnHost"
+        | "IncompatibleHostRequirements"
+        | "UnavailableHostRequirements"
+        | "ReservationCapacityExceeded"
         | "InstanceLimitExceeded"
         | "VcpuLimitExceeded" => ErrorClass::Wait,
         "IdempotentParameterMismatch" | "VolumeLimitExceeded" | "InvalidAttachment.NotFound" | "DryRunOperation" => {
@@ -122,10 +138,6 @@ pub fn classify(code: &str) -> ErrorClass {
 
 /// A script that could not be run, or whose end is not known.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-        | "InsufficientCapacityOnHost"
-        | "IncompatibleHostRequirements"
-        | "UnavailableHostRequirements"
-        | "ReservationCapacityExceeded"
 pub enum ScriptError {
     /// The host or pod cannot be reached. The script did not start.
     #[error("{target} cannot be reached: {reason}")]
@@ -226,6 +238,14 @@ mod tests {
         for code in codes {
             assert_eq!(classify(code), ErrorClass::Wait, "{code}");
         }
+    }
+
+    #[test]
+    fn what_was_not_taken_or_not_sent_had_no_effect() {
+        let may = |code: &str| CloudError::new("StopInstances", code, "").may_have_effect();
+        assert_eq!(["Timeout", "Transport", "InternalError"].map(may), [true; 3]);
+        assert_eq!([NOT_SENT_IN_TIME, "Throttling", "VolumeInUse", "UnauthorizedOperation"].map(may), [false; 4]);
+        assert_eq!(classify(NOT_SENT_IN_TIME), ErrorClass::Retry);
     }
 
     #[test]

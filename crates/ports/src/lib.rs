@@ -17,7 +17,7 @@ pub use cloud::{
     Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId, SnapshotFilter,
     VolumeFilter,
 };
-pub use error::{CloudError, ErrorClass, NO_CREDENTIALS, ScriptError, with_causes};
+pub use error::{CloudError, ErrorClass, NO_CREDENTIALS, NOT_SENT_IN_TIME, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};
 pub use iam::{ACTIONS, ActionOn};
 pub use pods::{PodScript, Pods};
