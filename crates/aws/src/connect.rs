@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::error::DisplayErrorContext;
+use rehome_ports::CALL_LIMIT;
 use thiserror::Error;
 
 use crate::cloud::AwsCloud;
@@ -32,7 +33,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { region: None, profile: None, endpoint_url: None, call_limit: Duration::from_secs(30) }
+        Self { region: None, profile: None, endpoint_url: None, call_limit: CALL_LIMIT }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rehome_model::event::EventKind;
@@ -11,7 +11,7 @@ use rehome_model::plan::{Input, Plan, PodTarget, Step};
 use rehome_model::record::{StepRecord, StepState};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 use rehome_planner::manifests::Maker;
-use rehome_ports::{HostScript, PodScript, ScriptOutput};
+use rehome_ports::{CALL_LIMIT, HostScript, PodScript, ScriptOutput};
 use rehome_profiles::{Profile, ScriptContext};
 use tokio::time::Instant;
 
@@ -34,7 +34,9 @@ pub struct StepContext {
     /// How long the way from here to the end is, by the plan: of two that wait for their turn, the longer goes first.
     pub(crate) rank: u64,
     /// Whether no driver has begun this step before, by the record: then nothing of it is to be looked for.
-    pub(crate) fresh: std::sync::atomic::AtomicBool,
+    pub(crate) fresh: AtomicBool,
+    /// Whether the call of the attempt that the record tells of was this driver's, and is over.
+    heard: AtomicBool,
     started: Instant,
     /// Time spent in line behind other steps, in ms. It is not the step's own.
     in_line_ms: AtomicU64,
@@ -43,7 +45,8 @@ pub struct StepContext {
 impl StepContext {
     pub(crate) fn new(shared: Arc<Shared>, step: Step, after: Vec<StepId>, undo: bool, rank: u64) -> Self {
         let (started, in_line_ms) = (Instant::now(), AtomicU64::new(0));
-        Self { shared, step, after, undo, rank, fresh: false.into(), started, in_line_ms }
+        let (fresh, heard) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { shared, step, after, undo, rank, fresh, heard, started, in_line_ms }
     }
 
     pub(crate) fn cloud(&self) -> Calls<'_> {
@@ -129,9 +132,13 @@ impl StepContext {
 
     /// How long it is still until what this step did last, by its line in the record, is shown for certain.
     pub(crate) fn unsettled(&self) -> Duration {
-        let acted_ms = self.record().map_or(0, |record| record.at_ms);
-        // Never longer than SETTLE: where the apiserver does not tell its time, another machine's clock has written it.
-        SETTLE.saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(acted_ms)))
+        let record = self.record();
+        let acted_ms = record.as_ref().map_or(0, |record| record.at_ms);
+        // A call that another driver sent, or died of, may have had its effect as late as its own limit allows.
+        let under_way = record.is_some_and(|record| record.state == StepState::Intended);
+        let late = if under_way && !self.heard.load(Ordering::Relaxed) { CALL_LIMIT } else { Duration::ZERO };
+        // Never longer than that: where the apiserver does not tell its time, another machine's clock has written it.
+        (SETTLE + late).saturating_sub(Duration::from_millis(self.now_ms().saturating_sub(acted_ms)))
     }
 
     /// Writes down that an act of this attempt may be under way, before it is, and what must be known of it.
@@ -147,6 +154,11 @@ impl StepContext {
         record.outputs.extend(outputs);
         record.at_ms = self.now_ms();
         self.shared.save_step(&self.step, record).await
+    }
+
+    /// The call of the attempt that the record tells of is over.
+    pub(crate) fn hear(&self) {
+        self.heard.store(true, Ordering::Relaxed);
     }
 
     /// Writes down an output before the act that would hide what it tells.

@@ -1,6 +1,7 @@
 //! The cloud: EC2, EBS and Auto Scaling in rehome's own terms.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rehome_model::cloud::{
@@ -9,6 +10,10 @@ use rehome_model::cloud::{
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 
 use crate::error::CloudError;
+
+/// How long one call may take, from its sending to the end of its reply. After that there is none, and its effect may have
+/// happened as late as that.
+pub const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// Which instances to describe. Terminated instances are shown while EC2 shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ mod pods;
 mod tap;
 
 pub use cloud::{
-    Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId, SnapshotFilter,
-    VolumeFilter,
+    CALL_LIMIT, Cloud, CreateSnapshots, CreateVolume, InstanceFilter, InstanceProtection, Intended, ResourceId,
+    SnapshotFilter, VolumeFilter,
 };
 pub use error::{CloudError, ErrorClass, NO_CREDENTIALS, NOT_SENT_IN_TIME, ScriptError, with_causes};
 pub use hosts::{HostScript, Hosts, ScriptOutput};

@@ -57,9 +57,19 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
             SnapshotPhase::Base => None,
         };
         let launched = launched.map(|at| (LAUNCHED_AT.to_owned(), at.to_string()));
+        context.cloud().turn_to_create_snapshots().await;
         context.record_attempt(attempt, launched.into_iter().collect()).await?;
-        context.may_act()?;
-        let made = context.cloud().create_snapshots(&request).await?;
+        let made = match context.cloud().create_snapshots(&request).await? {
+            Err(error) if error.may_have_effect() => {
+                // It may have had its effect as late as now: from here on it is looked for.
+                context.record_attempt(attempt, Outputs::new()).await?;
+                context.hear();
+                return Err(error.into());
+            }
+            answer => answer,
+        };
+        context.hear();
+        let made = made?;
         complete_set(&made, volumes).ok_or_else(|| {
             StepError::failed("IncompleteSnapshot", format!("CreateSnapshots of {instance} left volumes out"))
         })?

@@ -138,8 +138,18 @@ impl<'a> Calls<'a> {
         self.read(Family::Describe, self.port().is_protected(instance, protection)).await
     }
 
-    pub(crate) async fn create_snapshots(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, StepError> {
-        self.act(Family::CreateSnapshots, self.port().create_snapshots(request)).await
+    /// Waits for its turn to create snapshots: what is written down of the call tells then when it was sent.
+    pub(crate) async fn turn_to_create_snapshots(&self) {
+        self.token(Family::CreateSnapshots).await;
+    }
+
+    /// EC2's own answer. Its turn has come before.
+    pub(crate) async fn create_snapshots(
+        &self,
+        request: &CreateSnapshots,
+    ) -> Result<Result<Vec<Snapshot>, CloudError>, StepError> {
+        self.0.may_act()?;
+        Ok(self.note(Family::CreateSnapshots, self.port().create_snapshots(request).await))
     }
 
     /// EC2's own answer: what the error means is the caller's to decide.

@@ -1,11 +1,12 @@
 //! A run is killed, fails, or loses a reply at every single call that changes something, and goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::common::{End, Stage, told_before_acted};
 use rehome_engine::Command;
 use rehome_model::record::Phase;
+use rehome_ports::CALL_LIMIT;
 use rehome_sim::{Call, Gate, Kill, Mishap, Ruling, Scene, SimPorts, World, checks};
 
 /// Times a driver is started anew before a run counts as not converging.
@@ -230,6 +231,76 @@ async fn a_machine_whose_clock_is_ahead_takes_no_snapshot_twice() {
         // What is taken twice is swept in the end: only the calls tell.
         let calls = stage.control.names().iter().filter(|name| **name == "CreateSnapshots").count();
         assert_eq!(taken + calls, 2 * 2, "seed {seed}");
+        healthy(&stage, "at the end");
+    }
+}
+
+/// The first CreateSnapshots has its effect when its caller has nearly given it up, who then hears nothing of it.
+#[derive(Default)]
+struct LateAndLost {
+    sent: AtomicUsize,
+    landed: AtomicBool,
+    /// Whether the caller hears nothing because it dies.
+    dies: bool,
+}
+
+impl Gate for LateAndLost {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.name != "CreateSnapshots" {
+            return (0, Ruling::Go);
+        }
+        let first = self.sent.fetch_add(1, Ordering::Relaxed) == 0;
+        let late = CALL_LIMIT - std::time::Duration::from_secs(1);
+        (first.into(), if first { Ruling::Late(late) } else { Ruling::Go })
+    }
+
+    fn after(&self, ticket: u64, _: &Call<'_>) -> Ruling {
+        if ticket == 0 {
+            return Ruling::Go;
+        }
+        self.landed.store(true, Ordering::Relaxed);
+        if self.dies { Ruling::Never } else { Ruling::Wrong(Mishap::NoReply) }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn snapshots_of_a_call_that_was_late_and_lost_are_not_taken_twice() {
+    // How late a describe is, up to the most, is drawn from the seed.
+    for seed in 10..20 {
+        let mut scene = Scene::new(2, seed);
+        scene.ec2.consistency.lag_ms = 28_000;
+        let mut stage = Stage::new(scene);
+        let plan = stage.plan().await;
+        let gate = Arc::new(LateAndLost::default());
+        stage.ports = SimPorts::behind(&stage.world, gate.clone());
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        // What is taken twice is swept in the end: only the calls tell.
+        assert_eq!(gate.sent.load(Ordering::Relaxed), 2 * 2, "seed {seed}");
+        healthy(&stage, "at the end");
+    }
+}
+
+/// The same of a driver that dies before it hears of it, and leaves no more than its line in the record.
+#[tokio::test(start_paused = true)]
+async fn snapshots_of_a_call_that_came_late_and_whose_driver_died_are_not_taken_twice() {
+    for seed in 10..20 {
+        let mut scene = Scene::new(2, seed);
+        scene.ec2.consistency.lag_ms = 28_000;
+        let mut stage = Stage::new(scene);
+        let plan = stage.plan().await;
+        let gate = Arc::new(LateAndLost { dies: true, ..LateAndLost::default() });
+        stage.ports = SimPorts::behind(&stage.world, gate.clone());
+        let landed = async {
+            while !gate.landed.load(Ordering::Relaxed) {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = stage.apply(&plan) => panic!("it did not die"),
+            () = landed => {}
+        }
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        assert_eq!(gate.sent.load(Ordering::Relaxed), 2 * 2, "seed {seed}");
         healthy(&stage, "at the end");
     }
 }
