@@ -64,7 +64,8 @@ impl SsmHosts {
         Err(ScriptError::Unreachable { target: instance.to_string(), reason })
     }
 
-    /// Answers the command's id. A lost reply leaves a script that may run.
+    /// Answers the command's id. A lost reply leaves a script that may run, and so does an error of the service itself. One
+    /// that is throttled did not start.
     async fn send(&self, instance: &InstanceId, script: &HostScript, asked: Instant) -> Result<String, ScriptError> {
         const OPERATION: &str = "SendCommand";
         let lines = script.text.lines().map(str::to_owned).collect();
@@ -85,7 +86,7 @@ impl SsmHosts {
             .map_err(|error| cloud_error(OPERATION, &error));
         let sent = match sent {
             Ok(sent) => sent,
-            Err(error) if matches!(error.code.as_str(), "Timeout" | "Transport") => {
+            Err(error) if error.may_have_effect() => {
                 return Err(end_unknown(instance, script, format!("it was sent, and {error}")));
             }
             Err(error) => return Err(not_started(instance, &error)),

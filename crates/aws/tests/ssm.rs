@@ -119,6 +119,17 @@ async fn an_instance_that_ssm_refuses_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_command_that_was_throttled_did_not_start_and_one_that_met_an_error_of_ssm_may_have() {
+    let (end, _) = Story::default().online().error("SendCommand", "ThrottlingException").run().await;
+    assert!(matches!(end, Err(ScriptError::Unreachable { .. })), "{end:?}");
+    for code in ["InternalServerError", "ServiceUnavailable"] {
+        let failed = json!({"__type": code, "message": "as it is"});
+        let (end, _) = Story::default().online().then("SendCommand", 500, failed).run().await;
+        assert!(matches!(end, Err(ScriptError::EndUnknown { .. })), "{code}: {end:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_script_that_changes_something_is_not_sent_long_after_it_was_asked_for() {
     let mut story = Story::default();
     for _ in 0..4 {

@@ -59,7 +59,11 @@ impl KubePods {
             Some(exit_code) => Ok(ScriptOutput { exit_code, stdout, stderr }),
             None if never_began(status.as_ref()) => Err(unreachable(pod, message(status.as_ref()))),
             // The connection broke, or the container died under the script: it may or may not have ended.
-            None => Err(timed_out(pod, script)),
+            None => Err(ScriptError::EndUnknown {
+                target: format!("pod {pod}"),
+                task: script.task.name().to_owned(),
+                reason: message(status.as_ref()),
+            }),
         }
     }
 }
@@ -81,6 +85,7 @@ impl Pods for KubePods {
             Ok(Ok(output)) if ENDED.contains(&output.exit_code) && started.elapsed() >= limit => {
                 Err(timed_out(pod, script))
             }
+            Ok(Err(ScriptError::EndUnknown { .. })) if started.elapsed() >= limit => Err(timed_out(pod, script)),
             Ok(end) => end,
             Err(_) => Err(timed_out(pod, script)),
         }

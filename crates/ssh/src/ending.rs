@@ -30,11 +30,15 @@ pub(crate) fn answer(
     let (began, stderr) = without_marker(&ended.stderr);
     let timed_out =
         |target| ScriptError::TimedOut { target, task: script.task.name().to_owned(), limit_s: script.limit_s };
-    // Killed at the deadline, or ended by a signal: nothing is known of the far side.
-    let Some(code) = ended.status.and_then(|status| status.code()) else { return Err(timed_out(target)) };
     let over_limit = took >= Duration::from_secs(script.limit_s.into());
+    let broke = |target| match over_limit {
+        true => timed_out(target),
+        false => ScriptError::EndUnknown { target, task: script.task.name().to_owned(), reason: reason(&stderr) },
+    };
+    // Killed at the deadline, or ended by a signal: nothing is known of the far side.
+    let Some(code) = ended.status.and_then(|status| status.code()) else { return Err(broke(target)) };
     match code {
-        SSH_FAILED if began => Err(timed_out(target)),
+        SSH_FAILED if began => Err(broke(target)),
         SSH_FAILED if REFUSALS.iter().any(|refusal| stderr.contains(refusal)) => {
             Err(ScriptError::Refused { target, reason: reason(&stderr) })
         }

@@ -114,6 +114,15 @@ async fn a_sudo_that_wants_a_password_is_told_as_it_says_it() {
 async fn a_connection_lost_while_the_script_runs_leaves_a_script_that_may_run() {
     let machine = Machine::with("for last; do :; done\nsh -c \"$last\"\necho 'closed by remote host' >&2\nexit 255\n");
     let error = machine.run("true", 30).await.unwrap_err();
+    // Its time was not over.
+    let ScriptError::EndUnknown { reason, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(reason, "closed by remote host");
+}
+
+#[tokio::test]
+async fn a_connection_lost_when_the_scripts_time_is_over_timed_out() {
+    let machine = Machine::with("for last; do :; done\nsh -c \"$last\"\nsleep 1\nexit 255\n");
+    let error = machine.run("true", 1).await.unwrap_err();
     assert!(matches!(error, ScriptError::TimedOut { .. }), "{error:?}");
 }
 

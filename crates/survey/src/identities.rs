@@ -2,13 +2,18 @@
 //!
 //! A disk whose format cannot be read is better known before the downtime than in it.
 
+use std::time::Duration;
+
 use rehome_model::answer::MemberIdentity;
 use rehome_model::ids::InstanceId;
 use rehome_model::survey::{DiskIdentity, MemberSurvey};
 use rehome_ports::{HostScript, Hosts};
 use rehome_profiles::{IdentityParts, Profile, ScriptContext};
 
-use crate::survey::{HOST_SURVEY_S, HOSTS_AT_ONCE};
+use crate::survey::{HOST_SURVEY_S, HOSTS_AT_ONCE, ask};
+
+/// How long a member that writes its files anew may take for it.
+const REWRITTEN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Reads the disk of each member that answers.
 pub(crate) async fn read(
@@ -24,6 +29,7 @@ pub(crate) async fn read(
             let mut found = one(hosts, profile, context, &member.instance.id).await;
             // The member serves: its files may have been written anew while they were read.
             if found.is_err() {
+                tokio::time::sleep(REWRITTEN_WITHIN).await;
                 found = one(hosts, profile, context, &member.instance.id).await;
             }
             member.disk = Some(match found {
@@ -47,7 +53,7 @@ async fn one(
         let task = parts.task();
         let text = profile.host_script(&task, context);
         let script = HostScript { task, text, limit_s: HOST_SURVEY_S };
-        let output = hosts.run(instance, &script).await.map_err(|error| error.to_string())?;
+        let output = ask(hosts, instance, &script).await.map_err(|error| error.to_string())?;
         if output.exit_code != 0 {
             return Err(format!("the script ended with exit code {}: {}", output.exit_code, output.stderr.trim()));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rehome_model::answer::PeerView;
 use rehome_model::cloud::{Instance, InstanceState, Volume};
@@ -10,7 +11,7 @@ use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::names;
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_model::task::{HostAnswer, HostTask};
-use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, ScriptError, VolumeFilter};
+use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, ScriptError, ScriptOutput, VolumeFilter};
 use rehome_profiles::{Profile, ScriptContext};
 
 use crate::attached::name_volumes;
@@ -21,6 +22,8 @@ use crate::intended::intended;
 
 /// How long a host may take to be looked at, in seconds.
 pub(crate) const HOST_SURVEY_S: u32 = 120;
+/// Before a host that could not be asked is asked again.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(9)];
 /// Hosts asked at the same time.
 pub(crate) const HOSTS_AT_ONCE: usize = 16;
 
@@ -196,18 +199,29 @@ fn context<'a>(migration: &'a Migration, mount_paths: &'a [String]) -> ScriptCon
     ScriptContext { run: None, step: None, settings: &migration.spec.application.settings, mount_paths }
 }
 
+/// Runs a script that only looks, and may have run before. A call that was throttled, a connection that broke, or a reply that
+/// was lost is no reason to call a member unseen. One that took all its time is not asked again.
+pub(crate) async fn ask(
+    hosts: &dyn Hosts,
+    instance: &InstanceId,
+    script: &HostScript,
+) -> Result<ScriptOutput, ScriptError> {
+    for pause in PAUSES {
+        match hosts.run(instance, script).await {
+            Err(ScriptError::Unreachable { .. } | ScriptError::EndUnknown { .. }) => tokio::time::sleep(pause).await,
+            answer => return answer,
+        }
+    }
+    hosts.run(instance, script).await
+}
+
 async fn look(
     hosts: &dyn Hosts,
     profile: &dyn Profile,
     instance: &InstanceId,
     script: &HostScript,
 ) -> Result<rehome_model::host::HostReport, String> {
-    let mut output = hosts.run(instance, script).await;
-    // The script may have run, and only looks: a reply that was lost is no reason to call a member unseen.
-    if let Err(ScriptError::EndUnknown { .. }) = output {
-        output = hosts.run(instance, script).await;
-    }
-    let output = output.map_err(|error| error.to_string())?;
+    let output = ask(hosts, instance, script).await.map_err(|error| error.to_string())?;
     if output.exit_code != 0 {
         return Err(format!("the survey script ended with exit code {}: {}", output.exit_code, output.stderr.trim()));
     }

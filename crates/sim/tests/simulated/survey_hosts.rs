@@ -11,8 +11,9 @@ use rehome_model::task::{HostAnswer, HostTask};
 use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
 use rehome_sim::Scene;
 
-/// Hosts of whose first scripts, so many on each, nobody learns how they ended.
+/// Hosts of whose first scripts, so many on each, nobody learns how they ended, or which do not start them.
 struct Forgetful {
+    starts: bool,
     hosts: std::sync::Arc<dyn Hosts>,
     times: u32,
     asked: Mutex<BTreeMap<InstanceId, u32>>,
@@ -29,21 +30,28 @@ impl Hosts for Forgetful {
             return output;
         }
         let (target, task) = (instance.to_string(), script.task.name().to_owned());
+        if !self.starts {
+            return Err(ScriptError::Unreachable { target, reason: "ThrottlingException: Rate exceeded".to_owned() });
+        }
         Err(ScriptError::EndUnknown { target, task, reason: "no reply came".to_owned() })
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_whose_reply_was_lost_is_looked_at_once_more_and_not_for_ever() {
+async fn a_host_that_could_not_be_asked_is_asked_again_and_not_for_ever() {
     let stage = Stage::new(Scene::new(3, 5));
-    for (times, seen) in [(1, 3), (2, 0)] {
-        let hosts = Forgetful { hosts: stage.ports.hosts(), times, asked: Mutex::default() };
+    let mut cases = Vec::new();
+    for starts in [true, false] {
+        cases.extend([(starts, 1, 3), (starts, 3, 3), (starts, 4, 0)]);
+    }
+    for (starts, times, seen) in cases {
+        let hosts = Forgetful { hosts: stage.ports.hosts(), starts, times, asked: Mutex::default() };
         let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
         let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
         let survey = rehome_survey::survey(&ports, &stage.migration, stage.profile()).await.expect("a survey");
         assert_eq!(survey.members.iter().filter(|member| member.host.is_some()).count(), seen, "{times} lost replies");
         // Whoever answered was asked for its disk's identity too.
-        let scripts = if seen == 0 { 2 } else { 3 };
+        let scripts = if seen == 0 { times } else { times + 2 };
         assert!(hosts.asked.lock().expect("as above").values().all(|asked| *asked == scripts));
     }
 }
