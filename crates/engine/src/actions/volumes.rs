@@ -12,7 +12,7 @@ use super::snapshots::made_by;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
-use crate::limits::{NOT_FOUND_GRACE, VOLUME_ATTEMPTS};
+use crate::limits::{NOT_FOUND_GRACE, SETTLE, VOLUME_ATTEMPTS};
 
 /// Makes a volume from a snapshot and sees it available. A volume that fails after EC2 accepted it burns its token:
 /// the next attempt, with a new one, begins only after describe has shown the old one dead.
@@ -24,6 +24,7 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
     let by_step = made_by(context, &context.step.id);
     let mut all_tags = by_step.clone();
     all_tags.extend(tags.clone());
+    let mut full = false;
     loop {
         let attempt = context.record().map_or(1, |record| record.attempt.max(1));
         // Of a step that nobody has begun before nothing can be there.
@@ -43,6 +44,16 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
                 Ok(volume) => volume,
                 Err(error) if error.code == "IdempotentParameterMismatch" => {
                     next_attempt(context, attempt, &error.to_string()).await?;
+                    continue;
+                }
+                // Nobody raises a quota while production is down. Tried once more, since describes and quotas may be behind: one
+                // that this step has made may not be shown, and what was deleted may still count.
+                Err(error) if error.code == "VolumeLimitExceeded" => {
+                    if full {
+                        return Err(StepError::failed(&error.code, error.to_string()));
+                    }
+                    full = true;
+                    context.pause(SETTLE, &error.message).await?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -97,6 +97,28 @@ async fn a_set_that_somebody_deleted_does_not_keep_production_down() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quota_that_is_met_in_the_downtime_is_not_waited_for() {
+    let stage = Stage::new(Scene::new(2, 99));
+    let plan = stage.plan().await;
+    // Room for one of two.
+    stage.world.ec2().with(|inner, _| inner.core.config.limits.volumes = inner.core.volumes.len() + 1);
+    let (end, events) = stage.drive_with_events(Command::Apply(Box::new(plan))).await;
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.contains("maximum number of volumes")));
+    let failed = events.iter().find_map(|event| match &event.kind {
+        EventKind::StepFailed { step, .. } => Some((step.clone(), event.at_ms)),
+        _ => None,
+    });
+    let (step, failed_ms) = failed.expect("a step failed");
+    let began = |event: &&Event| matches!(&event.kind, EventKind::StepStarted { step: began, .. } if *began == step);
+    let began_ms = events.iter().find(began).expect("it began").at_ms;
+    assert!(failed_ms - began_ms < 60_000, "{} s", (failed_ms - began_ms) / 1_000);
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_or_reservation_that_is_full_for_a_while_does_not_end_the_way_back() {
     for code in ["InsufficientCapacityOnHost", "ReservationCapacityExceeded"] {
         let (stage, _) = completed(Scene::new(2, 98)).await;
