@@ -27,6 +27,8 @@ pub(crate) fn instance(operation: &'static str, from: &ec2::Instance) -> Result<
         private_ip: text(from.private_ip_address()),
         tags: tags(from.tags()),
         root_device: text(from.root_device_name()),
+        root_device_type: from.root_device_type().map(|kind| kind.as_str().to_owned()),
+        lifecycle: from.instance_lifecycle().map(|kind| kind.as_str().to_owned()),
         block_devices: from.block_device_mappings().iter().filter_map(block_device).collect(),
         auto_scaling: None,
     })
@@ -228,6 +230,24 @@ mod tests {
         let of = |kind: ec2::VolumeType| bought_iops(&ec2::Volume::builder().volume_type(kind).iops(300).build());
         assert_eq!(of(ec2::VolumeType::Gp2), None);
         assert_eq!(of(ec2::VolumeType::Gp3), Some(300));
+    }
+
+    #[test]
+    fn what_a_spot_instance_and_its_root_are_is_told() {
+        let state = ec2::InstanceState::builder().name(InstanceStateName::Running).build();
+        let bare = ec2::Instance::builder()
+            .instance_id("i-1")
+            .state(state)
+            .placement(ec2::Placement::builder().availability_zone("us-east-1a").build())
+            .instance_type(ec2::InstanceType::M5Large);
+        let spot = bare.clone().instance_lifecycle(ec2::InstanceLifecycleType::Spot);
+        let spot = spot.root_device_type(ec2::DeviceType::InstanceStore).build();
+        let found = instance("DescribeInstances", &spot).unwrap();
+        assert_eq!(
+            (found.lifecycle.as_deref(), found.root_device_type.as_deref()),
+            (Some("spot"), Some("instance-store"))
+        );
+        assert_eq!(instance("DescribeInstances", &bare.build()).unwrap().lifecycle, None);
     }
 
     #[test]

@@ -39,6 +39,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
             ];
             context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
         }
+        check_stop(context, &subject, member);
         check_disk(context, &subject, member);
         check_service(context, &subject, member);
         if let Some(tag) = member.instance.tags.get("Name").filter(|tag| **tag != *member.name.as_str()) {
@@ -57,6 +58,19 @@ pub(crate) fn check(context: &mut Context<'_>) {
     check_groups(context);
     check_load_balancers(context);
     check_cluster(context);
+}
+
+/// Can its instance be protected, stopped, and started again?
+fn check_stop(context: &mut Context<'_>, subject: &str, member: &MemberSurvey) {
+    let instance = &member.instance;
+    if instance.lifecycle.as_deref() == Some("spot") {
+        let seen = vec![format!("InstanceLifecycle of {} is spot", instance.id)];
+        context.report("RH0122", subject.to_owned(), "it is on a Spot instance".to_owned(), seen);
+    }
+    if instance.root_device_type.as_deref() == Some("instance-store") {
+        let seen = vec![format!("RootDeviceType of {} is instance-store", instance.id)];
+        context.report("RH0122", subject.to_owned(), "its root is on an instance store".to_owned(), seen);
+    }
 }
 
 /// Does each group let go of as many members as will be put into Standby, and leave the others alone?

@@ -42,6 +42,12 @@ pub struct Instance {
     pub tags: Tags,
     /// The device name of its root volume.
     pub root_device: Option<String>,
+    /// What its root is on: `ebs` or `instance-store`. Not told by surveys of older builds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_device_type: Option<String>,
+    /// EC2's InstanceLifecycle: `spot`, `scheduled`, `capacity-block`; none if it is On-Demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifecycle: Option<String>,
     /// Its attached volumes.
     pub block_devices: Vec<InstanceBlockDevice>,
     /// Its Auto Scaling group, if it is in one.

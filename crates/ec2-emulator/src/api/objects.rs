@@ -161,6 +161,10 @@ pub struct Instance {
     pub private_dns_name: String,
     pub launched_at: Millis,
     pub root_device: String,
+    /// `ebs` or `instance-store`.
+    pub root_device_type: String,
+    /// `spot`, `scheduled` or `capacity-block`; none of one that is On-Demand.
+    pub lifecycle: Option<String>,
     pub block_devices: Vec<InstanceBlockDevice>,
     pub client_token: Option<String>,
     pub tags: Tags,

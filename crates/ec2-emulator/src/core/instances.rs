@@ -96,6 +96,8 @@ impl Core {
             private_dns_name: if gone { String::new() } else { self.private_dns_name(&record.private_ip) },
             launched_at: record.launched_at,
             root_device: record.root_device.clone(),
+            root_device_type: if record.instance_store_root { "instance-store" } else { "ebs" }.to_owned(),
+            lifecycle: record.lifecycle.clone(),
             block_devices: self.show_block_devices(now, id, record),
             client_token: record.client_token.clone(),
             tags: record.tags.clone(),

@@ -76,6 +76,8 @@ impl Core {
                 instance_type: request.instance_type.clone().unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
                 private_ip: request.private_ip_address.clone().unwrap_or_else(|| self.free_address()),
                 root_device: ROOT_DEVICE.to_owned(),
+                instance_store_root: false,
+                lifecycle: None,
                 launched_at: call.now,
                 client_token: request.client_token.clone(),
                 tags: tags.clone(),

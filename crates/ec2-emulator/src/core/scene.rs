@@ -35,6 +35,8 @@ impl Core {
             instance_type: instance_type.to_owned(),
             private_ip: private_ip.to_owned(),
             root_device: ROOT_DEVICE.to_owned(),
+            instance_store_root: false,
+            lifecycle: None,
             launched_at: now,
             client_token: None,
             tags,

@@ -35,6 +35,12 @@ pub struct InstanceRecord {
     /// Kept while stopped.
     pub private_ip: String,
     pub root_device: String,
+    /// Whether the root is on an instance store.
+    #[serde(default)]
+    pub instance_store_root: bool,
+    /// InstanceLifecycle; none of one that is On-Demand.
+    #[serde(default)]
+    pub lifecycle: Option<String>,
     pub launched_at: Millis,
     pub client_token: Option<String>,
     pub tags: Tags,

@@ -22,6 +22,8 @@ pub(super) fn instance(found: api::Instance, membership: Option<model::AutoScali
         private_ip: found.private_ip,
         tags: found.tags,
         root_device: Some(found.root_device),
+        root_device_type: Some(found.root_device_type),
+        lifecycle: found.lifecycle,
         block_devices: found.block_devices.into_iter().map(device).collect(),
         auto_scaling: membership,
     }

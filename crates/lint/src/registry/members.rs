@@ -153,4 +153,14 @@ pub(super) const CHECKS: &[Check] = &[
         "Suspend the group's process AZRebalance by the command that is shown, before you plan, and leave it so until the legacy \
          instances are no longer needed.",
     ),
+    check(
+        "RH0122",
+        Error,
+        "instance that cannot be stopped for good",
+        "The fence protects each instance from termination and stops it, and a rollback starts it. EC2 refuses that protection to a \
+         Spot instance, may take it back at any time, and starts a stopped one only where it has capacity to spare; an instance \
+         whose root is on an instance store cannot be stopped at all. The run would fail half way, and be undone.",
+        "Replace the member by one on an On-Demand instance with an EBS root, by the application's own means (Cassandra: add a node, \
+         decommission this one), then plan again.",
+    ),
 ];

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, add_env, cases, claim_name, container, encrypted, first_member, keeps, object, rename, scene, world,
+    Case, add_env, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object, rename, scene,
+    world,
 };
 use rehome_lint::{checks, lint};
 use rehome_model::cloud::InstanceState;
@@ -103,6 +104,7 @@ fn borders() -> Vec<Case> {
         scene("RH0614", |s| container(s)["livenessProbe"] = json!({"tcpSocket": {"port": 7000}})),
         scene("RH0119", |s| s.host.known_as = Some("100.64.3.2".to_owned())),
         scene("RH0616", |s| s.host.passwords = rehome_model::host::UNKNOWN),
+        world("RH0122", |stage| change_instance(stage, |record| record.lifecycle = Some("scheduled".to_owned()))),
         scene("RH0617", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
         scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
         scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),

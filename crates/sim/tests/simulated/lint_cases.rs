@@ -49,6 +49,12 @@ pub fn container(scene: &mut Scene) -> &mut serde_json::Value {
     &mut scene.set()["spec"]["template"]["spec"]["containers"][0]
 }
 
+/// Changes what EC2 shows of the first member's instance.
+pub fn change_instance(stage: &Stage, change: fn(&mut rehome_ec2_emulator::core::InstanceRecord)) {
+    let (id, _) = first_member(stage);
+    stage.world.ec2().with(|inner, _| change(inner.core.instances.get_mut(&id).expect("it is there")));
+}
+
 /// The first member's instance and its data volume.
 pub fn first_member(stage: &Stage) -> (InstanceId, rehome_model::ids::VolumeId) {
     stage.world.ec2().with(|inner, _| {
@@ -114,6 +120,8 @@ pub fn cases() -> Vec<Case> {
             },
             migration: |_| (),
         },
+        world("RH0122", |stage| change_instance(stage, |record| record.lifecycle = Some("spot".to_owned()))),
+        world("RH0122", |stage| change_instance(stage, |record| record.instance_store_root = true)),
         scene("RH0118", |s| s.host.supervised = true),
         scene("RH0120", |s| s.host.starts_once = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),

@@ -40,9 +40,10 @@ fn show(xml: &mut Xml, instance: &Instance) {
     });
     xml.optional("privateIpAddress", instance.private_ip.as_ref());
     xml.text("architecture", &instance.architecture)
-        .text("rootDeviceType", "ebs")
+        .text("rootDeviceType", &instance.root_device_type)
         .text("rootDeviceName", &instance.root_device);
     block_devices(xml, &instance.block_devices);
+    xml.optional("instanceLifecycle", instance.lifecycle.as_ref());
     xml.text("virtualizationType", "hvm");
     // EC2 says `xen` for Nitro instances too: only DescribeInstanceTypes tells them apart.
     xml.text("hypervisor", "xen");
