@@ -28,7 +28,7 @@ pub use clock::Clock;
 pub use driver::{Command, Driver, EngineError, Outcome, Ports, status};
 pub use error::{StepError, StepErrorKind};
 pub use finalize::finalize_plan;
-pub use gc::{Collector, GcError, Outcome as GcOutcome, Removal, Scope};
+pub use gc::{Collector, Deletion, GcError, Outcome as GcOutcome, Removal, Scope};
 pub use keep_writes::keep_writes_plan;
 pub use kubernetes::{Kube, KubeError};
 pub use lease::LeaseError;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use rehome_engine::{Clock, Collector, GcError, GcOutcome, Removal, Scope, StoreError};
+use rehome_engine::{Clock, Collector, Deletion, GcError, GcOutcome, Removal, Scope, StoreError};
 use rehome_model::collection::{Collection, Thing, Verdict};
 use rehome_model::format;
 use serde::Serialize;
@@ -61,6 +61,9 @@ struct Document<'a> {
     list: &'a Collection,
     #[serde(skip_serializing_if = "Option::is_none")]
     removed: Option<&'a [Removal]>,
+    /// Why the rest was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<String>,
 }
 
 /// Carries it out.
@@ -99,12 +102,15 @@ pub async fn gc(args: &Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     drive::confirm(args.yes, &name, &format!("delete the {orphaned} orphaned things"))?;
-    let removed = collector.delete(&list).await.map_err(|error| {
-        failed(&error, "what was deleted until then was orphaned; run the same command again to go on")
-    })?;
+    let deletion = collector.delete(&list).await.map_err(|error| failed(&error, "Nothing was deleted"))?;
+    let removed = &deletion.removed;
     match args.output {
-        Format::Text => show!("{}", ending(&removed))?,
-        Format::Json => print_json(&list, Some(&removed))?,
+        Format::Text => show!("{}", ending(removed))?,
+        Format::Json => print_json(&list, Some(&deletion))?,
+    }
+    if let Some(error) = &deletion.stopped {
+        let tried = format!("{} of {orphaned} things were tried, see the list. {error}", removed.len());
+        return Err(problem(Exit::Interrupted, tried, "mend the cause and run the same command again: it goes on"));
     }
     let all = removed.iter().all(|removal| removal.outcome == GcOutcome::Deleted);
     Ok(if all { Exit::Ok } else { Exit::Stuck })
@@ -144,8 +150,10 @@ fn failed(error: &GcError, then: &str) -> anyhow::Error {
     problem(exit, error.to_string(), &format!("{hint}. {then}"))
 }
 
-fn print_json(list: &Collection, removed: Option<&[Removal]>) -> Result<()> {
-    show!("{}", output::json(format::GC, Document { list, removed })?)?;
+fn print_json(list: &Collection, deletion: Option<&Deletion>) -> Result<()> {
+    let removed = deletion.map(|deletion| deletion.removed.as_slice());
+    let stopped = deletion.and_then(|deletion| Some(deletion.stopped.as_ref()?.to_string()));
+    show!("{}", output::json(format::GC, Document { list, removed, stopped })?)?;
     Ok(())
 }
 

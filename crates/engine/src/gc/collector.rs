@@ -68,6 +68,15 @@ pub struct Removal {
     pub outcome: Outcome,
 }
 
+/// What became of a list.
+#[derive(Debug)]
+pub struct Deletion {
+    /// What was tried, in the order of the list.
+    pub removed: Vec<Removal>,
+    /// Why the rest was not tried, if it was not. What was tried last may be gone or not.
+    pub stopped: Option<GcError>,
+}
+
 /// Collects what a migration's runs left.
 pub struct Collector {
     /// The cloud.
@@ -94,8 +103,9 @@ impl Collector {
         Ok(Collection { namespace: self.kube.is_some().then(|| self.scope.namespace.clone()), ..collection })
     }
 
-    /// Deletes what the list calls orphaned, as far as a fresh look agrees, and nothing else.
-    pub async fn delete(&self, shown: &Collection) -> Result<Vec<Removal>, GcError> {
+    /// Deletes what the list calls orphaned, as far as a fresh look agrees, and nothing else. An error says that nothing was
+    /// deleted.
+    pub async fn delete(&self, shown: &Collection) -> Result<Deletion, GcError> {
         let Some(kube) = self.kube() else { return removal::remove_all(self, shown, None).await };
         // A namespace that is gone has no lease to take, and no driver either: its record would be in it.
         if kube.get(&paths::namespace(&self.scope.namespace)).await?.is_none() {
@@ -105,18 +115,23 @@ impl Collector {
         let leased_before = kube.get(&path).await?.is_some();
         let lease = Lease::new(kube.clone(), &self.scope.namespace, &self.scope.migration, &self.holder, self.clock);
         lease.acquire().await?;
-        let removed = tokio::select! {
-            removed = removal::remove_all(self, shown, Some(&lease)) => removed,
+        let deletion = tokio::select! {
+            deletion = removal::remove_all(self, shown, Some(&lease)) => deletion,
             () = async { lease.keep().await; std::future::pending::<()>().await } => unreachable!("pending"),
         };
         let listed = shown.orphaned().any(|found| matches!(found.thing, Thing::Lease(_)));
-        let others_gone = removed.as_ref().is_ok_and(|all| all.iter().all(|one| one.outcome == Outcome::Deleted));
+        let is_gone = |one: &Removal| one.outcome == Outcome::Deleted;
+        let others_gone =
+            deletion.as_ref().is_ok_and(|deletion| deletion.stopped.is_none() && deletion.removed.iter().all(is_gone));
         if listed && others_gone || !leased_before {
-            self.drop_lease(&kube, &path).await?;
+            // It is over by itself soon; what was deleted is what the caller must be told.
+            if let Err(error) = self.drop_lease(&kube, &path).await {
+                tracing::warn!(%error, path, "the lease was not deleted");
+            }
         } else {
             lease.release().await;
         }
-        removed
+        deletion
     }
 
     /// Takes the lease away that this collector holds.

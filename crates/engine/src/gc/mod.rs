@@ -9,4 +9,4 @@ mod collector;
 mod look;
 mod removal;
 
-pub use collector::{Collector, GcError, Outcome, Removal, Scope};
+pub use collector::{Collector, Deletion, GcError, Outcome, Removal, Scope};

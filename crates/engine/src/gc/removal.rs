@@ -9,7 +9,7 @@ use rehome_ports::{ErrorClass, SnapshotFilter, VolumeFilter};
 use tokio::time::Instant;
 
 use super::cluster;
-use super::collector::{Collector, GcError, Outcome, Removal};
+use super::collector::{Collector, Deletion, GcError, Outcome, Removal};
 use super::look;
 use crate::kubernetes::{Kube, label, paths, uid};
 use crate::lease::Lease;
@@ -31,19 +31,23 @@ enum Look {
 }
 
 /// Deletes what is orphaned in the list and in a fresh inventory. What another hand took away meanwhile counts as
-/// deleted. The lease is left to the caller.
-pub(super) async fn remove_all(
-    of: &Collector,
-    shown: &Collection,
-    lease: Option<&Lease>,
-) -> Result<Vec<Removal>, GcError> {
-    let mut work = Work { of, kube: of.kube(), seen: look::inventory(of).await?, lease };
+/// deleted. The lease is left to the caller. An error is one from before the first deletion was sent; one that comes later is
+/// part of the answer.
+pub(super) async fn remove_all(of: &Collector, shown: &Collection, lease: Option<&Lease>) -> Result<Deletion, GcError> {
+    let mut work = Work { of, kube: of.kube(), seen: look::inventory(of).await?, lease, sent: false };
     let mut removed = Vec::new();
     for found in shown.orphaned().filter(|found| !matches!(found.thing, Thing::Lease(_))) {
-        let outcome = work.remove(&found.thing).await?;
-        removed.push(Removal { thing: found.thing.clone(), outcome });
+        let thing = found.thing.clone();
+        match work.remove(&thing).await {
+            Ok(outcome) => removed.push(Removal { thing, outcome }),
+            Err(error) if work.sent => {
+                removed.push(Removal { thing, outcome: Outcome::Left(error.to_string()) });
+                return Ok(Deletion { removed, stopped: Some(error) });
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(removed)
+    Ok(Deletion { removed, stopped: None })
 }
 
 struct Work<'a> {
@@ -51,6 +55,8 @@ struct Work<'a> {
     kube: Option<Kube>,
     seen: Inventory,
     lease: Option<&'a Lease>,
+    /// Whether a deletion was sent.
+    sent: bool,
 }
 
 impl Work<'_> {
@@ -71,6 +77,7 @@ impl Work<'_> {
                         return Ok(Outcome::Left(why));
                     }
                     self.lease.map_or(Ok(()), Lease::check).map_err(GcError::Lost)?;
+                    self.sent = true;
                     match self.send(thing).await {
                         Ok(()) => {}
                         Err(error) if may_pass(&error) => last = error.to_string(),

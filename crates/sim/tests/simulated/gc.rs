@@ -1,13 +1,16 @@
 //! `gc`: everything that runs left is found, with or without their record, and nothing else is ever deleted.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::common::{End, Stage};
 use crate::leftovers::{
     by_file, by_name, cluster_gone, delete, forget_record, left_behind, slots, verdict, whys, world_of,
 };
-use rehome_engine::{Command, GcError, GcOutcome};
+use rehome_engine::{Command, GcError, GcOutcome, Removal};
 use rehome_model::collection::{Thing, Verdict};
 use rehome_model::record::{FinalizeChoice, Phase};
-use rehome_sim::{Kill, Scene, checks};
+use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, checks};
 
 /// How long final snapshots are kept here: a month of the client's writes would take the simulation long.
 const KEEP: std::time::Duration = std::time::Duration::from_secs(900);
@@ -183,17 +186,73 @@ async fn while_a_killed_run_can_go_on_nothing_of_it_is_orphaned() {
     assert!(killed >= 5, "{killed} kills are not those of a whole run");
 }
 
+/// The call at which all snapshots are taken, and both volumes made; the first of them is behind a PersistentVolume already.
+async fn after_the_volumes() -> u64 {
+    let stage = Stage::new(Scene::new(2, 75));
+    let plan = stage.plan().await;
+    stage.control.disarm();
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let last = stage.control.names().iter().rposition(|name| *name == "CreateVolume").expect("two volumes");
+    u64::try_from(last).expect("few calls") + 2
+}
+
+/// Credentials that are good for so many calls of the cloud more.
+struct Session(AtomicUsize);
+
+impl Gate for Session {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let less = |left: usize| left.checked_sub(1);
+        let over = call.port == Port::Cloud && self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err();
+        (0, if over { Ruling::Wrong(Mishap::Code("RequestExpired")) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gc_that_is_stopped_half_way_tells_what_it_has_deleted() {
+    let killed = after_the_volumes().await;
+    let (mut stopped, mut told) = (0, 0);
+    for good_for in 0..100 {
+        let mut stage = killed_at(killed, Kill::Before).await.expect("killed");
+        forget_record(&stage).await;
+        let before = world_of(&stage).await;
+        let shown = by_file(&stage).look().await.expect("looked");
+        stage.ports = SimPorts::behind(&stage.world, Arc::new(Session(AtomicUsize::new(good_for))));
+        let ended = by_file(&stage).delete(&shown).await;
+        stage.ports = SimPorts::behind(&stage.world, Arc::new(Session(AtomicUsize::new(usize::MAX))));
+        match ended {
+            // Before the first of them.
+            Err(error) => {
+                assert!(error.to_string().contains("RequestExpired"), "{error}");
+                assert_eq!(world_of(&stage).await.ours, before.ours, "after {good_for} calls");
+            }
+            Ok(deletion) => {
+                let gone = |removal: &&Removal| removal.outcome == GcOutcome::Deleted;
+                let deleted = deletion.removed.iter().filter(gone).count();
+                let is_whole = deletion.stopped.is_none();
+                if is_whole && deleted == shown.orphaned().count() {
+                    break;
+                }
+                stopped += 1;
+                told += deleted;
+                assert!(!deletion.removed.is_empty(), "after {good_for} calls");
+            }
+        }
+        let mut next = by_file(&stage);
+        "another".clone_into(&mut next.holder);
+        let shown = next.look().await.expect("looked");
+        delete(&next, &shown).await;
+        assert_eq!(next.look().await.expect("looked").orphaned().count(), 0, "after {good_for} calls");
+    }
+    assert!(stopped > 3 && told > 3, "{stopped} were stopped, of which {told} deletions were told");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_gc_killed_at_any_call_goes_on() {
-    // All snapshots are taken by then, and both volumes made; the first of them is behind a PersistentVolume already.
-    let killed = {
-        let stage = Stage::new(Scene::new(2, 75));
-        let plan = stage.plan().await;
-        stage.control.disarm();
-        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
-        let last = stage.control.names().iter().rposition(|name| *name == "CreateVolume").expect("two volumes");
-        u64::try_from(last).expect("few calls") + 2
-    };
+    let killed = after_the_volumes().await;
     let prepare = async || {
         let stage = killed_at(killed, Kill::Before).await.expect("killed");
         forget_record(&stage).await;

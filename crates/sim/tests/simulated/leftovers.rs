@@ -40,7 +40,9 @@ pub fn cluster_gone(collector: Collector) -> Collector {
 }
 
 pub async fn delete(collector: &Collector, shown: &Collection) -> Vec<Removal> {
-    collector.delete(shown).await.expect("deleted")
+    let deletion = collector.delete(shown).await.expect("deleted");
+    assert!(deletion.stopped.is_none(), "{:?}", deletion.stopped);
+    deletion.removed
 }
 
 /// Why, of all things whose name begins so.
