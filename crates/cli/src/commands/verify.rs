@@ -83,12 +83,12 @@ fn adopted<'a>(plan: &'a Plan, record: &'a RunRecord) -> Vec<(&'a ClaimSpec, Opt
 
 /// An object of the cluster; an absent one is `Null`.
 async fn get(ports: &Ports, path: String) -> Result<Value> {
-    let request = http::Request::get(&path).body(Vec::new())?;
-    match ports.kube.request::<Value>(request).await {
-        Ok(object) => Ok(object),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Value::Null),
-        Err(error) => Err(problem(Exit::Unreachable, format!("{path}: {error}"), "see that kubectl may do the same")),
-    }
+    // Which has a limit of time.
+    let found = rehome_engine::Kube::new(ports.kube.clone()).get(&path).await;
+    let found = found.map_err(|error| {
+        problem(Exit::Unreachable, error.to_string(), "see that kubectl may do the same. Nothing was changed")
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Legacy instances that somebody has started. Those that are terminated are nobody's concern any more.
@@ -189,6 +189,19 @@ mod tests {
         assert_eq!(legacy_differences(&ports, &plan).await.unwrap().len(), 3);
         world.ec2().with(|inner, _| inner.core.instances.remove(&plan.members[0].instance));
         assert_eq!(legacy_differences(&ports, &plan).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_apiserver_that_does_not_answer_is_not_waited_for_without_end() {
+        let Staged { mut ports, plan, .. } = staged(1).await;
+        let silent = tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        });
+        ports.kube = kube::Client::new(silent, "default");
+        let claim = &plan.members[0].volumes[0].claim;
+        let looked = claim_differences(&ports, claim, None);
+        let looked = tokio::time::timeout(std::time::Duration::from_secs(60), looked).await.expect("it ends");
+        assert_eq!(crate::exit::of(&looked.unwrap_err()), Exit::Unreachable);
     }
 
     #[test]
