@@ -87,9 +87,9 @@ pub enum Command {
     /// The last statements are of use only for members of Auto Scaling groups, hosts by SSM, and encrypted volumes. What is
     /// deleted must have the tag that runs give it.
     Iam {
-        /// The partition of the ARNs: aws, aws-cn, aws-us-gov.
-        #[arg(long, default_value = "aws")]
-        partition: String,
+        /// The partition of the ARNs.
+        #[arg(long, value_enum, default_value_t)]
+        partition: Partition,
     },
     /// Move a cluster on the embedded EC2 and Kubernetes, in virtual time.
     Demo(Demo),
@@ -106,6 +106,32 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
+}
+
+/// A partition of AWS, which ARNs name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Partition {
+    #[default]
+    Aws,
+    AwsCn,
+    AwsUsGov,
+    AwsEusc,
+    AwsIso,
+    AwsIsoB,
+}
+
+impl Partition {
+    /// As ARNs have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::AwsCn => "aws-cn",
+            Self::AwsUsGov => "aws-us-gov",
+            Self::AwsEusc => "aws-eusc",
+            Self::AwsIso => "aws-iso",
+            Self::AwsIsoB => "aws-iso-b",
+        }
+    }
 }
 
 /// Form of the output.

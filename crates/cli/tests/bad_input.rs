@@ -289,6 +289,15 @@ fn standard_output_that_takes_no_more_is_an_error_and_a_reader_that_is_gone_is_n
 }
 
 #[test]
+fn a_policy_is_for_a_partition_that_there_is() {
+    let ended = rehome(&["iam", "--partition", "aws-cn"]);
+    assert!(ended.code == 0 && ended.stdout.contains("arn:aws-cn:ec2:"), "{}", ended.stdout);
+    let ended = rehome(&["iam", "--partition", "aws-moon"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (USAGE, ""));
+    assert!(ended.stderr.contains("aws-us-gov"), "{}", ended.stderr);
+}
+
+#[test]
 fn gc_and_finalize_say_what_they_need_before_they_reach_anything() {
     for (arguments, says) in [
         (vec!["gc"], "<NAME>"),

@@ -66,6 +66,8 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
     let shown = rehome_engine::finalize_plan(&plan, &record, &choice)
         .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
     match args.output {
+        // What was asked for is data; what is to be confirmed is not.
+        Format::Text if args.dry_run => show!("{}", text(&shown))?,
         Format::Text => eshow!("{}", text(&shown)),
         Format::Json if args.dry_run => show!("{}", output::json(format::PLAN, &shown)?)?,
         Format::Json => {}

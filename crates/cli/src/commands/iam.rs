@@ -7,12 +7,13 @@ use rehome_model::labels;
 use rehome_ports::{ACTIONS, ActionOn};
 use serde_json::{Value, json};
 
+use crate::args::Partition;
 use crate::exit::Exit;
 use crate::output::say;
 
 /// Prints the policy.
-pub fn iam(partition: &str) -> Result<Exit> {
-    say!("{}", serde_json::to_string_pretty(&policy(partition))?)?;
+pub fn iam(partition: Partition) -> Result<Exit> {
+    say!("{}", serde_json::to_string_pretty(&policy(partition.name()))?)?;
     Ok(Exit::Ok)
 }
 
