@@ -295,14 +295,15 @@ pub struct Limits {
     /// For a final snapshot to complete. Default: 2 h.
     #[serde(default)]
     pub final_snapshot_seconds: Option<u32>,
-    /// For the service of a member to stop. Default: 10 min.
+    /// For the service of a member to stop, and again for its volumes to be unmounted. One try of the script has 10 min of it.
+    /// Default: the profile's; cassandra: 15 min.
     #[serde(default)]
     pub stop_seconds: Option<u32>,
     /// For all pods to run: to be scheduled, their volumes to be attached and mounted, images to be pulled. A `fsGroup` without
     /// `OnRootMismatch` changes every file within it. Default: 30 min.
     #[serde(default)]
     pub pods_seconds: Option<u32>,
-    /// For a member to be up and seen by all others. Default: 15 min.
+    /// For a member to be up and seen by all others. Default: the profile's; cassandra: 30 min.
     #[serde(default)]
     pub member_up_seconds: Option<u32>,
     /// The share of the account's rates of EC2 calls that a run may use, in percent. The rest is left to everybody else

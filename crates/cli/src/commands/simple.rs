@@ -167,3 +167,18 @@ pub fn man() -> Result<Exit> {
     show!("{}", String::from_utf8_lossy(&page))?;
     Ok(Exit::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_tells_the_limits_that_the_profile_has() {
+        let limits = input::profile("cassandra").expect("a profile").limits();
+        let schema = serde_json::to_value(schemars::schema_for!(rehome_model::migration::Limits)).expect("JSON");
+        for (property, seconds) in [("stopSeconds", limits.stop_s), ("memberUpSeconds", limits.member_up_s)] {
+            let said = schema["properties"][property]["description"].as_str().expect("a description");
+            assert!(said.ends_with(&format!("cassandra: {} min.", seconds / 60)), "{property}: {said}");
+        }
+    }
+}
