@@ -53,6 +53,9 @@ pub struct ReturnedVolume {
     pub mount_point: String,
     /// The volume.
     pub volume: VolumeId,
+    /// The device name that EC2 was told, by which a Xen instance knows it. None in plans of an older rehome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Owner of the mount point itself.
     pub top: Owner,
     /// Owner of everything below.

@@ -65,8 +65,12 @@ impl Host {
     }
 
     fn take_back(&self, files: Owner, top: Owner) -> (i32, String, String) {
-        let mount_point = self.point.display().to_string();
-        let volumes = vec![ReturnedVolume { mount_point, volume: "vol-0123456789abcdef0".into(), top, files }];
+        self.take_back_attached_at(None, files, top)
+    }
+
+    fn take_back_attached_at(&self, device: Option<&str>, files: Owner, top: Owner) -> (i32, String, String) {
+        let (mount_point, device) = (self.point.display().to_string(), device.map(str::to_owned));
+        let volumes = vec![ReturnedVolume { mount_point, volume: "vol-0123456789abcdef0".into(), device, top, files }];
         let task = HostTask::TakeBack { volumes };
         let settings = BTreeMap::new();
         let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
@@ -140,6 +144,32 @@ fn a_mount_of_another_volume_is_refused_and_nothing_of_it_is_changed() {
     host.tool("lsblk", "exit 1");
     assert_eq!(host.take_back(OWN, TOP).0, 1);
     assert_eq!(host.chowned(), "");
+}
+
+/// Xen's block devices have neither a serial number nor udev's link, and the letters of the name that EC2 was told.
+#[test]
+fn on_a_xen_instance_the_device_that_ec2_was_told_is_the_volume() {
+    let host = Host::new();
+    host.tool("lsblk", "echo");
+    let mounted = |from: &str| host.tool("findmnt", &MOUNTED.replace("/dev/null[/subvolume]", from));
+    for (source, told, code) in [
+        ("/dev/xvdf", Some("/dev/sdf"), 0),
+        ("/dev/xvdf", Some("xvdf"), 0),
+        ("/dev/xvdba", Some("/dev/xvdba"), 0),
+        ("/dev/xvdf", Some("/dev/sdg"), 1),
+        ("/dev/xvdf1", Some("/dev/sdf"), 1),
+        ("/dev/xvdf", None, 1),
+        ("/dev/nvme1n1", Some("/dev/sdf"), 1),
+        ("/dev/mapper/data", Some("/dev/mapper/data"), 1),
+    ] {
+        mounted(source);
+        let (found, _, stderr) = host.take_back_attached_at(told, OWN, TOP);
+        assert_eq!(found, code, "{source} {told:?}: {stderr}");
+    }
+    // A device that tells another volume is that one, whatever its name.
+    host.tool("lsblk", "echo vol0fffffffffffffff0");
+    mounted("/dev/xvdf");
+    assert_eq!(host.take_back_attached_at(Some("/dev/sdf"), OWN, TOP).0, 1);
 }
 
 #[test]

@@ -169,6 +169,7 @@ impl Builder<'_> {
             Some(ReturnedVolume {
                 mount_point: swap.volume.mount_path.clone(),
                 volume: swap.adopted.clone(),
+                device: Some(swap.device.clone()),
                 top: host.top,
                 files: host.files?,
             })

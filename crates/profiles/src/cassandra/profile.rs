@@ -124,11 +124,15 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
         }
         HostTask::TakeBack { volumes } => {
             let mut text = format!("{MOUNTS}{TAKE_BACK}");
-            for ReturnedVolume { mount_point, volume, top, files } in volumes {
+            for ReturnedVolume { mount_point, volume, device, top, files } in volumes {
                 let (point, volume) = (quote(mount_point), quote(volume.as_str()));
                 text.push_str(&format!(
-                    "take_back {point} {volume} {} {} {}:{}\n",
-                    files.uid, files.gid, top.uid, top.gid
+                    "take_back {point} {volume} {} {} {}:{} {}\n",
+                    files.uid,
+                    files.gid,
+                    top.uid,
+                    top.gid,
+                    quote(device.as_deref().unwrap_or_default())
                 ));
             }
             text + "done_\n"
