@@ -114,6 +114,10 @@ fn another_sstable_format_is_named_and_refused() {
         files("drained.tar.gz").into_iter().map(|(path, bytes)| (path.replace("/nb-", "/oa-"), bytes)).collect();
     let error = identity(&renamed).unwrap_err().to_string();
     assert!(error.contains("format oa") && error.contains("sstabledump"), "{error}");
+    let renamed =
+        files("drained.tar.gz").into_iter().map(|(path, bytes)| (path.replace("/nb-", "/me-"), bytes)).collect();
+    let error = identity(&renamed).unwrap_err().to_string();
+    assert!(error.contains("format me") && error.contains("nodetool upgradesstables system local peers_v2"), "{error}");
 }
 
 #[test]

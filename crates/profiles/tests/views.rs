@@ -52,6 +52,32 @@ fn the_version_is_the_members_own_in_the_middle_of_an_upgrade() {
 }
 
 #[test]
+fn names_that_are_not_ascii_are_told_as_the_disk_has_them() {
+    // As Java does by its locale.
+    let java = r#"nodetool() { case $LC_ALL in *UTF-8) echo "ID : Münster" ;; *) echo "ID : M?nster" ;; esac; }"#;
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let host = cassandra().host_script(&HostTask::View, &context).replace("| packed", "");
+    for script in [host, cassandra().pod_script(&PodTask::View, &settings)] {
+        let (code, stdout, stderr) = run(&format!("{java}\n{script}"));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.contains("Münster") && !stdout.contains('?'), "{stdout}");
+    }
+}
+
+#[test]
+fn tokens_of_another_partitioner_are_not_taken_for_none() {
+    let view = String::from_utf8(fixture("view.txt")).unwrap();
+    let number = view.lines().find(|line| line.starts_with("Token ")).unwrap().split_once(": ").unwrap().1;
+    let random = view.replace(number, "170141183460469231731687303715884105727").replace("Murmur3P", "RandomP");
+    let error = cassandra().read_pod_view(&random).unwrap_err().to_string();
+    assert!(error.contains("RandomPartitioner, which cannot be moved yet"), "{error}");
+    let none: Vec<&str> = view.lines().filter(|line| !line.starts_with("Token ")).collect();
+    let error = cassandra().read_pod_view(&none.join("\n")).unwrap_err().to_string();
+    assert!(error.contains("has not joined"), "{error}");
+}
+
+#[test]
 fn cassandra_3_is_asked_for_its_version() {
     let cluster = "Cluster Information:\n\tName: prod\n\tSchema versions:\n\t\tx: [10.78.1.10]\n\n";
     let (seen, called) = view_where_describecluster_prints(cluster);

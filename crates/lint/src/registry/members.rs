@@ -108,8 +108,10 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0116",
         Error,
         "identity cannot be read from the disk",
-        "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (Cassandra before 4.0, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",
-        "See that spec.application.settings names the configuration file and the data directory in use; else this version or table format cannot be moved yet.",
+        "Once a member has stopped its disk is all that says who it is, and no volume is moved without. Formats that cannot be read (those before 4.0, `oa` of a 5.0 with storage_compatibility_mode: NONE, BTI and other compressors than LZ4 for its own tables) would be found out in the downtime.",
+        "See that spec.application.settings names the configuration file and the data directory in use. A file of before an upgrade from 3.x \
+         (`me-`) is written anew by `nodetool upgradesstables system local peers_v2` on the member. Else this version or table format cannot \
+         be moved yet.",
     ),
     check(
         "RH0117",

@@ -57,24 +57,15 @@ fn view_of(sections: &BTreeMap<&str, Vec<&str>>) -> Result<MemberView, String> {
     let required =
         |key: &str| field(&info, key).map(str::to_owned).ok_or_else(|| format!("nodetool info has no {key}"));
     let id = required("ID")?;
-    let mut tokens: Vec<i64> = info
-        .iter()
-        .filter_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == "Token"))
-        .filter_map(|(_, value)| value.trim().parse().ok())
-        .collect();
-    tokens.sort_unstable();
-    if tokens.is_empty() {
-        return Err("nodetool info shows no tokens: the node has not joined".to_owned());
-    }
-    let tokens: Vec<String> = tokens.iter().map(ToString::to_string).collect();
-    let members = status(&section("status"));
-    let address = members.iter().find(|member| member.id == id).map(|member| member.address.clone());
     let cluster = section("describecluster");
     let partitioner = field(&cluster, "Partitioner").map(|p| p.rsplit('.').next().unwrap_or(p).to_owned());
+    let tokens = tokens(&info, partitioner.as_deref())?;
+    let members = status(&section("status"));
+    let address = members.iter().find(|member| member.id == id).map(|member| member.address.clone());
     let mut attributes: BTreeMap<String, String> = [
         ("data_center".to_owned(), required("Data Center")?),
         ("rack".to_owned(), required("Rack")?),
-        ("tokens".to_owned(), tokens.join(",")),
+        ("tokens".to_owned(), tokens),
     ]
     .into();
     attributes.extend(partitioner.map(|partitioner| ("partitioner".to_owned(), partitioner)));
@@ -100,6 +91,26 @@ fn view_of(sections: &BTreeMap<&str, Vec<&str>>) -> Result<MemberView, String> {
         schema_versions: schema_versions(&cluster),
         settings,
     })
+}
+
+/// The tokens in their order. Those of other partitioners than Murmur3Partitioner are no such numbers.
+fn tokens(info: &[&str], partitioner: Option<&str>) -> Result<String, String> {
+    let told = info.iter().filter_map(|line| line.split_once(':').filter(|(name, _)| name.trim() == "Token"));
+    let mut tokens: Vec<i64> = Vec::new();
+    for (_, token) in told {
+        tokens.push(token.trim().parse().map_err(|_| {
+            let partitioner = partitioner.unwrap_or("another partitioner");
+            format!(
+                "its tokens are those of {partitioner}, which cannot be moved yet: only Murmur3Partitioner's are read"
+            )
+        })?);
+    }
+    if tokens.is_empty() {
+        return Err("nodetool info shows no tokens: the node has not joined".to_owned());
+    }
+    tokens.sort_unstable();
+    let tokens: Vec<String> = tokens.iter().map(ToString::to_string).collect();
+    Ok(tokens.join(","))
 }
 
 /// `UN  10.0.0.1  1.2 MiB  16  100.0%  <host id>  rack`.

@@ -35,7 +35,7 @@ pub enum SstableError {
         file: String,
     },
     /// A format this reader does not know.
-    #[error("{file} is of sstable format {version}; this reads nb only: use Cassandra's own sstabledump")]
+    #[error("{file} is of sstable format {version}; this reads nb only: {}", other_format(version))]
     UnsupportedFormat {
         /// File.
         file: String,
@@ -52,6 +52,15 @@ pub enum SstableError {
         /// Its compressor.
         compressor: String,
     },
+}
+
+/// What to do about a format: those of 2.x and 3.x are written anew by 4.x.
+fn other_format(version: &str) -> &'static str {
+    if version.starts_with(['l', 'm']) {
+        "on the running member `nodetool upgradesstables system local peers_v2` writes it anew"
+    } else {
+        "use Cassandra's own sstabledump"
+    }
 }
 
 /// Files of a table's directory, by name.
