@@ -15,15 +15,20 @@ case $UNIT in *.*) ;; *) UNIT=$UNIT.service ;; esac
 SYSTEMD=/etc/systemd/system
 HOLD=$SYSTEMD/$UNIT.d/rehome-hold.conf
 # From here on nothing starts the service: no boot, no Restart=, no configuration management, which likes to unmask what it
-# is to start and leaves the drop-in alone. Its assertion never holds. A unit that is itself a file in /etc cannot be masked;
-# where the root volume is full there may be no drop-in.
+# is to start and leaves the drop-in alone. Its assertion never holds. The unit keeps its own ExecStop= and KillMode=, which one
+# that is masked has not; so it is masked when it has stopped, and before only where the root volume is full and there is no
+# drop-in.
 hold() {
-  written=
-  mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" && written=yes
+  mkdir -p "${HOLD%/*}" && printf '[Unit]\nAssertPathExists=/nonexistent/held-by-rehome\n' > "$HOLD" && systemctl daemon-reload &&
+    shown DropInPaths | grep -qF "$HOLD" && return
+  mask
+}
+# mask: the second hold of a unit that has stopped. One that is itself a file in /etc cannot be masked.
+mask() {
   systemctl mask "$UNIT" >/dev/null 2>&1
   systemctl daemon-reload
   [ "$(shown LoadState)" = masked ] && return
-  [ "$written" ] || fail "$HOLD cannot be written"
+  [ -s "$HOLD" ] || fail "$HOLD cannot be written"
   shown DropInPaths | grep -qF "$HOLD" || fail "$UNIT can be neither masked nor held: it would start again by itself"
 }
 let_go() {

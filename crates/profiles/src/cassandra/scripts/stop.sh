@@ -26,4 +26,5 @@ fi
 systemctl stop "$UNIT" || fail "$UNIT does not stop"
 [ "$(shown ActiveState)" = inactive ] || systemctl reset-failed "$UNIT"
 [ -z "$(processes)" ] || fail 'a Cassandra process is left'
+mask
 sync
