@@ -248,6 +248,9 @@ pub struct ClaimReport {
     pub phase: String,
     /// The volume it names.
     pub volume_name: Option<String>,
+    /// Whether it is being deleted.
+    #[serde(default)]
+    pub going: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }

@@ -235,6 +235,7 @@ fn read_claim(claim: &Value) -> ClaimReport {
         name: text(claim, "/metadata/name"),
         phase: text(claim, "/status/phase"),
         volume_name: optional(claim, "/spec/volumeName").filter(|name| !name.is_empty()),
+        going: !claim["metadata"]["deletionTimestamp"].is_null(),
         labels: map(claim, "/metadata/labels"),
     }
 }

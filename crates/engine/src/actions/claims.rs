@@ -1,7 +1,7 @@
 //! Parked claims, and the way back to them (invariant I5).
 
-use rehome_model::labels;
 use rehome_model::plan::{ClaimSpec, LEFT};
+use rehome_model::{labels, quantity};
 use rehome_planner::manifests;
 use serde_json::{Value, json};
 
@@ -11,6 +11,8 @@ use crate::kubernetes::{label, paths, text, uid};
 
 /// Code of a claim that a ResourceQuota has no room for.
 const OVER_QUOTA: &str = "ExceededQuota";
+/// Code of a claim of ours that a pod could start on.
+const NOT_PARKED: &str = "NotParked";
 
 /// Creates a claim that names a PersistentVolume which does not exist yet.
 pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Outputs, StepError> {
@@ -33,7 +35,32 @@ pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Out
         Err(error) => return Err(error.into()),
     };
     check_ours(context, claim, &found)?;
+    check_parked(claim, &found)?;
     Ok(Outputs::new())
+}
+
+/// A claim that is bound, or was, is not parked: its pod starts on what is behind it as soon as anybody scales the set up.
+fn check_parked(claim: &ClaimSpec, found: &Value) -> Result<(), StepError> {
+    let (namespace, name) = (&claim.namespace, &claim.name);
+    let phase = text(found, "/status/phase");
+    let not_parked = |what: String| {
+        StepError::failed(
+            NOT_PARKED,
+            format!(
+                "claim {namespace}/{name} {what}; if nobody needs what is behind it, delete it: \
+                 kubectl -n {namespace} delete pvc {name}"
+            ),
+        )
+    };
+    if !matches!(phase, "" | "Pending") {
+        return Err(not_parked(format!("is {phase}, not parked")));
+    }
+    // The resizer would grow the volume to it.
+    let asks = quantity::bytes(text(found, "/spec/resources/requests/storage")).unwrap_or(0);
+    if asks > u128::from(claim.size_gib) * quantity::GIB {
+        return Err(not_parked(format!("asks for more than the {} GiB of its volume", claim.size_gib)));
+    }
+    Ok(())
 }
 
 /// Refuses a claim that is not this migration's, or that names another volume.
@@ -160,7 +187,8 @@ async fn park_when_gone(
     let Some(volume) = left else {
         return park(context, claim).await.map_err(|error| match error.code.as_str() {
             // What was taken away a moment ago is still counted: the claim was there before, so there is room for it.
-            OVER_QUOTA => StepError::again(error.code, error.message),
+            // And what is bound meanwhile is bound to a volume that came late.
+            OVER_QUOTA | NOT_PARKED => StepError::again(error.code, error.message),
             _ => error,
         });
     };

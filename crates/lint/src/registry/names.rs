@@ -9,15 +9,17 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0401",
         Error,
         "claim name taken",
-        "The set would adopt the claim that is there, with whatever volume it has.",
-        "Delete the claim if nobody needs its volume, or choose other ordinals.",
+        "The set would adopt the claim that is there, with whatever volume it has. One that this migration made is in the way too, \
+         unless it is still parked: a pod starts on it as soon as anybody scales the set up.",
+        "Delete the claim if nobody needs its volume, or choose other ordinals. One of this migration goes with `rehome rollback` \
+         while its run is recorded.",
     ),
     check(
         "RH0402",
         Error,
         "PersistentVolume name taken",
         "A claim that names a volume which exists is not parked.",
-        "Delete the PersistentVolume if nobody needs it.",
+        "Delete the PersistentVolume if nobody needs it (one of this migration is Retain: its EBS volume stays).",
     ),
     check(
         "RH0403",

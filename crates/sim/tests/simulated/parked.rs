@@ -6,8 +6,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::common::Stage;
-use crate::opened::claim_path;
+use crate::leftovers::forget_record;
+use crate::opened::{claim_path, completed};
 use rehome_engine::{Command, Kube};
+use rehome_lint::lint;
+use rehome_model::migration::Slots;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
@@ -157,4 +160,51 @@ async fn a_persistent_volume_for_a_claim_that_is_gone_is_made_anew_for_the_one_t
     assert!(gate.1.load(Ordering::SeqCst));
     assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+}
+
+/// The record is lost, the cluster is kept, and the members serve again: the slots are still live on the copies.
+#[tokio::test(start_paused = true)]
+async fn claims_of_ours_that_are_not_parked_any_more_are_in_the_way() {
+    let (stage, plan) = completed(Scene::new(2, 12)).await;
+    forget_record(&stage).await;
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let survey = stage.survey().await;
+    let codes = |survey: &rehome_model::survey::Survey| {
+        let found = lint(&stage.migration, survey, stage.profile());
+        let of = |code: &str| found.iter().filter(|finding| finding.code.as_str() == code).count();
+        (of("RH0401"), of("RH0402"), of("RH0516"))
+    };
+    assert_eq!(codes(&survey), (2, 2, 0));
+    let mut scaled = survey.clone();
+    scaled.cluster.sets[0].current_replicas = 1;
+    assert_eq!(codes(&scaled), (2, 2, 1));
+    let mut parked = scaled.clone();
+    parked.cluster.claims.iter_mut().for_each(|claim| "Pending".clone_into(&mut claim.phase));
+    assert_eq!(codes(&parked), (0, 2, 0));
+    parked.cluster.claims[1].going = true;
+    assert_eq!(codes(&parked), (1, 2, 0));
+    // A plan from before knows nothing of it.
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack);
+    assert!(outcome.failure.is_some_and(|why| why.starts_with("park-claim") && why.contains("is Bound, not parked")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_that_are_looked_at_are_those_of_the_ordinals_that_members_land_on() {
+    let stage = Stage::new(Scene::new(3, 12));
+    let mut survey = stage.survey().await;
+    let name = |ordinal| rehome_model::names::claim("data", "refdb", ordinal);
+    for ordinal in 0..6 {
+        let claim = rehome_model::cluster::ClaimReport { name: name(ordinal), ..Default::default() };
+        survey.cluster.claims.push(claim);
+    }
+    let mut migration = stage.migration.clone();
+    let Slots::StatefulSets(sets) = &mut migration.spec.target.slots else { panic!("no sets") };
+    sets[0].ordinals = [("refdb-0".to_owned(), 4), ("refdb-1".to_owned(), 0)].into();
+    let found = lint(&migration, &survey, stage.profile());
+    let taken =
+        found.iter().filter(|finding| finding.code.as_str() == "RH0401").map(|finding| finding.subject.as_str());
+    let expected = [0, 1, 4].map(|ordinal| format!("claim refdb/{}", name(ordinal)));
+    assert_eq!(taken.collect::<Vec<_>>(), expected);
 }
