@@ -21,6 +21,29 @@ pub enum PlanError {
         /// The ordinal.
         ordinal: u32,
     },
+    /// A member was given two slots.
+    #[error("member {member} is given ordinal {first} and ordinal {second}")]
+    TwoSlots {
+        /// The member.
+        member: MemberName,
+        /// An ordinal and its set.
+        first: String,
+        /// Another.
+        second: String,
+    },
+    /// A pod of the set would have no member.
+    #[error(
+        "members land on ordinals {ordinals} of {set}, whose pods begin at {first}: they must be consecutive from there, or pods \
+         between them would start on blank volumes"
+    )]
+    Gap {
+        /// The set.
+        set: String,
+        /// Its first ordinal.
+        first: u32,
+        /// Where members land.
+        ordinals: String,
+    },
     /// A slot was given to a member that there is not.
     #[error("spec.target.slots gives an ordinal of {set} to {member}, which is no member (members: {known})")]
     UnknownMember {

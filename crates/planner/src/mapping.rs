@@ -34,7 +34,12 @@ pub fn place(slots: &Slots, survey: &Survey) -> Result<Vec<Placement>, PlanError
                 return Err(PlanError::SameSlot { first, second: member, set: set.name.clone(), ordinal: *ordinal });
             }
             let reason = "the migration says so".to_owned();
-            placed.insert(member.clone(), Placement { member, set: set.name.clone(), ordinal: *ordinal, reason });
+            let placement = Placement { member: member.clone(), set: set.name.clone(), ordinal: *ordinal, reason };
+            if let Some(first) = placed.insert(member.clone(), placement) {
+                let slot = |set: &str, ordinal: u32| format!("{ordinal} of {set}");
+                let (first, second) = (slot(&first.set, first.ordinal), slot(&set.name, *ordinal));
+                return Err(PlanError::TwoSlots { member, first, second });
+            }
         }
     }
     let left: Vec<&MemberName> =
@@ -51,10 +56,28 @@ pub fn place(slots: &Slots, survey: &Survey) -> Result<Vec<Placement>, PlanError
     } else if let Some(member) = left.first() {
         return Err(PlanError::NoSlot((*member).clone()));
     }
+    for set in sets {
+        without_gaps(set, survey, placed.values().filter(|placement| placement.set == set.name))?;
+    }
     let order = |set: &str| sets.iter().position(|s| s.name == set);
     let mut placements: Vec<Placement> = placed.into_values().collect();
     placements.sort_by_key(|placement| (order(&placement.set), placement.ordinal));
     Ok(placements)
+}
+
+/// The set's controller starts pods on all ordinals from the first one on: one that no member lands on would start blank.
+fn without_gaps<'a>(
+    set: &SetSlots,
+    survey: &Survey,
+    placements: impl Iterator<Item = &'a Placement>,
+) -> Result<(), PlanError> {
+    let first = survey.cluster.sets.iter().find(|s| s.name == set.name).map_or(0, |s| s.first_ordinal);
+    let ordinals: BTreeSet<u32> = placements.map(|placement| placement.ordinal).collect();
+    if ordinals.iter().copied().eq((first..).take(ordinals.len())) {
+        return Ok(());
+    }
+    let listed: Vec<String> = ordinals.iter().map(u32::to_string).collect();
+    Err(PlanError::Gap { set: set.name.clone(), first, ordinals: listed.join(", ") })
 }
 
 fn find(survey: &Survey, named: &str) -> Option<MemberName> {

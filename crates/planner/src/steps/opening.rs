@@ -15,7 +15,8 @@ impl Builder<'_> {
         for set in self.sets() {
             let of_set: Vec<&MemberPlan> = self.members.iter().filter(|m| m.slot.set.as_ref() == Some(&set)).collect();
             let first = self.survey.cluster.sets.iter().find(|s| s.name == set).map_or(0, |s| s.first_ordinal);
-            let replicas = of_set.iter().map(|m| m.slot.ordinal + 1 - first).max().unwrap_or(0);
+            let replicas =
+                of_set.iter().map(|m| m.slot.ordinal.saturating_sub(first).saturating_add(1)).max().unwrap_or(0);
             let pods = of_set.iter().filter_map(|m| m.slot.pod.clone()).collect();
             let id = StepId(format!("scale-set:{set}"));
             let draft = Draft {

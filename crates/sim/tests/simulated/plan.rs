@@ -57,6 +57,36 @@ async fn slots_that_do_not_fit_the_members_are_refused_with_the_names() {
     assert_eq!(placed(|_| Slots::Claims(pattern.clone())).await, Err(PlanError::ClaimPattern));
 }
 
+#[tokio::test(start_paused = true)]
+async fn ordinals_with_a_gap_or_below_the_first_and_a_member_in_two_sets_are_refused() {
+    let refused = async |first: u32, slots: Slots| {
+        let mut scene = Scene::new(3, 40);
+        scene.set()["spec"]["ordinals"] = json!({"start": first});
+        let mut stage = Stage::new(scene);
+        stage.migration.spec.target.slots = slots;
+        let survey = stage.survey().await;
+        rehome_planner::plan(&stage.migration, &survey, stage.profile(), Vec::new())
+            .err()
+            .map(|error| error.to_string())
+    };
+    let all = |from: u32| one(&[("refdb-0", from), ("refdb-1", from + 1), ("refdb-2", from + 2)]);
+    assert_eq!(refused(1, all(1)).await, None);
+    assert_eq!(refused(1, one(&[])).await, None);
+    let above = refused(0, all(1)).await.expect("pod 0 would be blank");
+    assert!(above.starts_with("members land on ordinals 1, 2, 3 of refdb, whose pods begin at 0"), "{above}");
+    let below = refused(2, all(1)).await.expect("no pod has ordinal 1");
+    assert!(below.starts_with("members land on ordinals 1, 2, 3 of refdb, whose pods begin at 2"), "{below}");
+    let gap = refused(0, one(&[("refdb-1", 3)])).await.expect("pod 2 would be blank");
+    assert!(gap.starts_with("members land on ordinals 0, 1, 3 of refdb"), "{gap}");
+    let last = refused(0, one(&[("refdb-1", u32::MAX)])).await.expect("far away");
+    assert!(last.contains("4294967295"), "{last}");
+    let both = Slots::StatefulSets(vec![set("refdb", &[("refdb-0", 0), ("refdb-1", 1)]), set("b", &[("refdb-1", 0)])]);
+    assert_eq!(
+        refused(0, both).await.as_deref(),
+        Some("member refdb-1 is given ordinal 1 of refdb and ordinal 0 of b")
+    );
+}
+
 async fn plan_of(change: impl Fn(&mut Scene)) -> Plan {
     let mut scene = Scene::new(2, 41);
     change(&mut scene);
