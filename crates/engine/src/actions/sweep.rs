@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use rehome_model::cloud::{Tags, VolumeState};
+use rehome_model::ids::StepId;
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input};
 
+use super::volumes;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 
@@ -21,8 +23,21 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
         if keep.contains(volume.id.as_str()) || going || !ours {
             continue;
         }
+        let step = volume.tags.get(labels::STEP).map(|step| StepId::from(step.as_str()));
+        if !step.is_some_and(|step| volumes::made_from(&volume, &volumes::sources(context, &step))) {
+            volumes::note_foreign(context, &volume);
+            continue;
+        }
+        // What somebody looks into goes with `gc` later: a run does not wait for them.
+        if let Some(attachment) = volume.attachments.first() {
+            context.note(format!("{} was made twice and is left: attached to {}", volume.id, attachment.instance));
+            continue;
+        }
         context.note(format!("{} was made twice and is deleted", volume.id));
-        context.cloud().delete_volume(&volume.id).await??;
+        match context.cloud().delete_volume(&volume.id).await? {
+            Err(error) if error.code == "VolumeInUse" => context.note(format!("{} was left: {error}", volume.id)),
+            other => other?,
+        }
     }
     for snapshot in context.cloud().tagged_snapshots(&tags).await? {
         let ours = made_here(context, &snapshot.tags, |action| matches!(action, Action::SnapshotInstance { .. }));

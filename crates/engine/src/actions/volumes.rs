@@ -1,9 +1,10 @@
 //! The new volumes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use rehome_model::cloud::{Volume, VolumeState};
-use rehome_model::ids::{StepId, VolumeId};
+use rehome_model::ids::{SnapshotId, StepId, VolumeId};
 use rehome_model::plan::Action;
 use rehome_ports::{CreateVolume, ErrorClass};
 use tokio::time::Instant;
@@ -111,16 +112,48 @@ async fn available(context: &StepContext, id: &VolumeId) -> Result<Result<(), St
         .await
 }
 
+/// The snapshots that a step of the plan makes its volume from, as the record names them. Tags travel: backup tools copy those
+/// of a volume to its snapshots, and to what is restored from them. What a run made it made from what it captured.
+pub(super) fn sources(context: &StepContext, step: &StepId) -> BTreeSet<SnapshotId> {
+    let Some(step) = context.plan().step(step) else { return BTreeSet::new() };
+    let actions = std::iter::once(&step.action).chain(step.alternatives.iter().map(|other| &other.action));
+    let snapshot = |action: &Action| match action {
+        // A step whose input is not recorded has made nothing.
+        Action::CreateVolume { snapshot, .. } => context.input(snapshot).ok(),
+        _ => None,
+    };
+    actions.filter_map(snapshot).collect()
+}
+
+/// Whether a volume was made from one of these snapshots.
+pub(super) fn made_from(volume: &Volume, sources: &BTreeSet<SnapshotId>) -> bool {
+    volume.snapshot.as_ref().is_some_and(|snapshot| sources.contains(snapshot))
+}
+
+/// What is said of a volume that bears the tags of one that this run made, and was made by somebody else.
+pub(super) fn note_foreign(context: &StepContext, volume: &Volume) {
+    let from = volume.snapshot.as_ref().map_or("no snapshot", SnapshotId::as_str);
+    context.note(format!(
+        "{} bears this run's tags and was made from {from}, which is none of its: a restored backup, perhaps; it was left",
+        volume.id
+    ));
+}
+
 /// Deletes what a step of this run made, once nothing holds it.
 pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
-    let tags = made_by(context, step);
+    let (tags, sources) = (made_by(context, step), sources(context, step));
+    let mut told = BTreeSet::new();
     context
         .wait(async || {
             let found = context.cloud().tagged_volumes(&tags).await?;
-            let left: Vec<&Volume> = found
-                .iter()
-                .filter(|volume| !matches!(volume.state, VolumeState::Deleted | VolumeState::Deleting))
-                .collect();
+            let there =
+                found.iter().filter(|volume| !matches!(volume.state, VolumeState::Deleted | VolumeState::Deleting));
+            let (left, foreign): (Vec<&Volume>, Vec<&Volume>) = there.partition(|volume| made_from(volume, &sources));
+            for volume in foreign {
+                if told.insert(volume.id.clone()) {
+                    note_foreign(context, volume);
+                }
+            }
             for volume in &left {
                 if let Some(attachment) = volume.attachments.first() {
                     return Ok(Err(format!("{} is still attached to {}", volume.id, attachment.instance)));

@@ -32,5 +32,6 @@ mod scale;
 mod seeds;
 mod silence;
 mod survey_hosts;
+mod tagged;
 mod troubles;
 mod way_back;
