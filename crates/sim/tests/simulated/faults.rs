@@ -250,7 +250,7 @@ impl Gate for LateAndLost {
             return (0, Ruling::Go);
         }
         let first = self.sent.fetch_add(1, Ordering::Relaxed) == 0;
-        let late = CALL_LIMIT - std::time::Duration::from_secs(1);
+        let late = CALL_LIMIT.saturating_sub(std::time::Duration::from_secs(1));
         (first.into(), if first { Ruling::Late(late) } else { Ruling::Go })
     }
 

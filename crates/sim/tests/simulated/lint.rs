@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, add_env, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object, rename, scene,
-    world,
+    Case, add_env, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object, rename,
+    scene, world,
 };
 use rehome_lint::{checks, lint};
 use rehome_model::cloud::InstanceState;
