@@ -54,7 +54,20 @@ impl KubePods {
                 None => None,
             }
         };
-        let (stdout, stderr, status) = tokio::join!(read(stdout), read(stderr), status);
+        let reading = async { tokio::join!(read(stdout), read(stderr)) };
+        tokio::pin!(status, reading);
+        let (stdout, stderr, status) = tokio::select! {
+            biased;
+            (stdout, stderr) = &mut reading => (stdout, stderr, status.await),
+            told = &mut status => match told {
+                // The streams of a connection that broke do not end by themselves.
+                None => (String::new(), String::new(), None),
+                told => {
+                    let (stdout, stderr) = reading.await;
+                    (stdout, stderr, told)
+                }
+            },
+        };
         match exit_code(status.as_ref()) {
             Some(exit_code) => Ok(ScriptOutput { exit_code, stdout, stderr }),
             None if never_began(status.as_ref()) => Err(unreachable(pod, message(status.as_ref()))),

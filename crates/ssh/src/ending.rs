@@ -31,9 +31,11 @@ pub(crate) fn answer(
     let timed_out =
         |target| ScriptError::TimedOut { target, task: script.task.name().to_owned(), limit_s: script.limit_s };
     let over_limit = took >= Duration::from_secs(script.limit_s.into());
-    let broke = |target| match over_limit {
-        true => timed_out(target),
-        false => ScriptError::EndUnknown { target, task: script.task.name().to_owned(), reason: reason(&stderr) },
+    let broke = |target| {
+        if over_limit {
+            return timed_out(target);
+        }
+        ScriptError::EndUnknown { target, task: script.task.name().to_owned(), reason: reason(&stderr) }
     };
     // Killed at the deadline, or ended by a signal: nothing is known of the far side.
     let Some(code) = ended.status.and_then(|status| status.code()) else { return Err(broke(target)) };
