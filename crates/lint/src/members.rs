@@ -120,10 +120,23 @@ fn check_service(context: &mut Context<'_>, subject: &str, member: &MemberSurvey
     }
     let Some(view) = &host.view else { return };
     let (unit, active) = (&host.service.unit, host.service.active.as_str());
+    let mut beside = Vec::new();
     if !matches!(active, "active" | "activating" | "reloading") {
         let says = if active.is_empty() { "nothing" } else { active };
+        beside.push(format!("systemd says of unit {unit:?}: {says}"));
+    }
+    let processes = host.service.processes.as_ref();
+    if processes.is_some_and(Vec::is_empty) {
+        beside.push("no process of it is found on the host".to_owned());
+    }
+    for process in processes.into_iter().flatten() {
+        if !process.control_group.split('/').any(|part| part == unit) {
+            beside.push(format!("process {} is in control group {:?}", process.pid, process.control_group));
+        }
+    }
+    if !beside.is_empty() {
         let message = "it runs, but not by its unit".to_owned();
-        context.report("RH0118", subject.to_owned(), message, vec![format!("systemd says of unit {unit:?}: {says}")]);
+        context.report("RH0118", subject.to_owned(), message, beside);
     }
     let is_public = |address: &Ipv4Addr| {
         let [first, second, ..] = address.octets();

@@ -13,6 +13,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
     for member in &survey.members {
         if let Some(host) = &member.host {
             check_directories(context, member, host);
+            check_inside(context, member, host);
             check_fstab(context, member, host);
             check_return(context, member, host);
         }
@@ -72,6 +73,25 @@ fn left_behind(directory: &StateDirectory, host: &HostReport, moved: &BTreeSet<&
         .filter(|target| target.starts_with(&inside) && !moved.contains(target))
         .map(|target| format!("{purpose}: {target} is mounted inside {path}"))
         .collect()
+}
+
+/// What is mounted below a mount point keeps it busy for as long as it is: nothing would unmount it.
+fn check_inside(context: &mut Context<'_>, member: &MemberSurvey, host: &HostReport) {
+    let volumes = &context.migration.spec.source.volumes;
+    let moved: BTreeSet<&str> = volumes.iter().map(|volume| volume.mount_path.as_str()).collect();
+    let below = |target: &str| {
+        moved.iter().any(|at| target.strip_prefix(at.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/')))
+    };
+    let inside: Vec<String> = host
+        .mounts
+        .iter()
+        .filter(|mount| below(&mount.target) && !moved.contains(mount.target.as_str()))
+        .map(|mount| format!("{} ({}) is mounted at {}", mount.source, mount.fs_type, mount.target))
+        .collect();
+    if !inside.is_empty() {
+        let message = "something else is mounted inside a volume that moves".to_owned();
+        context.report("RH0219", format!("member {}", member.name), message, inside);
+    }
 }
 
 /// An undo mounts by the mount point alone, and so does a start of the instance: both need its line in fstab.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rehome_model::host::Mount;
 use rehome_model::ids::VolumeId;
+use rehome_model::survey::MemberSurvey;
 
 use crate::context::{Context, mounted};
 
@@ -33,6 +35,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
                 let free = format!("{} of {} bytes are free", mount.available_bytes, mount.size_bytes);
                 context.report("RH0209", subject.clone(), "its file system is nearly full".to_owned(), vec![free]);
             }
+            check_mount(context, &subject, member, mount);
             let Some(device) = device else { continue };
             if device.instance_store {
                 let message = "its data is on an instance store, which a stop erases".to_owned();
@@ -52,6 +55,28 @@ pub(crate) fn check(context: &mut Context<'_>) {
     check_keys(context, &users);
     for (id, subjects) in users.into_iter().filter(|(_, subjects)| subjects.len() > 1) {
         context.report("RH0206", format!("volume {id}"), "it serves more than one claim".to_owned(), subjects);
+    }
+}
+
+/// A pod has all of the file system mounted; and what is mounted elsewhere too is not unmounted by its mount point.
+fn check_mount(context: &mut Context<'_>, subject: &str, member: &MemberSurvey, mount: &Mount) {
+    if let Some(part) = &mount.part {
+        let message = format!("only directory {part} of its file system is mounted");
+        let seen = vec![format!("{}[{part}] at {}: {}", mount.source, mount.target, mount.fs_type)];
+        context.report("RH0202", subject.to_owned(), message, seen);
+    }
+    let same = |other: &&Mount| other.source == mount.source || other.target == mount.target;
+    let all = member.host.iter().flat_map(|host| &host.mounts);
+    let others = all.filter(same).filter(|other| !std::ptr::eq(*other, mount));
+    let seen: Vec<String> = others
+        .map(|other| {
+            let part = other.part.as_ref().map(|part| format!("[{part}]")).unwrap_or_default();
+            format!("{}{part} is mounted at {}", other.source, other.target)
+        })
+        .collect();
+    if !seen.is_empty() {
+        let message = format!("it is mounted at {} and once more", mount.target);
+        context.report("RH0220", subject.to_owned(), message, seen);
     }
 }
 

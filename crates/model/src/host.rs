@@ -17,7 +17,7 @@ pub struct HostReport {
     pub os: String,
     /// Its block devices, also those that hold nothing of the application.
     pub block_devices: Vec<HostBlockDevice>,
-    /// Its mounts of real block devices.
+    /// Its mounts of real block devices and of networks, and whatever else is mounted below a volume that moves.
     pub mounts: Vec<Mount>,
     /// The application's service unit.
     pub service: ServiceReport,
@@ -72,6 +72,9 @@ pub struct HostBlockDevice {
 pub struct Mount {
     /// The device.
     pub source: String,
+    /// The directory of the file system that is mounted, if it is not all of it: a bind mount, or a subvolume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
     /// Where it is mounted.
     pub target: String,
     /// File system type.
@@ -142,4 +145,16 @@ pub struct ServiceReport {
     pub enabled: String,
     /// systemd's Restart= setting.
     pub restart: String,
+    /// The application's processes, whoever started them. None in surveys of an older rehome.
+    #[serde(default)]
+    pub processes: Option<Vec<HostProcess>>,
+}
+
+/// A process of the application.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostProcess {
+    /// Its id.
+    pub pid: u32,
+    /// Its control group, of systemd's own hierarchy: `/system.slice/cassandra.service`.
+    pub control_group: String,
 }

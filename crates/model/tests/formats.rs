@@ -45,6 +45,18 @@ const HOST_1: &str = r#"{
 fn a_host_of_an_older_survey_is_read_and_says_nothing_of_its_directories() {
     let host: rehome_model::host::HostReport = serde_json::from_str(HOST_1).expect("read");
     assert!(host.directories.is_empty() && host.fstab.is_empty() && host.starts_once.is_empty());
+    assert_eq!(host.service.processes, None);
+}
+
+#[test]
+fn what_an_older_rehome_did_not_note_of_mounts_and_returned_volumes_is_none_and_not_written() {
+    let mount =
+        r#"{"source":"/dev/xvdf","target":"/d","fs_type":"xfs","options":"rw","size_bytes":1,"available_bytes":1}"#;
+    let returned = r#"{"mount_point":"/d","volume":"vol-1","top":{"uid":0,"gid":0},"files":{"uid":1,"gid":1}}"#;
+    let read: rehome_model::host::Mount = serde_json::from_str(mount).expect("read");
+    assert_eq!((read.part.as_ref(), serde_json::to_string(&read).expect("written").as_str()), (None, mount));
+    let read: rehome_model::task::ReturnedVolume = serde_json::from_str(returned).expect("read");
+    assert_eq!((read.device.as_ref(), serde_json::to_string(&read).expect("written").as_str()), (None, returned));
 }
 
 #[test]

@@ -249,6 +249,38 @@ fn nvme_devices_say_their_volume_and_an_instance_store_is_none() {
     assert_eq!(seen.service.unit, "cassandra.service");
 }
 
+#[test]
+fn a_bind_mount_is_told_from_a_mount_of_the_whole() {
+    let whole = survey_of(&serde_json::json!({"blockdevices": [{"name": "/dev/nvme1n1", "type": "disk"}]}), "");
+    assert_eq!((whole.mounts[0].source.as_str(), whole.mounts[0].part.as_deref()), ("/dev/nvme1n1", None));
+    let part = survey_of(&serde_json::json!({"blockdevices": [{"name": "/dev/nvme1n1[/cassandra]"}]}), "");
+    assert_eq!((part.mounts[0].source.as_str(), part.mounts[0].part.as_deref()), ("/dev/nvme1n1", Some("/cassandra")));
+}
+
+#[test]
+fn whatever_is_mounted_below_a_mount_point_is_told() {
+    let settings = BTreeMap::new();
+    let points = vec!["/var/lib/cassandra/".to_owned()];
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &points };
+    let script = cassandra().host_script(&HostTask::Survey, &context);
+    let fakes = r#"
+lsblk() { echo '{}'; }
+findmnt() {
+  case "$*" in *-J*) echo '{"filesystems":[{"source":"/dev/nvme1n1","target":"/var/lib/cassandra","fstype":"xfs"}]}'; return ;; esac
+  printf '%s\n' '/ xfs /dev/nvme0n1p1' '/var/lib/cassandra xfs /dev/nvme1n1' '/var/lib/cassandra/hints tmpfs tmpfs' \
+    '/var/lib/cassandra2 tmpfs tmpfs' '/var/lib/cassandra/backup nfs4 fs-0:/'
+}
+systemctl() { :; }
+"#;
+    let (code, stdout, stderr) = run(&format!("{fakes}{script}"));
+    assert_eq!(code, 0, "{stderr}");
+    let answer = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap();
+    let HostAnswer::Report(report) = answer else { panic!("{answer:?}") };
+    let told: Vec<(&str, &str)> = report.mounts.iter().map(|m| (m.target.as_str(), m.fs_type.as_str())).collect();
+    let below = [("/var/lib/cassandra/hints", "tmpfs"), ("/var/lib/cassandra/backup", "nfs4")];
+    assert_eq!(told, [[("/var/lib/cassandra", "xfs")].as_slice(), below.as_slice()].concat());
+}
+
 /// The script itself, here: hundreds of devices stay under what Run Command gives back.
 #[test]
 fn a_survey_of_hundreds_of_devices_is_not_cut() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use common::{cassandra, command_line, run};
-use rehome_model::host::Holds;
+use rehome_model::host::{Holds, HostProcess, HostReport};
 use rehome_model::task::{HostAnswer, HostTask};
 use rehome_profiles::ScriptContext;
 
@@ -19,6 +19,8 @@ struct Host {
     state: &'static str,
     /// What `nodetool` does.
     nodetool: &'static str,
+    /// Shell functions in the place of others.
+    more: &'static str,
 }
 
 impl Host {
@@ -27,7 +29,7 @@ impl Host {
         for folder in ["d1/ks", "d2", "log", "elsewhere/ks2", "units", "proc/7"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
-        let host = Self { root, state: "active", nodetool: "true" };
+        let host = Self { root, state: "active", nodetool: "true", more: "" };
         host.write("cassandra.yaml", config);
         if !arguments.is_empty() {
             let each: Vec<String> = arguments.iter().map(|argument| host.at(argument)).collect();
@@ -79,27 +81,27 @@ systemctl() {
 "#);
         std::fs::write(self.path("state"), self.state).unwrap();
         let nodetool = format!("nodetool() {{ echo \"$1\" >> {}; {}; }}\n", self.at("ROOT/asked"), self.nodetool);
-        run(&format!("{tools}{nodetool}{script}"))
+        run(&format!("{tools}{nodetool}{}{script}", self.at(self.more)))
     }
 
     /// Purpose, mount point, path and what is lost, of each directory that the survey tells; `ROOT` as above.
     fn directories(&self) -> Vec<(String, String, String, Holds)> {
-        let (code, stdout, stderr) = self.run(&HostTask::Survey, &[]);
-        assert_eq!(code, 0, "{stderr}");
-        let HostAnswer::Report(report) = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap() else {
-            panic!("no report: {stdout}")
-        };
+        let report = self.report();
         let root = self.root.path().display().to_string();
         let told = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned()).replace(&root, "ROOT");
         report.directories.into_iter().map(|d| (d.purpose, told(d.mount_point), told(d.path), d.holds)).collect()
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
+        self.report().settings
+    }
+
+    fn report(&self) -> HostReport {
         let (code, stdout, stderr) = self.run(&HostTask::Survey, &[]);
         assert_eq!(code, 0, "{stderr}");
         let answer = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap();
         let HostAnswer::Report(report) = answer else { panic!("no report: {stdout}") };
-        report.settings
+        *report
     }
 
     fn has(&self, purpose: &str, mount: &str, path: &str) {
@@ -327,6 +329,47 @@ fn a_member_that_a_failed_stop_left_drained_is_started_anew_and_one_that_serves_
         assert!(host.path("started").exists());
         assert_eq!(host.path("was-stopped").exists(), stops, "{mode}");
     }
+}
+
+#[test]
+fn a_drained_process_that_its_unit_does_not_have_is_ended_before_the_start() {
+    let mut host = Host::new(JBOD, RUNNING);
+    host.state = "inactive";
+    // A unit that is not active stops nothing; `kill` ends the process, and no other.
+    host.more = "kill() { echo \"killed $*\" >> ROOT/log-of-kill; rm ROOT/proc/7/cmdline; }\nsystemctl() { case $1 in start) : > ROOT/started ;; is-active) return 3 ;; esac; }\n";
+    for (mode, killed) in [("NORMAL", ""), ("DRAINED", "killed 7\n")] {
+        host.nodetool = if mode == "NORMAL" { "echo 'Mode: NORMAL'" } else { "echo 'Mode: DRAINED'" };
+        let (code, _, stderr) = host.run(&HostTask::StartService, &[]);
+        assert_eq!(code, 0, "{stderr}");
+        assert_eq!(std::fs::read_to_string(host.path("log-of-kill")).unwrap_or_default(), killed);
+        assert!(host.path("started").exists());
+    }
+}
+
+#[test]
+fn of_two_processes_none_is_ended_and_nothing_is_started() {
+    let mut host = Host::new(JBOD, RUNNING);
+    (host.state, host.nodetool) = ("inactive", "echo 'Mode: DRAINED'");
+    std::fs::create_dir(host.path("proc/8")).unwrap();
+    std::fs::copy(host.path("proc/7/cmdline"), host.path("proc/8/cmdline")).unwrap();
+    host.more = "kill() { : > ROOT/log-of-kill; }\nsystemctl() { case $1 in start) : > ROOT/started ;; is-active) return 3 ;; esac; }\n";
+    let (code, _, stderr) = host.run(&HostTask::StartService, &[]);
+    assert!(code == 1 && stderr.contains("which one was drained"), "{stderr}");
+    assert!(!host.path("log-of-kill").exists() && !host.path("started").exists());
+}
+
+#[test]
+fn a_processs_control_group_is_told_as_systemd_has_it() {
+    for (groups, wanted) in [
+        ("0::/system.slice/cassandra.service\n", "/system.slice/cassandra.service"),
+        ("9:memory:/x\n1:name=systemd:/system.slice/docker-0a.scope\n0::/y\n", "/system.slice/docker-0a.scope"),
+    ] {
+        let host = Host::new(JBOD, RUNNING);
+        host.write("proc/7/cgroup", groups);
+        let found = host.report().service.processes;
+        assert_eq!(found, Some(vec![HostProcess { pid: 7, control_group: wanted.to_owned() }]));
+    }
+    assert_eq!(Host::new(JBOD, &[]).report().service.processes, Some(Vec::new()));
 }
 
 #[test]

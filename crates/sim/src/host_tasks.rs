@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rehome_model::host::{
-    DataPath, FstabEntry, Holds, HostBlockDevice, HostReport, Mount, ServiceReport, StateDirectory,
+    DataPath, FstabEntry, Holds, HostBlockDevice, HostProcess, HostReport, Mount, ServiceReport, StateDirectory,
 };
 use rehome_model::ids::InstanceId;
 use rehome_model::task::{HostAnswer, HostTask, IS_BUSY};
@@ -128,18 +128,22 @@ fn report(
             instance_store: host.shape.instance_store,
         });
         if inner.disks.volume(volume).is_some_and(|disk| disk.mounted.iter().any(|m| m.instance == id.as_str())) {
-            mounts.push(Mount {
+            let mount = Mount {
                 source: device.clone(),
+                part: host.shape.part.clone(),
                 target: target.clone(),
                 fs_type: content.fs_type.unwrap_or_default(),
                 options: "rw".to_owned(),
                 size_bytes: u64::from(size_gib) * GIB,
                 available_bytes: u64::from(size_gib) * GIB / 100 * host.shape.free_percent,
-            });
+            };
+            let also = host.shape.mounted_also.as_ref().map(|at| Mount { target: at.clone(), ..mount.clone() });
+            mounts.push(mount);
+            mounts.extend(also);
             let mut path = |path: String, id: u32| {
                 data_paths.push(DataPath { path, mount_point: target.clone(), uid: id, gid: id });
             };
-            path(target.clone(), host.shape.uid);
+            path(target.clone(), host.shape.top_uid.unwrap_or(host.shape.uid));
             path(format!("{target}/data"), host.shape.uid);
             if host.shape.mixed_owners {
                 path(format!("{target}/backup"), host.shape.uid + 1);
@@ -149,7 +153,8 @@ fn report(
     for target in &host.shape.other_mounts {
         let (source, fs_type) = ("/dev/nvme0n1p1".to_owned(), "xfs".to_owned());
         let options = "rw".to_owned();
-        mounts.push(Mount { source, target: target.clone(), fs_type, options, size_bytes: GIB, available_bytes: GIB });
+        let (part, target, size_bytes) = (None, target.clone(), GIB);
+        mounts.push(Mount { source, part, target, fs_type, options, size_bytes, available_bytes: GIB });
     }
     let running = view.is_some();
     HostReport {
@@ -160,6 +165,7 @@ fn report(
             active: if running && !host.shape.supervised { "active" } else { "inactive" }.to_owned(),
             enabled: if host.masked { "masked" } else { "enabled" }.to_owned(),
             restart: "always".to_owned(),
+            processes: Some(processes(host, running)),
         },
         directories: directories(host, &mounts),
         settings: [("passwords".to_owned(), host.shape.passwords.to_owned())].into(),
@@ -175,6 +181,11 @@ fn report(
         view_error: (!running).then(|| "the member is not up".to_owned()),
         view,
     }
+}
+
+fn processes(host: &crate::world::Host, running: bool) -> Vec<HostProcess> {
+    let found = host.shape.control_group.iter().filter(|_| running);
+    found.map(|control_group| HostProcess { pid: 700, control_group: control_group.clone() }).collect()
 }
 
 /// Where the service keeps what: its log is on its own volume where it has one.

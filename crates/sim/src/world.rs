@@ -29,6 +29,14 @@ pub struct HostShape {
     pub free_percent: u64,
     /// Owner of the files.
     pub uid: u32,
+    /// Owner of the mount point itself, if it is another.
+    pub top_uid: Option<u32>,
+    /// The directory of the file system that is mounted, if it is not all of it.
+    pub part: Option<String>,
+    /// A second place where the file system is mounted.
+    pub mounted_also: Option<String>,
+    /// The control group of the application's process; none if no process of it is found.
+    pub control_group: Option<String>,
     /// First field of the line in fstab; none for no line. `UUID` stands for the file system's own.
     pub fstab: Option<String>,
     /// Whether anything is found out of where the service keeps what.
@@ -63,6 +71,10 @@ impl Default for HostShape {
             instance_store: false,
             free_percent: 50,
             uid: 999,
+            top_uid: None,
+            part: None,
+            mounted_also: None,
+            control_group: Some("/system.slice/refdb.service".to_owned()),
             fstab: Some(UUID.to_owned()),
             tells_directories: true,
             directories: BTreeMap::new(),

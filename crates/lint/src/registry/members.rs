@@ -125,8 +125,10 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "not run by its unit",
         "The cutover stops and holds a unit of systemd, and the way back starts it: what something else runs is neither stopped nor \
-         started again.",
-        "Name the unit in spec.application.settings.unit, or have systemd run the application.",
+         started again. That holds of a process outside the unit's control group too (a container that the unit starts, a session of \
+         `su -`): systemd does not see it end, and a supervisor of its own may start it anew.",
+        "Name the unit in spec.application.settings.unit, or have systemd run the application itself: a script of the unit calls \
+         `runuser -u cassandra --`, which opens no session.",
     ),
     check(
         "RH0119",

@@ -16,8 +16,10 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0202",
         Error,
         "file system is not on a whole volume",
-        "LVM, RAID, LUKS and partitions cannot be mounted by the EBS CSI driver as they are.",
-        "Move this member's data to a plain volume first, or wait for strategy copy.",
+        "LVM, RAID, LUKS and partitions cannot be mounted by the EBS CSI driver as they are. Where a directory of the file system is \
+         mounted, as by a bind mount, a pod would see the file system's root in its place, and start blank.",
+        "Move this member's data to a plain volume first, or wait for strategy copy. A bind mount: name the mount point of the whole \
+         file system in spec.source.volumes[].mountPath, and mount the claim with a subPath; or mount the volume there directly.",
     ),
     check(
         "RH0203",
@@ -116,5 +118,21 @@ pub(super) const CHECKS: &[Check] = &[
         "host that cannot take the new volume",
         "After the opening `rollback --keep-writes` would attach the volume that the pod wrote to in the original's place. It is refused where the host's fstab would not mount that one, or where it is not known whose the files are.",
         "Name the file system by UUID= or LABEL=, which the new volume shares; give what lies right below the mount point one owner. Nothing, if new writes need not come back.",
+    ),
+    check(
+        "RH0219",
+        Error,
+        "mount inside a volume that moves",
+        "The volume is unmounted before it is captured, and what is mounted inside keeps it busy: the cutover would wait for it in vain, \
+         and be undone. What is in there would not move either.",
+        "Unmount it, and take its line out of fstab; or name it under spec.source.volumes, if it is a volume of its own.",
+    ),
+    check(
+        "RH0220",
+        Error,
+        "file system mounted twice",
+        "A file system is unmounted by the mount point that the migration names. While it is mounted elsewhere too, it is in use, and what \
+         is captured may lack what was written last.",
+        "Unmount the other one, and take its line out of fstab, before you plan. Of a bind mount and what it is made of only one may stay.",
     ),
 ];

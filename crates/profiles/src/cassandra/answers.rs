@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
 use rehome_model::host::{
-    DataPath, FstabEntry, Holds, HostBlockDevice, HostReport, Mount, ServiceReport, StateDirectory,
+    DataPath, FstabEntry, Holds, HostBlockDevice, HostProcess, HostReport, Mount, ServiceReport, StateDirectory,
 };
 use rehome_model::ids::VolumeId;
 use serde_json::Value;
@@ -167,7 +167,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
     let property = |key: &str| {
         service.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default().to_owned()
     };
-    let mounts = mounts(&json("mounts")?);
+    let mounts = mounts(&json("mounts")?, &section("inside"));
     let view = view(stdout);
     Ok(HostReport {
         os: section("os").first().copied().unwrap_or_default().to_owned(),
@@ -183,6 +183,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
             active: property("ActiveState"),
             enabled: property("UnitFileState"),
             restart: property("Restart"),
+            processes: found.get("processes").map(|lines| lines.iter().filter_map(|line| process(line)).collect()),
         },
         view_error: view.as_ref().err().cloned(),
         view: view.ok(),
@@ -204,18 +205,40 @@ fn number(value: &Value, key: &str) -> u64 {
     value[key].as_u64().or_else(|| value[key].as_str()?.parse().ok()).unwrap_or(0)
 }
 
-fn mounts(findmnt: &Value) -> Vec<Mount> {
+/// All that findmnt tells in JSON, and of what else is mounted inside (`TARGET<TAB>FSTYPE<TAB>SOURCE`) that it is.
+fn mounts(findmnt: &Value, inside: &[&str]) -> Vec<Mount> {
     let each = findmnt["filesystems"].as_array().cloned().unwrap_or_default();
-    let read = |mount: &Value| Mount {
+    let read = |mount: &Value| {
+        let source = word(mount, "source").unwrap_or_default();
         // A bind mount shows as /dev/x[/sub].
-        source: word(mount, "source").unwrap_or_default().split('[').next().unwrap_or_default().to_owned(),
-        target: word(mount, "target").unwrap_or_default(),
-        fs_type: word(mount, "fstype").unwrap_or_default(),
-        options: word(mount, "options").unwrap_or_default(),
-        size_bytes: number(mount, "size"),
-        available_bytes: number(mount, "avail"),
+        let (device, part) = source.split_once('[').unwrap_or((&source, ""));
+        Mount {
+            source: device.to_owned(),
+            part: (!part.is_empty()).then(|| part.trim_end_matches(']').to_owned()),
+            target: word(mount, "target").unwrap_or_default(),
+            fs_type: word(mount, "fstype").unwrap_or_default(),
+            options: word(mount, "options").unwrap_or_default(),
+            size_bytes: number(mount, "size"),
+            available_bytes: number(mount, "avail"),
+        }
     };
-    each.iter().map(read).collect()
+    let mut mounts: Vec<Mount> = each.iter().map(read).collect();
+    for line in inside {
+        let mut parts = line.splitn(3, '\t');
+        let (Some(target), Some(fs_type), Some(source)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        if mounts.iter().all(|mount| mount.target != target) {
+            let (source, target, fs_type) = (source.to_owned(), target.to_owned(), fs_type.to_owned());
+            let options = String::new();
+            mounts.push(Mount { source, part: None, target, fs_type, options, size_bytes: 0, available_bytes: 0 });
+        }
+    }
+    mounts
+}
+
+/// `7 /system.slice/cassandra.service`.
+fn process(line: &str) -> Option<HostProcess> {
+    let (pid, control_group) = line.split_once(' ')?;
+    Some(HostProcess { pid: pid.parse().ok()?, control_group: control_group.to_owned() })
 }
 
 /// Devices with their EBS volumes: by the NVMe serial number (`vol0123...`), else by udev's link.
@@ -295,6 +318,7 @@ fn directory(line: &str) -> Option<StateDirectory> {
 fn data_path(line: &str, mounts: &[Mount]) -> Option<DataPath> {
     let mut parts = line.splitn(3, ' ');
     let (uid, gid, path) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.to_owned());
-    let mount = mounts.iter().filter(|m| path.starts_with(&m.target)).max_by_key(|m| m.target.len())?;
+    let below = |target: &str| path == target || path.starts_with(&format!("{}/", target.trim_end_matches('/')));
+    let mount = mounts.iter().filter(|m| below(&m.target)).max_by_key(|m| m.target.len())?;
     Some(DataPath { mount_point: mount.target.clone(), path, uid, gid })
 }

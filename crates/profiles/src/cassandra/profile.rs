@@ -19,6 +19,7 @@ const SURVEY: &str = include_str!("scripts/survey.sh");
 const YAML: &str = include_str!("scripts/yaml.sh");
 const DIRECTORIES: &str = include_str!("scripts/directories.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
+const START: &str = include_str!("scripts/start.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
 /// A host's view may be long; a pod's output is not cut.
 const PRINT_VIEW: &str = "echo '@@ view'; printf '%s\\n' \"$view\" | packed";
@@ -137,16 +138,7 @@ printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' 
             }
             text + "done_\n"
         }
-        HostTask::StartService => "
-let_go
-# A stop that failed after its drain, or in the midst of one, left a process that serves nobody.
-if systemctl is-active --quiet \"$UNIT\" && nodetool netstats 2>/dev/null | grep -q '^Mode: DRAIN'; then
-  systemctl stop \"$UNIT\" || fail \"$UNIT was drained and does not stop\"
-fi
-systemctl start \"$UNIT\" || fail \"$UNIT does not start\"
-done_
-"
-        .to_owned(),
+        HostTask::StartService => format!("{START}done_\n"),
     }
 }
 

@@ -108,6 +108,18 @@ fn borders() -> Vec<Case> {
         scene("RH0617", |s| container(s)["command"] = json!(["sh", "-c", "refdb"])),
         scene("RH0212", |s| s.host.other_mounts = vec!["/var/lib/refdb/data-of-others".to_owned()]),
         scene("RH0212", |s| keeps(s, "caches", Some("/d2"))),
+        // Beside the mount point and not in it; another volume that moves, mounted inside.
+        scene("RH0219", |s| s.host.other_mounts = vec!["/var/lib/refdb2".to_owned(), "/var/lib".to_owned()]),
+        Case {
+            code: "RH0219",
+            scene: |s| *s = Scene::with_commitlogs(3, 11),
+            world: |_| (),
+            migration: |m| {
+                *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
+            },
+        },
+        // A part of the unit's control group, and the unit in another hierarchy's place.
+        scene("RH0118", |s| s.host.control_group = Some("/a/system.slice/refdb.service/b".to_owned())),
         scene("RH0214", |s| keeps(s, "caches", None)),
         scene("RH0214", |s| keeps(s, "hints", None)),
         scene("RH0216", |s| s.host.fstab = Some("LABEL=refdb".to_owned())),

@@ -123,6 +123,11 @@ pub fn cases() -> Vec<Case> {
         world("RH0122", |stage| change_instance(stage, |record| record.lifecycle = Some("spot".to_owned()))),
         world("RH0122", |stage| change_instance(stage, |record| record.instance_store_root = true)),
         scene("RH0118", |s| s.host.supervised = true),
+        // A container, a session of `su -`, another unit whose name begins so; and a program that nobody knows.
+        scene("RH0118", |s| s.host.control_group = Some("/system.slice/docker-0a1b.scope".to_owned())),
+        scene("RH0118", |s| s.host.control_group = Some("/user.slice/user-997.slice/session-c1.scope".to_owned())),
+        scene("RH0118", |s| s.host.control_group = Some("/system.slice/refdb.service-2".to_owned())),
+        scene("RH0118", |s| s.host.control_group = None),
         scene("RH0120", |s| s.host.starts_once = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
         Case {
@@ -162,6 +167,7 @@ pub fn cases() -> Vec<Case> {
         scene("RH0619", |s| container(s)["image"] = json!("refdb")),
         migration("RH0201", |m| "/elsewhere".clone_into(&mut m.spec.source.volumes[0].mount_path)),
         scene("RH0202", |s| "lvm".clone_into(&mut s.host.kind)),
+        scene("RH0202", |s| s.host.part = Some("/refdb".to_owned())),
         scene("RH0203", |s| s.host.instance_store = true),
         scene("RH0204", |s| "btrfs".clone_into(&mut s.fs_type)),
         world("RH0205", |stage| {
@@ -200,6 +206,11 @@ pub fn cases() -> Vec<Case> {
         scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own")),
         scene("RH0218", |s| s.host.fstab = Some("/dev/xvdg".to_owned())),
         scene("RH0218", |s| s.host.mixed_owners = true),
+        scene("RH0219", |s| s.host.other_mounts = vec!["/var/lib/refdb/hints".to_owned()]),
+        scene("RH0219", |s| s.host.other_mounts = vec!["/var/lib/refdb/data/orders".to_owned()]),
+        scene("RH0220", |s| s.host.mounted_also = Some("/data".to_owned())),
+        // On itself.
+        scene("RH0220", |s| s.host.other_mounts = vec!["/var/lib/refdb".to_owned()]),
         world("RH0301", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["unschedulable"] = json!(true));
         }),

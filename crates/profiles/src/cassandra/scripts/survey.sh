@@ -19,7 +19,14 @@ section links; for link in /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol* 
 pseudo=autofs,binfmt_misc,bpf,cgroup,cgroup2,configfs,cpuset,debugfs,devpts,devtmpfs,efivarfs,fuse.gvfsd-fuse,fuse.lxcfs,fusectl
 pseudo=$pseudo,hugetlbfs,mqueue,nfsd,nsfs,overlay,proc,pstore,ramfs,rootfs,rpc_pipefs,securityfs,selinuxfs,sysfs,tmpfs,tracefs
 section mounts; json findmnt -J -b -l -t "no$pseudo" -o SOURCE,TARGET,FSTYPE,OPTIONS,SIZE,AVAIL
+# Whatever is mounted below a mount point keeps it busy: memory, a network's file system, an automount that waits.
+section inside; for path in $MOUNTS; do
+  findmnt -n -r -o TARGET,FSTYPE,SOURCE | awk -v below="${path%/}/" 'index($1, below) == 1 { print $1 "\t" $2 "\t" $3 }'
+done | head -n 50
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
+# As systemd has them: by the hierarchy of its own where there are several.
+section processes; for pid in $pids; do
+  printf '%s %s\n' "$pid" "$(sed -n 's/^[0-9]*:name=systemd://p; s/^0:://p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1)"; done
 section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
 tell() {
   case $2 in
