@@ -7,6 +7,7 @@ use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport, Volume
 use rehome_model::host::{Holds, UNKNOWN};
 use rehome_model::migration::SetSlots;
 use rehome_model::names;
+use rehome_model::on_host::OnHost;
 use rehome_profiles::SetConfiguration;
 
 use crate::context::Context;
@@ -255,15 +256,19 @@ fn seen_at(mount: &VolumeMount, on_volume: &str) -> Option<String> {
 
 fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &SetConfiguration) {
     let Some(uid) = configuration.uid.filter(|uid| *uid != 0) else { return };
-    let survey = context.survey;
+    let (survey, volumes) = (context.survey, &context.migration.spec.source.volumes);
     let wrong: Vec<String> = survey
         .members
         .iter()
         .filter_map(|member| Some((&member.name, member.host.as_ref()?)))
-        .flat_map(|(name, host)| host.data_paths.iter().map(move |path| (name, path)))
-        // What lies below it counts for the way back only.
-        .filter(|(_, path)| path.path == path.mount_point && path.uid != uid)
-        .map(|(name, path)| format!("{name}: {} is owned by uid {}", path.path, path.uid))
+        .flat_map(|(name, host)| volumes.iter().map(move |volume| (name, host, volume.mount_path.as_str())))
+        .filter_map(|(name, host, path)| Some((name, path, OnHost::of(host, path)?)))
+        // The application's files count, if they have one owner; root's own mount point keeps nobody from them.
+        .filter(|(_, _, on_host)| on_host.files.unwrap_or(on_host.top).uid != uid)
+        .map(|(name, path, on_host)| match on_host.files {
+            Some(files) => format!("{name}: the files in {path} are owned by uid {}", files.uid),
+            None => format!("{name}: {path} is owned by uid {}", on_host.top.uid),
+        })
         .collect();
     if !wrong.is_empty() {
         let message = format!("its pods run as uid {uid} and cannot write the members' files");

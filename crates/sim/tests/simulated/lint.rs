@@ -118,6 +118,8 @@ fn borders() -> Vec<Case> {
                 *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
             },
         },
+        // Root's own mount point, with files of the pods' uid in it.
+        scene("RH0512", |s| s.host.top_uid = Some(0)),
         // A part of the unit's control group, and the unit in another hierarchy's place.
         scene("RH0118", |s| s.host.control_group = Some("/a/system.slice/refdb.service/b".to_owned())),
         scene("RH0214", |s| keeps(s, "caches", None)),
@@ -210,11 +212,11 @@ async fn a_zone_without_nodes_is_told_from_those_with_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_owns_the_mount_point_counts_and_not_who_owns_what_is_below_it() {
-    let found = the_finding(&scene("RH0512", |s| s.host.uid = 112)).await;
-    assert!(!found.evidence.is_empty());
-    let elsewhere: Vec<&String> = found.evidence.iter().filter(|line| !line.contains("/var/lib/refdb is")).collect();
-    assert!(elsewhere.is_empty(), "{elsewhere:?}");
+async fn who_owns_the_files_counts_and_the_mount_point_where_they_have_several_owners() {
+    let found = the_finding(&scene("RH0512", |s| (s.host.uid, s.host.top_uid) = (112, Some(999)))).await;
+    assert_eq!(found.evidence[0], "refdb-0: the files in /var/lib/refdb are owned by uid 112");
+    let several = scene("RH0512", |s| (s.host.mixed_owners, s.host.top_uid) = (true, Some(0)));
+    assert_eq!(the_finding(&several).await.evidence[0], "refdb-0: /var/lib/refdb is owned by uid 0");
 }
 
 /// What the first finding of a code saw.

@@ -261,6 +261,8 @@ pub fn cases() -> Vec<Case> {
         scene("RH0510", |s| s.set()["spec"]["podManagementPolicy"] = json!("OrderedReady")),
         scene("RH0511", |s| s.set()["spec"]["template"]["spec"]["securityContext"]["fsGroup"] = json!(999)),
         scene("RH0512", |s| s.host.uid = 112),
+        scene("RH0512", |s| (s.host.uid, s.host.top_uid) = (112, Some(999))),
+        scene("RH0512", |s| (s.host.mixed_owners, s.host.top_uid) = (true, Some(0))),
         scene("RH0513", |s| s.set()["spec"]["template"]["spec"]["hostNetwork"] = json!(true)),
         scene("RH0514", |s| s.set()["metadata"]["managedFields"] = json!([{"manager": "argocd-controller"}])),
         scene("RH0515", |s| {
