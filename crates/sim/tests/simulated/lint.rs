@@ -112,10 +112,13 @@ fn borders() -> Vec<Case> {
         scene("RH0219", |s| s.host.other_mounts = vec!["/var/lib/refdb2".to_owned(), "/var/lib".to_owned()]),
         Case {
             code: "RH0219",
-            scene: |s| *s = Scene::with_commitlogs(3, 11),
+            scene: |s| s.host.other_mounts = vec!["/var/lib/refdb/logs".to_owned()],
             world: |_| (),
             migration: |m| {
-                *m = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
+                let mut second = m.spec.source.volumes[0].clone();
+                second.role = "logs".into();
+                "/var/lib/refdb/logs".clone_into(&mut second.mount_path);
+                m.spec.source.volumes.push(second);
             },
         },
         // Root's own mount point, with files of the pods' uid in it.
