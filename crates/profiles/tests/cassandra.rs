@@ -386,6 +386,36 @@ fn a_masked_unit_is_held_too_for_the_day_that_somebody_unmasks_it() {
     assert!(!hold.exists());
 }
 
+/// A unit whose own ExecStop ends what its control group does not have: systemd forgets it once the unit is masked.
+const STOPS_ITSELF: &str = r#"
+case "$*" in
+  mask*) : > "$SYSTEMD/masked" ;;
+  unmask*) rm -f "$SYSTEMD/masked" ;;
+  daemon-reload) [ ! -e "$SYSTEMD/masked" ] || : > "$SYSTEMD/forgotten" ;;
+  *LoadState*) if [ -e "$SYSTEMD/masked" ]; then echo LoadState=masked; else echo LoadState=loaded; fi ;;
+  *DropInPaths*) [ -e "$SYSTEMD/masked" ] || echo DropInPaths=$(ls "$SYSTEMD/$UNIT.d"/* 2>/dev/null) ;;
+  *ActiveState*) if [ -e "$SYSTEMD/stopped" ]; then echo ActiveState=inactive; else echo ActiveState=active; fi ;;
+  stop*) : > "$SYSTEMD/stopped"; [ -e "$SYSTEMD/forgotten" ] || rm "$SYSTEMD/process" ;;
+esac"#;
+
+#[test]
+fn a_unit_is_stopped_as_its_own_file_says_and_held_all_the_while() {
+    let units = tempfile::tempdir().unwrap();
+    let hold = units.path().join("cassandra.service.d/rehome-hold.conf");
+    std::fs::write(units.path().join("process"), "").unwrap();
+    // What is asked to drain is held by then.
+    let fakes = format!(
+        "{STOPS_ITSELF}\n}}\nnodetool() {{ [ -s {0} ] && : > {1}; }}\ngrep() {{ case $1 in -lzx) [ ! -e {2} ] || echo /proc/7/cmdline ;; *) command grep \"$@\" ;; esac",
+        hold.display(),
+        units.path().join("drained").display(),
+        units.path().join("process").display()
+    );
+    let (code, _, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), &fakes);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(units.path().join("drained").exists() && !units.path().join("process").exists());
+    assert!(units.path().join("masked").exists() && hold.exists());
+}
+
 #[test]
 fn a_masked_unit_is_enough_where_no_drop_in_can_be_written() {
     let units = tempfile::tempdir().unwrap();
@@ -418,36 +448,6 @@ fn a_script_that_comes_after_its_run_was_taken_back_does_nothing() {
     }
     assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
     for late in [HostTask::StopService, HostTask::Unmount { mount_points: Vec::new() }, HostTask::Flush] {
-        /// A unit whose own ExecStop ends what its control group does not have: systemd forgets it once the unit is masked.
-        const STOPS_ITSELF: &str = r#"
-case "$*" in
-  mask*) : > "$SYSTEMD/masked" ;;
-  unmask*) rm -f "$SYSTEMD/masked" ;;
-  daemon-reload) [ ! -e "$SYSTEMD/masked" ] || : > "$SYSTEMD/forgotten" ;;
-  *LoadState*) if [ -e "$SYSTEMD/masked" ]; then echo LoadState=masked; else echo LoadState=loaded; fi ;;
-  *DropInPaths*) [ -e "$SYSTEMD/masked" ] || echo DropInPaths=$(ls "$SYSTEMD/$UNIT.d"/* 2>/dev/null) ;;
-  *ActiveState*) if [ -e "$SYSTEMD/stopped" ]; then echo ActiveState=inactive; else echo ActiveState=active; fi ;;
-  stop*) : > "$SYSTEMD/stopped"; [ -e "$SYSTEMD/forgotten" ] || rm "$SYSTEMD/process" ;;
-esac"#;
-
-        #[test]
-        fn a_unit_is_stopped_as_its_own_file_says_and_held_all_the_while() {
-            let units = tempfile::tempdir().unwrap();
-            let hold = units.path().join("cassandra.service.d/rehome-hold.conf");
-            std::fs::write(units.path().join("process"), "").unwrap();
-            // What is asked to drain is held by then.
-            let fakes = format!(
-                "{STOPS_ITSELF}\n}}\nnodetool() {{ [ -s {0} ] && : > {1}; }}\ngrep() {{ case $1 in -lzx) [ ! -e {2} ] || echo /proc/7/cmdline ;; *) command grep \"$@\" ;; esac",
-                hold.display(),
-                units.path().join("drained").display(),
-                units.path().join("process").display()
-            );
-            let (code, _, stderr) = run_with_systemctl(&HostTask::StopService, units.path(), &fakes);
-            assert_eq!(code, 0, "{stderr}");
-            assert!(units.path().join("drained").exists() && !units.path().join("process").exists());
-            assert!(units.path().join("masked").exists() && hold.exists());
-        }
-
         let (code, stdout, stderr) = run_for(&late, "lab-1", root.path());
         assert_eq!((code, stdout.as_str()), (1, ""), "{late:?}");
         assert!(stderr.contains("run lab-1 was taken back here"), "{stderr}");
