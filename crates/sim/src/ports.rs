@@ -218,7 +218,10 @@ impl Pods for SimPorts {
         let unreachable = |reason: String| ScriptError::Unreachable { target: pod.to_owned(), reason };
         let mutates = script.task != PodTask::View;
         let call = Call { port: Port::Pods, name: script.task.name(), subject: pod, mutates };
-        let ticket = self.before(&call).await.map_err(|mishap| unreachable(format!("{mishap:?}")))?;
+        let ticket = self.before(&call).await.map_err(|mishap| match mishap {
+            Mishap::Status(403, reason) => ScriptError::Refused { target: pod.to_owned(), reason: reason.to_owned() },
+            mishap => unreachable(format!("{mishap:?}")),
+        })?;
         let takes_ms = self.world.with(|state, _| state.exec_ms.max(SCRIPT_MS));
         tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         let program = script.text.split(' ').next().unwrap_or_default();

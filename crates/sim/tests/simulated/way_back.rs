@@ -33,6 +33,19 @@ impl Gate for Unreachable {
     }
 }
 
+/// Nobody may run anything in a pod.
+struct NoExec;
+
+impl Gate for NoExec {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        (0, if call.port == Port::Pods { Ruling::Wrong(Mishap::Status(403, "Forbidden")) } else { Ruling::Go })
+    }
+
+    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
+}
+
 /// Right after a claim and its volume were taken away, and before the claim is parked anew, somebody scales the set up, and the
 /// apiserver is away.
 struct InBetween(World, AtomicBool);
@@ -78,6 +91,13 @@ async fn is_back(stage: &Stage, members: usize) {
 async fn a_pod_that_cannot_be_asked_does_not_keep_production_down() {
     let (mut stage, _) = completed(Scene::new(3, 91)).await;
     stage.ports = SimPorts::behind(&stage.world, Arc::new(Unreachable("refdb-1")));
+    is_back(&stage, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_nobody_may_run_anything_in_do_not_keep_production_down() {
+    let (mut stage, _) = completed(Scene::new(3, 91)).await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(NoExec));
     is_back(&stage, 3).await;
 }
 
