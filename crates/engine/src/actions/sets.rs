@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rehome_model::plan::{PodTarget, Purpose};
+use rehome_model::plan::{Action, PodTarget, Purpose};
 use serde_json::{Value, json};
 
 use super::claims::keep_closed;
@@ -10,6 +10,7 @@ use super::gate;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
+use crate::limits::POD_MISSING;
 
 /// Sets the replicas through the scale subresource, against the version that was seen. A set that somebody deleted has none.
 pub(super) async fn set_replicas(context: &StepContext, set: &str, replicas: u32) -> Result<(), StepError> {
@@ -62,7 +63,8 @@ pub(super) async fn pods_run(
             let found = context.pods().await?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {
-                    return Ok(Err(format!("pod {} is not there yet", target.pod)));
+                    let missing = format!("pod {} is not there yet", target.pod);
+                    return Ok(Err(scaled_again(context, target).await?.unwrap_or(missing)));
                 };
                 if let Some(reason) = not_running(pod, &target.container) {
                     return Ok(Err(format!("pod {}: {reason}", target.pod)));
@@ -76,6 +78,34 @@ pub(super) async fn pods_run(
         })
         .await?;
     Ok(Outputs::new())
+}
+
+/// The set of a pod that does not come is scaled up once more if somebody has scaled it down since this run scaled it up:
+/// GitOps that says 0 would else keep the downtime going. Answers what was found.
+async fn scaled_again(context: &StepContext, target: &PodTarget) -> Result<Option<String>, StepError> {
+    // The controller makes the pods of a set within seconds.
+    if context.undo || context.plan().purpose != Purpose::Apply || context.elapsed() < POD_MISSING {
+        return Ok(None);
+    }
+    let plan = context.plan();
+    let member = plan.members.iter().find(|member| member.slot.pod.as_deref() == Some(target.pod.as_str()));
+    let Some(set) = member.and_then(|member| member.slot.set.as_deref()) else { return Ok(None) };
+    let planned = plan.steps.iter().find_map(|step| match &step.action {
+        Action::ScaleSet { set: name, replicas, .. } if name == set => Some(*replicas),
+        _ => None,
+    });
+    let namespace = &plan.namespace;
+    let scale = context.kube().get(&paths::scale(namespace, set)).await?;
+    let found = scale.map_or(0, |scale| scale["spec"]["replicas"].as_u64().unwrap_or(0));
+    let Some(planned) = planned.filter(|planned| found < u64::from(*planned)) else { return Ok(None) };
+    gate::see_closed(context, set).await?;
+    set_replicas(context, set, planned).await?;
+    let text = format!(
+        "StatefulSet {namespace}/{set} was scaled down to {found} by somebody since this run scaled it to {planned}: it is \
+         scaled up again; set its replicas to {planned} where they come from, too"
+    );
+    context.note(text.clone());
+    Ok(Some(text))
 }
 
 fn not_running(pod: &Value, container: &str) -> Option<String> {

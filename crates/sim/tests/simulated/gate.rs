@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::common::Stage;
 use rehome_ec2_emulator::core::Effect;
-use rehome_engine::{Command, Outcome};
+use rehome_engine::{Command, Kube, Outcome};
 use rehome_model::event::{Event, EventKind};
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
@@ -226,4 +227,41 @@ async fn a_pod_that_is_open_is_seen_beside_one_that_nobody_reaches() {
     assert!(early, "no pod was open before it was verified");
     assert!(!stage.world.ledger().by_pods.is_empty(), "no client wrote");
     assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
+}
+
+/// GitOps that holds the set at 0, so many times, from when its pods are to come.
+async fn scales_down(stage: &Stage, times: u32) {
+    let kube = Kube::new(stage.ports.kube());
+    let replicas = async || {
+        let set = kube.get("/apis/apps/v1/namespaces/refdb/statefulsets/refdb").await.expect("answered");
+        set.expect("it is there")["spec"]["replicas"].clone()
+    };
+    while replicas().await != json!(2) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for _ in 0..times {
+        stage.scale(0).await;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_and_told_of() {
+    let said = |text: &str| text.contains("refdb/refdb was scaled down to 0 by somebody");
+    let ended = async |times| {
+        let stage = Stage::new(Scene::new(2, 31));
+        let plan = stage.plan().await;
+        let apply = stage.drive_with_events(Command::Apply(Box::new(plan)));
+        let ((end, events), ()) = tokio::join!(apply, scales_down(&stage, times));
+        let notes = events.iter().filter(|event| matches!(&event.kind, EventKind::Note { text } if said(text))).count();
+        (end.outcome(), notes)
+    };
+    let (outcome, notes) = ended(1).await;
+    assert_eq!((outcome.phase, notes), (Phase::Completed, 1), "{:?}", outcome.failure);
+    let taken = outcome.record.header.opened_at_ms.zip(outcome.record.header.cutover_at_ms).map(|(to, from)| to - from);
+    assert!(taken.is_some_and(|taken| taken < 300_000), "{taken:?}");
+    // Longer than the pods are waited for.
+    let (outcome, notes) = ended(600).await;
+    assert_eq!(outcome.phase, Phase::RolledBack);
+    assert!(notes > 10 && outcome.failure.is_some_and(|why| why.starts_with("pods-run") && said(&why)), "{notes}");
 }
