@@ -38,6 +38,8 @@ pub const LEASE_RETRY: Duration = Duration::from_secs(1);
 /// The least time that each undo has. What a step takes going forward says nothing of it: pods end in their own time, and a
 /// volume of a dead node is detached after six minutes (kube-controller-manager, maxWaitForUnmountDuration). Production waits.
 pub const UNDO: Duration = Duration::from_mins(30);
+/// How long a claim may take to go before those are looked for that use it.
+pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
 /// How long a pod may be missing before its set is looked at: somebody may have scaled it down.
 pub const POD_MISSING: Duration = Duration::from_secs(15);
 /// How long a pod that should let nobody in any more is asked, on the way back. Its set is scaled down next.

@@ -1,5 +1,7 @@
 //! Parked claims, and the way back to them (invariant I5).
 
+use std::collections::BTreeSet;
+
 use rehome_model::plan::{ClaimSpec, LEFT};
 use rehome_model::{labels, quantity};
 use rehome_planner::manifests;
@@ -8,6 +10,7 @@ use serde_json::{Value, json};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
+use crate::limits::HOLDERS_NAMED;
 
 /// Code of a claim that a ResourceQuota has no room for.
 const OVER_QUOTA: &str = "ExceededQuota";
@@ -170,7 +173,7 @@ async fn park_when_gone(
                 if let Some(pod) = pod {
                     gone_or_closed(context, &claim.namespace, pod).await?;
                 }
-                return Ok(Err(format!("claim {} goes", claim.name)));
+                return Ok(Err(goes(context, claim).await?));
             }
             if is_ours(context, claim, &found) {
                 return Ok(Ok(None));
@@ -211,20 +214,70 @@ async fn park_when_gone(
 pub(super) async fn keep_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<(), StepError> {
     context
         .wait(async || {
-            let gone = gone_or_closed(context, namespace, pod).await?;
-            Ok(if gone { Ok(()) } else { Err(format!("pod {pod} ends")) })
+            Ok(match gone_or_closed(context, namespace, pod).await? {
+                None => Ok(()),
+                Some(object) => Err(ends(namespace, pod, &object)),
+            })
         })
         .await
 }
 
-/// Whether a pod is gone. The set of one that is there is closed.
-async fn gone_or_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<bool, StepError> {
-    if context.kube().get(&paths::pod(namespace, pod)).await?.is_none() {
-        return Ok(true);
-    }
+/// A pod that is not gone. Its set is closed.
+async fn gone_or_closed(context: &StepContext, namespace: &str, pod: &str) -> Result<Option<Value>, StepError> {
+    let Some(object) = context.kube().get(&paths::pod(namespace, pod)).await? else { return Ok(None) };
     let member = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
     if let Some(set) = member.and_then(|member| member.slot.set.as_deref()) {
         super::sets::set_replicas(context, set, 0).await?;
     }
-    Ok(false)
+    Ok(Some(object))
+}
+
+/// What a pod that ends waits for. Without its node it never does by itself, and only a person knows that the node is dead.
+fn ends(namespace: &str, pod: &str, object: &Value) -> String {
+    let node = text(object, "/spec/nodeName");
+    if object["metadata"]["deletionTimestamp"].is_null() || node.is_empty() {
+        return format!("pod {pod} ends");
+    }
+    format!(
+        "pod {pod} ends on node {node}; if that node is off for certain: kubectl -n {namespace} delete pod {pod} --force"
+    )
+}
+
+/// What a claim that is being deleted waits for: whatever pod uses it, of whomever.
+async fn goes(context: &StepContext, claim: &ClaimSpec) -> Result<String, StepError> {
+    let (namespace, name) = (&claim.namespace, &claim.name);
+    if context.elapsed() < HOLDERS_NAMED {
+        return Ok(format!("claim {name} goes"));
+    }
+    let pods = context.pods().await?;
+    let holders = pods.iter().filter(|(_, pod)| used_claims(pod).contains(name.as_str())).map(|(holder, pod)| {
+        let node = text(pod, "/spec/nodeName");
+        format!("pod {holder} on node {node} (kubectl -n {namespace} delete pod {holder})")
+    });
+    let holders: Vec<String> = holders.collect();
+    Ok(if holders.is_empty() {
+        format!("claim {name} goes")
+    } else {
+        format!("claim {name} goes when nothing uses it any more: {}", holders.join(", "))
+    })
+}
+
+/// The claims that a pod uses.
+pub(super) fn used_claims<'a>(pod: &'a Value) -> BTreeSet<&'a str> {
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    let claim = |volume: &'a Value| volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str);
+    volumes.into_iter().flatten().filter_map(claim).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_ends_on_a_node_is_told_with_the_node_and_what_to_do_if_that_is_off() {
+        let going = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"nodeName": "node-1"}});
+        let said = ends("refdb", "refdb-0", &going);
+        assert!(said.contains("on node node-1") && said.contains("-n refdb delete pod refdb-0 --force"), "{said}");
+        assert_eq!(ends("refdb", "refdb-0", &json!({"spec": {"nodeName": "node-1"}})), "pod refdb-0 ends");
+    }
 }

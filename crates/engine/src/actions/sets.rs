@@ -1,11 +1,11 @@
 //! The set: its replicas, and its pods on their volumes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rehome_model::plan::{Action, PodTarget, Purpose};
 use serde_json::{Value, json};
 
-use super::claims::keep_closed;
+use super::claims::{keep_closed, used_claims};
 use super::gate;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -135,14 +135,7 @@ fn check_volumes(
     pod: &Value,
     volumes: &BTreeMap<String, Vec<String>>,
 ) -> Result<(), StepError> {
-    let empty = Vec::new();
-    let used: BTreeSet<&str> = pod
-        .pointer("/spec/volumes")
-        .and_then(Value::as_array)
-        .unwrap_or(&empty)
-        .iter()
-        .filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName").and_then(Value::as_str))
-        .collect();
+    let used = used_claims(pod);
     let wrong = |what: String| StepError::failed("WrongVolume", format!("pod {}: {what}", target.pod));
     for (claim, expected) in target.claims.iter().zip(volumes.get(&target.pod).into_iter().flatten()) {
         if !used.contains(claim.as_str()) {

@@ -330,3 +330,21 @@ async fn a_claim_that_was_made_anew_long_before_is_told_as_what_it_is() {
     assert!(!left[0].contains("was taken away"), "{left:?}");
     assert_eq!(checks::legacy_serving(&stage.world), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_somebody_elses_that_holds_a_claim_is_named() {
+    let (stage, _) = completed(Scene::new(3, 116)).await;
+    // It waits for a ConfigMap, so that nothing runs in it.
+    let reference = json!({"name": "not-there", "key": "X"});
+    let container = json!({"name": "shell", "env": [{"name": "X", "valueFrom": {"configMapKeyRef": reference}}]});
+    let volumes = json!([{"name": "look", "persistentVolumeClaim": {"claimName": "data-refdb-1"}}]);
+    let spec = json!({"nodeName": "node-1", "containers": [container], "volumes": volumes});
+    stage.world.add_object("pods", "refdb", "debug", json!({"metadata": {}, "spec": spec}));
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    let why = outcome.failure.expect("a reason");
+    let named = "claim data-refdb-1 goes when nothing uses it any more: pod debug on node node-1 (kubectl -n refdb delete pod debug)";
+    assert!(why.contains(named), "{why}");
+    delete_object(&stage, "/api/v1/namespaces/refdb/pods/debug").await;
+    is_back(&stage, 3).await;
+}
