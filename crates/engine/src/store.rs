@@ -56,13 +56,19 @@ pub enum StoreError {
     #[error("the run record was not written: {0}")]
     NotOurs(String),
     /// An object of this name belongs to somebody else.
-    #[error("ConfigMap {name} exists and does not belong to migration {migration}; rename or remove it")]
+    #[error("ConfigMap {name} exists and does not belong to migration {migration}{}", of_another(of.as_deref()))]
     Stranger {
         /// ConfigMap.
         name: String,
         /// The migration.
         migration: String,
+        /// The other migration that it belongs to, if it says so.
+        of: Option<String>,
     },
+}
+
+fn of_another(other: Option<&str>) -> String {
+    other.map_or_else(String::new, |other| format!(": it is part of the run record of migration {other}"))
 }
 
 /// How a plan is split.
@@ -273,7 +279,8 @@ impl RecordStore {
         let object = self.kube.get(&paths::config_map(&self.namespace, name)).await?;
         match object {
             Some(object) if label(&object, labels::MIGRATION) != Some(&self.migration) => {
-                Err(StoreError::Stranger { name: name.to_owned(), migration: self.migration.clone() })
+                let of = label(&object, labels::MIGRATION).map(str::to_owned);
+                Err(StoreError::Stranger { name: name.to_owned(), migration: self.migration.clone(), of })
             }
             other => Ok(other),
         }

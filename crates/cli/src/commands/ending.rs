@@ -52,7 +52,11 @@ pub fn of_store(error: &StoreError) -> (Exit, &'static str) {
             "put the ConfigMap back as it was, from a backup of the cluster. Do not delete it: it tells what was done, \
              and what is to be taken back",
         ),
-        StoreError::Stranger { .. } => {
+        // Names meet: `x-cluster` would have the document in which `x` keeps its cluster's steps.
+        StoreError::Stranger { of: Some(_), .. } => {
+            (Exit::Usage, "give the migration another metadata.name, and leave that ConfigMap where it is")
+        }
+        StoreError::Stranger { of: None, .. } => {
             (Exit::Usage, "give the migration another metadata.name, or move that ConfigMap out of the way")
         }
         StoreError::NotOurs(_) => (Exit::Interrupted, "another driver came in between; see `rehome status`"),
@@ -112,7 +116,10 @@ mod tests {
         assert!(exit == Exit::Usage && hint.contains("newer"), "{exit:?} {hint}");
         let damaged = StoreError::Damaged { name: String::new(), reason: String::new() };
         assert_eq!(of_store(&damaged).0, Exit::Stuck);
-        let stranger = StoreError::Stranger { name: String::new(), migration: String::new() };
-        assert_eq!(of_store(&stranger).0, Exit::Usage);
+        let stranger = |of| StoreError::Stranger { name: String::new(), migration: String::new(), of };
+        let (exit, hint) = of_store(&stranger(None));
+        assert!(exit == Exit::Usage && hint.contains("out of the way"), "{exit:?} {hint}");
+        let (exit, hint) = of_store(&stranger(Some("x".to_owned())));
+        assert!(exit == Exit::Usage && hint.contains("leave that ConfigMap"), "{exit:?} {hint}");
     }
 }

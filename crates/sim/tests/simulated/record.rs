@@ -185,3 +185,20 @@ async fn a_recorded_plan_is_gone_on_with_also_where_its_hash_is_of_more_than_thi
     assert!(matches!(stage.apply(&another).await, End::Refused(EngineError::OtherPlan { .. })));
     assert_eq!(stage.apply(&recorded).await.outcome().phase, rehome_model::record::Phase::Completed);
 }
+
+/// `x-cluster` would have the document in which `x` keeps its cluster's steps: it is refused, with the name of the other.
+#[tokio::test(start_paused = true)]
+async fn a_migration_whose_record_would_be_part_of_anothers_is_refused_and_told_whose() {
+    let stage = Stage::new(Scene::new(2, 11));
+    let plan = stage.plan().await;
+    stage.control.arm(40, Kill::Before);
+    assert!(matches!(stage.apply(&plan).await, End::Killed));
+    stage.control.disarm();
+    let refused =
+        rehome_engine::status(stage.ports.kube(), "refdb", "refdb-cluster").await.expect_err("it is another's");
+    let said = refused.to_string();
+    assert!(
+        said.contains("rehome-run-refdb-cluster") && said.contains("of the run record of migration refdb"),
+        "{said}"
+    );
+}
