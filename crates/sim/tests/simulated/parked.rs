@@ -12,6 +12,7 @@ use rehome_engine::{Command, Kube};
 use rehome_lint::lint;
 use rehome_model::migration::Slots;
 use rehome_model::record::Phase;
+use rehome_planner::manifests::{self, Maker};
 use rehome_sim::{Call, Gate, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
 use tokio::time::Instant;
@@ -188,6 +189,25 @@ async fn claims_of_ours_that_are_not_parked_any_more_are_in_the_way() {
     let outcome = stage.apply(&plan).await.outcome();
     assert_eq!(outcome.phase, Phase::RolledBack);
     assert!(outcome.failure.is_some_and(|why| why.starts_with("park-claim") && why.contains("is Bound, not parked")));
+}
+
+/// The resizer would grow the volume to it as soon as it is bound.
+#[tokio::test(start_paused = true)]
+async fn a_parked_claim_that_asks_for_more_than_its_volume_has_is_not_released() {
+    for (more, phase) in [(0, Phase::Completed), (1, Phase::RolledBack)] {
+        let stage = Stage::new(Scene::new(2, 12));
+        let plan = stage.plan().await;
+        let claim = &plan.members[0].volumes[0].claim;
+        let asks = format!("{}Gi", claim.size_gib + more);
+        let maker = Maker { migration: &plan.migration, run: &"r-0".into(), step: &"park-claim".into() };
+        let mut object = manifests::claim(maker, claim);
+        object["spec"]["resources"]["requests"]["storage"] = json!(asks);
+        stage.world.add_object("persistentvolumeclaims", "refdb", &claim.name, object);
+        let outcome = stage.apply(&plan).await.outcome();
+        assert_eq!(outcome.phase, phase, "{asks}: {:?}", outcome.failure);
+        let told = outcome.failure.is_some_and(|why| why.contains("asks for more than"));
+        assert_eq!(told, phase == Phase::RolledBack, "{asks}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
