@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::seat::Seat;
 use super::stage::{End, Stage, Wish};
 
-/// How often a person tries before the run counts as one that does not converge.
+/// How often a person drives before the run counts as one that does not converge.
 const TRIES: u32 = 200;
 /// How often a person follows what a stuck run says before they call it stuck for good.
 const STUCK_TRIES: u32 = 4;
@@ -102,10 +102,14 @@ impl<'a> Person<'a> {
         let (mut findings, mut first_reason) = (0, None);
         let mut asked_to_roll_back = wish == Wish::RollBack;
         let mut last = String::new();
-        for _ in 0..TRIES {
+        let mut tries = 0;
+        while tries < TRIES {
+            tries += 1;
             let pause_s = match self.once(wish, given.as_ref()).await {
                 End::Killed => 3,
                 End::NotNow(why) => {
+                    // Who waits while another drives has not driven. That ends, too: the world does (`LONGEST`).
+                    tries -= 1;
                     self.note(&why);
                     last = why;
                     20
