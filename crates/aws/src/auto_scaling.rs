@@ -9,7 +9,6 @@ use rehome_ports::CloudError;
 
 use crate::cloud::AwsCloud;
 use crate::error::cloud_error;
-use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeAutoScalingInstances";
@@ -76,12 +75,12 @@ impl AwsCloud {
         let sent = if enter {
             let call = self.auto_scaling.enter_standby().auto_scaling_group_name(group);
             let call = call.instance_ids(instance.as_str()).should_decrement_desired_capacity(true);
-            let sent = call.customize().interceptor(InTime::from_now()).send().await;
+            let sent = call.send().await;
             sent.map(|_| ()).map_err(|error| cloud_error("EnterStandby", &error))
         } else {
             let call = self.auto_scaling.exit_standby().auto_scaling_group_name(group);
             let call = call.instance_ids(instance.as_str());
-            let sent = call.customize().interceptor(InTime::from_now()).send().await;
+            let sent = call.send().await;
             sent.map(|_| ()).map_err(|error| cloud_error("ExitStandby", &error))
         };
         let Err(error) = sent else { return Ok(()) };

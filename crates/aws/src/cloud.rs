@@ -13,7 +13,7 @@ use rehome_ports::{
 
 use crate::error::{bad_reply, cloud_error};
 use crate::filters::to_tags;
-use crate::in_time::InTime;
+use crate::in_time::SoonOrNever;
 use crate::retry::read;
 
 /// EC2, Auto Scaling and STS of one account and region. Clones share their connections.
@@ -27,9 +27,11 @@ pub struct AwsCloud {
 
 impl AwsCloud {
     pub(crate) fn new(config: &SdkConfig, region: String) -> Self {
+        let ec2 = aws_sdk_ec2::config::Builder::from(config).interceptor(SoonOrNever).build();
+        let auto_scaling = aws_sdk_autoscaling::config::Builder::from(config).interceptor(SoonOrNever).build();
         Self {
-            ec2: aws_sdk_ec2::Client::new(config),
-            auto_scaling: aws_sdk_autoscaling::Client::new(config),
+            ec2: aws_sdk_ec2::Client::from_conf(ec2),
+            auto_scaling: aws_sdk_autoscaling::Client::from_conf(auto_scaling),
             sts: aws_sdk_sts::Client::new(config),
             region,
         }
@@ -59,7 +61,7 @@ impl AwsCloud {
         };
         let ids: Vec<String> = resources.iter().map(id).collect();
         let call = self.ec2.create_tags().set_resources(Some(ids)).set_tags(Some(to_tags(tags)));
-        let sent = call.customize().interceptor(InTime::from_now()).send().await;
+        let sent = call.send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("CreateTags", &error))
     }
 }
@@ -109,26 +111,12 @@ impl Cloud for AwsCloud {
     }
 
     async fn delete_volume(&self, volume: &VolumeId) -> Result<(), CloudError> {
-        let sent = self
-            .ec2
-            .delete_volume()
-            .volume_id(volume.as_str())
-            .customize()
-            .interceptor(InTime::from_now())
-            .send()
-            .await;
+        let sent = self.ec2.delete_volume().volume_id(volume.as_str()).send().await;
         already(sent.map_err(|error| cloud_error("DeleteVolume", &error)), &["InvalidVolume.NotFound"])
     }
 
     async fn delete_snapshot(&self, snapshot: &SnapshotId) -> Result<(), CloudError> {
-        let sent = self
-            .ec2
-            .delete_snapshot()
-            .snapshot_id(snapshot.as_str())
-            .customize()
-            .interceptor(InTime::from_now())
-            .send()
-            .await;
+        let sent = self.ec2.delete_snapshot().snapshot_id(snapshot.as_str()).send().await;
         already(sent.map_err(|error| cloud_error("DeleteSnapshot", &error)), &["InvalidSnapshot.NotFound"])
     }
 
@@ -142,26 +130,12 @@ impl Cloud for AwsCloud {
 
     async fn stop_instances(&self, instances: &[InstanceId]) -> Result<(), CloudError> {
         let ids: Vec<String> = instances.iter().map(ToString::to_string).collect();
-        let sent = self
-            .ec2
-            .stop_instances()
-            .set_instance_ids(Some(ids))
-            .customize()
-            .interceptor(InTime::from_now())
-            .send()
-            .await;
+        let sent = self.ec2.stop_instances().set_instance_ids(Some(ids)).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("StopInstances", &error))
     }
 
     async fn start_instance(&self, instance: &InstanceId) -> Result<(), CloudError> {
-        let sent = self
-            .ec2
-            .start_instances()
-            .instance_ids(instance.as_str())
-            .customize()
-            .interceptor(InTime::from_now())
-            .send()
-            .await;
+        let sent = self.ec2.start_instances().instance_ids(instance.as_str()).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error("StartInstances", &error))
     }
 

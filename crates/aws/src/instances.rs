@@ -15,7 +15,6 @@ use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
 use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters};
-use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeInstances";
@@ -117,7 +116,7 @@ impl AwsCloud {
         protection: InstanceProtection,
         on: bool,
     ) -> Result<(), CloudError> {
-        let sent = self.protection(instance, protection, on).customize().interceptor(InTime::from_now()).send().await;
+        let sent = self.protection(instance, protection, on).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
     }
 
@@ -167,7 +166,7 @@ impl AwsCloud {
         if devices.is_empty() {
             return Ok(());
         }
-        let sent = self.deletion(instance, devices).customize().interceptor(InTime::from_now()).send().await;
+        let sent = self.deletion(instance, devices).send().await;
         sent.map(|_| ()).map_err(|error| cloud_error(MODIFY, &error))
     }
 

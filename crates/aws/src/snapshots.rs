@@ -9,7 +9,6 @@ use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
 use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
-use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeSnapshots";
@@ -57,7 +56,7 @@ impl AwsCloud {
 
     /// Sent once: CreateSnapshots has no client token, and sent twice it captures twice.
     pub(crate) async fn snapshot_instance(&self, request: &CreateSnapshots) -> Result<Vec<Snapshot>, CloudError> {
-        let sent = self.capture(request).customize().interceptor(InTime::from_now()).send().await;
+        let sent = self.capture(request).send().await;
         let made = sent.map_err(|error| cloud_error(CREATE, &error))?;
         let mut made: Vec<Snapshot> =
             made.snapshots().iter().map(|info| convert::snapshot_info(CREATE, info)).collect::<Result<_, _>>()?;

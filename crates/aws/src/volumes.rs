@@ -12,7 +12,6 @@ use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
 use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
-use crate::in_time::InTime;
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeVolumes";
@@ -74,8 +73,6 @@ impl AwsCloud {
             .set_throughput(number(*throughput_mib_s)?)
             .set_tag_specifications(tag_specifications(ResourceType::Volume, &request.tags))
             .client_token(&request.token)
-            .customize()
-            .interceptor(InTime::from_now())
             .send()
             .await;
         let made = sent.map_err(|error| cloud_error(CREATE, &error))?;
@@ -90,7 +87,7 @@ impl AwsCloud {
         device: &str,
     ) -> Result<(), CloudError> {
         let call = self.ec2.attach_volume().volume_id(volume.as_str()).instance_id(instance.as_str());
-        let sent = call.device(device).customize().interceptor(InTime::from_now()).send().await;
+        let sent = call.device(device).send().await;
         let sent = sent.map_err(|error| cloud_error("AttachVolume", &error));
         let Err(error) = sent else { return Ok(()) };
         if !matches!(error.code.as_str(), "VolumeInUse" | "InvalidParameterValue" | "IncorrectState") {
@@ -114,7 +111,7 @@ impl AwsCloud {
     /// Never forced. EC2 says IncorrectState both of a volume that is detached and of one it will not detach.
     pub(crate) async fn detach(&self, volume: &VolumeId, instance: &InstanceId) -> Result<(), CloudError> {
         let call = self.ec2.detach_volume().volume_id(volume.as_str()).instance_id(instance.as_str());
-        let sent = call.customize().interceptor(InTime::from_now()).send().await;
+        let sent = call.send().await;
         let sent = sent.map_err(|error| cloud_error("DetachVolume", &error));
         let Err(error) = sent else { return Ok(()) };
         match error.code.as_str() {

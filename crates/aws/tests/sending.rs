@@ -12,7 +12,7 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_credential_types::provider::future::ProvideCredentials as ProvidesCredentials;
 use common::{Account, CALL_LIMIT, connect};
-use rehome_aws::{ConnectError, with_config};
+use rehome_aws::{AwsCloud, ConnectError, with_config};
 use rehome_ec2_emulator::core::{Config, Consistency, Effect};
 use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::ids::{InstanceId, VolumeId};
@@ -73,22 +73,34 @@ impl ProvideCredentials for SlowlyRenewed {
     }
 }
 
-#[tokio::test]
-async fn a_stop_that_waited_for_credentials_is_not_sent() {
-    let account = account().await;
+async fn slowly_renewed(account: &Account) -> AwsCloud {
     let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(Region::new("us-east-1"))
         .credentials_provider(SlowlyRenewed::default())
         .endpoint_url(&account.url)
         .load()
         .await;
-    let (cloud, _) = with_config(&config).await.unwrap();
-    let instance = account.instance(&Tags::new()).await;
-    let error = cloud.stop_instances(std::slice::from_ref(&instance)).await.unwrap_err();
-    assert_eq!((error.code.as_str(), error.may_have_effect()), (NOT_SENT_IN_TIME, false), "{error}");
-    assert_eq!(account.calls("StopInstances").await, 0);
+    with_config(&config).await.unwrap().0
+}
+
+#[tokio::test]
+async fn what_changes_something_and_waited_for_credentials_is_not_sent() {
+    let account = account().await;
+    let instance = [account.instance(&Tags::new()).await];
+    let by_id = InstanceFilter::Ids(instance.to_vec());
+    let clouds = [slowly_renewed(&account).await, slowly_renewed(&account).await, slowly_renewed(&account).await];
+    let (stopped, standby, looked) = tokio::join!(
+        clouds[0].stop_instances(&instance),
+        clouds[1].set_standby("group", &instance[0], true),
+        clouds[2].describe_instances(&by_id)
+    );
+    for error in [stopped.unwrap_err(), standby.unwrap_err()] {
+        assert_eq!((error.code.as_str(), error.may_have_effect()), (NOT_SENT_IN_TIME, false), "{error}");
+    }
+    assert_eq!((account.calls("StopInstances").await, account.calls("EnterStandby").await), (0, 0));
+    assert_eq!(looked.unwrap().len(), 1, "what only looks is asked again");
     // Now they are there.
-    cloud.stop_instances(&[instance]).await.unwrap();
+    clouds[0].stop_instances(&instance).await.unwrap();
     assert_eq!(account.calls("StopInstances").await, 1);
 }
 
