@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloud::{Snapshot, Volume};
 use crate::format::Format;
-use crate::ids::{SnapshotId, VolumeId};
+use crate::ids::{RunId, SnapshotId, VolumeId};
 use crate::plan::Plan;
 use crate::record::RunRecord;
 
@@ -89,13 +89,15 @@ pub struct PersistentVolumeSeen {
     pub id: ObjectId,
     /// Whether it has the migration's label.
     pub ours: bool,
+    /// The run that made it, by its label.
+    pub run: Option<RunId>,
     /// The EBS volume behind it, if one is.
     pub handle: Option<VolumeId>,
     /// The claim it is reserved for, as `namespace/name`.
     pub claim: String,
-    /// Whether it was ever bound: from then on a pod may have written to it.
-    pub was_bound: bool,
-    /// Whether that claim exists and names this volume. Told only for claims of the target namespace; others count.
+    /// Whether it may have been bound: from then on a pod may have written to it.
+    pub may_have_been_bound: bool,
+    /// Whether that very claim exists and names this volume. Told only for claims of the target namespace; others count.
     pub claimed: bool,
 }
 

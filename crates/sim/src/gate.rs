@@ -59,7 +59,9 @@ pub trait Gate: Send + Sync {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling);
 
     /// After its effect, before its reply.
-    fn after(&self, ticket: u64, call: &Call<'_>) -> Ruling;
+    fn after(&self, _ticket: u64, _call: &Call<'_>) -> Ruling {
+        Ruling::Go
+    }
 }
 
 /// Carries a ruling out.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rehome_model::collection::{ClaimSeen, ClusterInventory, ObjectId, PersistentVolumeSeen};
+use rehome_model::ids::RunId;
 use rehome_model::{labels, names};
 use serde_json::Value;
 
@@ -63,15 +64,20 @@ async fn volumes(
     let seen = |object: &Value| {
         let name = text(object, "/metadata/name");
         let (of, claim) = (text(object, "/spec/claimRef/namespace"), text(object, "/spec/claimRef/name"));
-        let named = claims
-            .iter()
-            .any(|found| text(found, "/metadata/name") == claim && text(found, "/spec/volumeName") == name);
+        // A claim that was parked anew has the name, and is not the one.
+        let reserved = text(object, "/spec/claimRef/uid");
+        let named = claims.iter().any(|found| {
+            text(found, "/metadata/name") == claim
+                && text(found, "/spec/volumeName") == name
+                && (reserved.is_empty() || reserved == uid(found))
+        });
         PersistentVolumeSeen {
             id: object_id(object),
             ours: label(object, labels::MIGRATION) == Some(migration),
+            run: label(object, labels::RUN).map(RunId::from),
             handle: ebs_volume(object),
             claim: format!("{of}/{claim}"),
-            was_bound: !text(object, "/spec/claimRef/uid").is_empty() || text(object, "/status/phase") != "Available",
+            may_have_been_bound: !reserved.is_empty() || text(object, "/status/phase") != "Available",
             claimed: of != namespace || named,
         }
     };

@@ -2,6 +2,7 @@
 
 use rehome_model::collection::{ClaimSeen, ObjectId, PersistentVolumeSeen, Verdict};
 use rehome_model::names;
+use rehome_model::record::Phase;
 
 use super::judge::{Judge, Judged, in_use, kept, name, orphaned};
 
@@ -43,8 +44,15 @@ impl Judge<'_> {
         if volume.claimed {
             return in_use(format!("an adopted slot: claim {} has it", volume.claim));
         }
-        if volume.was_bound {
-            return in_use("it was bound: its volume holds what a pod wrote to it");
+        // A rollback takes all of its run's away; what a driver creates that stood still meanwhile binds to nothing.
+        if let Some((record, _)) = self.record()
+            && record.header.phase == Phase::RolledBack
+            && volume.run.as_ref() == Some(&record.header.run)
+        {
+            return orphaned(format!("it came when run {} was rolled back already: nothing has it", record.header.run));
+        }
+        if volume.may_have_been_bound {
+            return in_use("it was bound, or is for a claim that is gone: its volume may hold what a pod wrote");
         }
         orphaned(format!("never bound, and claim {} does not name it", volume.claim))
     }

@@ -45,10 +45,6 @@ impl Gate for Calls {
         *calls.entry((call.port, name)).or_default() += 1;
         (0, Ruling::Go)
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 /// The kind of object a path is of.

@@ -228,10 +228,6 @@ impl Gate for NotReached {
         let asked = call.port == Port::Hosts && call.subject == self.0.as_str();
         (0, if asked { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,10 +383,6 @@ impl Gate for Copier {
             }));
         }
         (0, Ruling::Go)
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 

@@ -35,10 +35,6 @@ impl Gate for Session {
         let over = call.port == Port::Cloud && self.calls.fetch_add(1, Ordering::SeqCst) >= self.good_for;
         (0, if over { Ruling::Wrong(Mishap::Code(CODE)) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 impl Stage {
@@ -103,10 +99,6 @@ impl Gate for Authenticator {
         }
         let refused = (self.refuses)(self.requests.fetch_add(1, Ordering::SeqCst));
         (0, if refused { Ruling::Wrong(Mishap::Status(401, "Unauthorized")) } else { Ruling::Go })
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 

@@ -345,10 +345,6 @@ impl Gate for LastCaptureRefused {
         let throttled = now < self.refused_ms.load(Ordering::SeqCst) + 60_000;
         (0, Ruling::Wrong(Mishap::Code(if throttled { "RequestLimitExceeded" } else { "UnauthorizedOperation" })))
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 /// Of two snapshots one is refused and the other takes long. The first is enough to know that the run has failed.

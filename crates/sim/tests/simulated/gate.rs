@@ -35,10 +35,6 @@ impl Gate for Meddler {
         let deaf = call.port == Port::Pods && Some(call.subject) == self.deaf;
         (0, if deaf { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 fn a_volume_is_made(call: &Call<'_>) -> bool {

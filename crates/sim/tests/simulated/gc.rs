@@ -205,10 +205,6 @@ impl Gate for Session {
         let over = call.port == Port::Cloud && self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_err();
         (0, if over { Ruling::Wrong(Mishap::Code("RequestExpired")) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 #[tokio::test(start_paused = true)]

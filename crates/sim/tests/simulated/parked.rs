@@ -6,10 +6,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::common::Stage;
-use crate::leftovers::forget_record;
+use crate::leftovers::{by_name, delete, forget_record, verdict};
 use crate::opened::{claim_path, completed};
 use rehome_engine::{Command, Kube};
 use rehome_lint::lint;
+use rehome_model::collection::Verdict;
+use rehome_model::labels;
 use rehome_model::migration::Slots;
 use rehome_model::record::Phase;
 use rehome_planner::manifests::{self, Maker};
@@ -122,6 +124,21 @@ async fn a_persistent_volume_that_arrives_after_its_slot_was_taken_back_lets_not
         let late = kube.list("/api/v1/persistentvolumes").await.expect("answered");
         assert!(late.iter().all(|volume| volume["status"]["phase"] == "Released"), "{pause_s} s: {late:?}");
         landed += late.len();
+        // The record tells that they are of no use; nothing else does.
+        let collector = by_name(&stage);
+        let of_run = |run: serde_json::Value| {
+            stage
+                .world
+                .change_objects("persistentvolumes", |volume| volume["metadata"]["labels"][labels::RUN] = run.clone());
+        };
+        of_run(json!("r-another"));
+        let shown = collector.look().await.expect("seen");
+        assert_eq!(verdict(&shown, "PersistentVolume"), vec![Verdict::InUse; late.len()], "{pause_s} s: {shown:?}");
+        late.iter().for_each(|volume| of_run(volume["metadata"]["labels"][labels::RUN].clone()));
+        let shown = collector.look().await.expect("seen");
+        assert_eq!(verdict(&shown, "PersistentVolume"), vec![Verdict::Orphaned; late.len()], "{pause_s} s: {shown:?}");
+        delete(&collector, &shown).await;
+        assert!(kube.list("/api/v1/persistentvolumes").await.expect("answered").is_empty(), "{pause_s} s");
         for ordinal in 0..3 {
             let claim = kube.get(&claim_path(ordinal)).await.expect("answered").expect("parked");
             assert_eq!(claim["status"]["phase"], "Pending", "{pause_s} s: {claim}");
@@ -143,10 +160,6 @@ impl Gate for AnotherClaim {
             });
         }
         (0, Ruling::Go)
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 

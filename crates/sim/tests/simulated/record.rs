@@ -28,10 +28,6 @@ impl Gate for NoProgress {
         }
         (0, Ruling::Go)
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -59,10 +55,6 @@ impl Gate for StandsStill {
         let mut seen = self.writes.lock().expect("whole");
         *seen += u32::from(writes);
         (0, if writes && *seen >= self.from { Ruling::Never } else { Ruling::Go })
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 
@@ -123,10 +115,6 @@ impl Gate for IntentStandsStill {
             _ => Ruling::Go,
         };
         (0, ruling)
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 

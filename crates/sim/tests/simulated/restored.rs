@@ -109,10 +109,6 @@ impl Gate for Blind {
         let looks = call.name == "DescribeInstances" && self.0.fetch_add(1, Ordering::Relaxed) < 8;
         (0, if looks { Ruling::Wrong(Mishap::Code("RequestLimitExceeded")) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,10 +71,6 @@ impl Gate for Slow {
         // Longer than a lease, shorter than a request may take.
         (0, Ruling::Late(Duration::from_secs(16)))
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 /// How many of so many members are acted on by these calls, if this happens at the first.

@@ -27,10 +27,6 @@ impl Gate for Unreachable {
         let it = call.port == Port::Pods && call.subject == self.0;
         (0, if it { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
     }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
-    }
 }
 
 /// Nobody may run anything in a pod.
@@ -39,10 +35,6 @@ struct NoExec;
 impl Gate for NoExec {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
         (0, if call.port == Port::Pods { Ruling::Wrong(Mishap::Status(403, "Forbidden")) } else { Ruling::Go })
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 
@@ -281,10 +273,6 @@ impl Gate for FullHeader {
         }
         let refused = self.writes.fetch_add(1, Ordering::SeqCst) >= self.takes;
         (0, if refused { Ruling::Wrong(Mishap::Status(500, "InternalError")) } else { Ruling::Go })
-    }
-
-    fn after(&self, _: u64, _: &Call<'_>) -> Ruling {
-        Ruling::Go
     }
 }
 
