@@ -105,3 +105,18 @@ fn what_a_tool_says_instead_of_json_is_told() {
         assert!(stderr.trim_end().ends_with(&format!(": {tool}: invalid option -- 'J'")), "{stderr}");
     }
 }
+
+/// `pgrep -f` of old procps reads 4,095 bytes of a command line; what is used instead reads all of each.
+#[test]
+fn who_looks_for_processes_does_not_find_itself() {
+    let context = ScriptContext { run: None, step: None, settings: &BTreeMap::new(), mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::StartService, &context);
+    let (_, from) = script.split_once("\nprocesses() {").unwrap();
+    let function = from.split_once("\n}").unwrap().0;
+    let command = format!("processes() {{{function}\n}}\nprocesses");
+    let output = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+    // Whatever runs on this machine stays longer than the search.
+    let found = String::from_utf8(output.stdout).unwrap();
+    let gone: Vec<&str> = found.lines().filter(|pid| !std::path::Path::new("/proc").join(pid).exists()).collect();
+    assert!(gone.is_empty(), "{gone:?}");
+}

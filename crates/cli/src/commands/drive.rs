@@ -1,7 +1,6 @@
 //! Commands that change something.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, Write};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,7 +13,7 @@ use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
 use super::interrupt::Signals;
-use super::{ending, events, keep_writes, look};
+use super::{confirm, ending, events, keep_writes, look};
 use crate::args::{Apply, Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::output::{esay, eshow};
@@ -22,7 +21,7 @@ use crate::{connect, input, output};
 
 /// `rehome apply`.
 pub async fn apply(args: &Apply) -> Result<Exit> {
-    refuse_unseen(args.output, args.yes, "--yes, with a plan that was reviewed by --plan")?;
+    confirm::refuse_unseen(args.output, args.yes, "--yes, with a plan that was reviewed by --plan")?;
     let migration = input::migration(&args.file)?;
     let given = args.plan.as_deref().map(input::read_plan).transpose()?;
     if let Some(plan) = &given {
@@ -40,7 +39,7 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
         eshow!("{}", output::plan(plan));
     }
     let asked = Instant::now();
-    confirm(args.yes, &migration.metadata.name, "carry out this plan")?;
+    confirm::by_name(args.yes, &migration.metadata.name, "carry out this plan")?;
     if asked.elapsed() > LOOK_GOOD_FOR {
         compare(&ports, &migration, profile, &chosen).await?;
     }
@@ -85,7 +84,8 @@ async fn plan_to_apply(
     let chosen = match (recorded, given) {
         (Some((record, plan)), given) if !record.header.phase.is_back() => {
             let completed = record.header.phase == Phase::Completed;
-            if given.is_some_and(|given| given.hash() != record.header.plan_hash) {
+            // As the engine has it: what another build wrote may have another hash, and read the same.
+            if given.is_some_and(|given| given.hash() != record.header.plan_hash && given != plan) {
                 let (stands, hint) = if completed {
                     ("completed", "see `rehome status`; roll it back before you apply another")
                 } else {
@@ -149,7 +149,7 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
 
 /// `rehome rollback`.
 pub async fn rollback(args: &Rollback) -> Result<Exit> {
-    refuse_unseen(args.output, args.yes, "--yes")?;
+    confirm::refuse_unseen(args.output, args.yes, "--yes")?;
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
@@ -166,7 +166,7 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     {
         eshow!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
     }
-    confirm(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
+    confirm::by_name(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
 }
 
@@ -193,33 +193,6 @@ fn refuse_undone(record: &RunRecord) -> Result<()> {
         refused.to_string(),
         "`rehome rollback --discard-writes` goes on with it; see `rehome status`. Nothing was changed",
     ))
-}
-
-/// Nobody confirms what was not shown: with JSON, which is for programs, the answer must be given beforehand.
-pub fn refuse_unseen(output: Format, yes: bool, instead: &str) -> Result<()> {
-    if output != Format::Json || yes {
-        return Ok(());
-    }
-    Err(problem(
-        Exit::Usage,
-        "what is to be confirmed is not shown with -o json",
-        &format!("give {instead}, or leave -o json away. Nothing was changed"),
-    ))
-}
-
-/// Asks for the migration's name.
-pub fn confirm(yes: bool, name: &str, what: &str) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    eshow!("Type the migration's name ({name}) to {what}: ");
-    std::io::stderr().flush()?;
-    let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
-    if line.trim() == name {
-        return Ok(());
-    }
-    Err(problem(Exit::Usage, "that is not the migration's name", "nothing was changed; --yes answers for scripts"))
 }
 
 async fn drive(

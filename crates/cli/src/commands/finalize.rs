@@ -9,7 +9,7 @@ use rehome_model::format;
 use rehome_model::plan::Plan;
 use rehome_model::record::{FinalizeChoice, Phase};
 
-use super::{drive, ending, look};
+use super::{confirm, drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
 use crate::output::{esay, eshow, show};
@@ -46,7 +46,7 @@ pub struct Args {
 
 /// Carries it out.
 pub async fn finalize(args: &Args) -> Result<Exit> {
-    drive::refuse_unseen(args.output, args.yes || args.dry_run, "--yes, after a look at --dry-run")?;
+    confirm::refuse_unseen(args.output, args.yes || args.dry_run, "--yes, after a look at --dry-run")?;
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let name = &migration.metadata.name;
@@ -75,7 +75,7 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
     if args.dry_run {
         return Ok(Exit::Ok);
     }
-    drive::confirm(args.yes, name, "end the way back for good")?;
+    confirm::by_name(args.yes, name, "end the way back for good")?;
     let outcome = drive::driven(&ports, &migration, profile, Command::Finalize(choice), args.output).await?;
     report(outcome)
 }

@@ -9,7 +9,7 @@ use rehome_model::collection::{Collection, Thing, Verdict};
 use rehome_model::format;
 use serde::Serialize;
 
-use super::{drive, ending, look};
+use super::{confirm, drive, ending, look};
 use crate::args::Format;
 use crate::exit::{Exit, problem};
 use crate::output::{say, show};
@@ -68,7 +68,7 @@ struct Document<'a> {
 
 /// Carries it out.
 pub async fn gc(args: &Args) -> Result<Exit> {
-    drive::refuse_unseen(
+    confirm::refuse_unseen(
         args.output,
         args.yes || !args.delete,
         "--yes, after a look at what is listed without --delete",
@@ -101,7 +101,7 @@ pub async fn gc(args: &Args) -> Result<Exit> {
         }
         return Ok(Exit::Ok);
     }
-    drive::confirm(args.yes, &name, &format!("delete the {orphaned} orphaned things"))?;
+    confirm::by_name(args.yes, &name, &format!("delete the {orphaned} orphaned things"))?;
     let deletion = collector.delete(&list).await.map_err(|error| failed(&error, "Nothing was deleted"))?;
     let removed = &deletion.removed;
     match args.output {

@@ -9,7 +9,7 @@ use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_profiles::Profile;
 
-use super::{drive, ending, look};
+use super::{confirm, drive, ending, look};
 use crate::args::{Format, Rollback};
 use crate::exit::{Exit, problem};
 use crate::output::{self, esay, eshow};
@@ -31,7 +31,7 @@ pub async fn rollback(
     if args.output == Format::Text {
         eshow!("{}", text(&shown));
     }
-    drive::confirm(args.yes, name, "roll back and keep all writes made since the opening")?;
+    confirm::by_name(args.yes, name, "roll back and keep all writes made since the opening")?;
     report(drive::driven(ports, migration, profile, Command::RollbackKeepWrites, args.output).await?)
 }
 

@@ -1,5 +1,6 @@
 //! One file a command, or a few that belong together.
 
+mod confirm;
 mod demo;
 mod drive;
 #[cfg(feature = "emulate")]

@@ -134,7 +134,9 @@ async fn a_persistent_volume_that_arrives_after_its_slot_was_taken_back_lets_not
         of_run(json!("r-another"));
         let shown = collector.look().await.expect("seen");
         assert_eq!(verdict(&shown, "PersistentVolume"), vec![Verdict::InUse; late.len()], "{pause_s} s: {shown:?}");
-        late.iter().for_each(|volume| of_run(volume["metadata"]["labels"][labels::RUN].clone()));
+        for volume in &late {
+            of_run(volume["metadata"]["labels"][labels::RUN].clone());
+        }
         let shown = collector.look().await.expect("seen");
         assert_eq!(verdict(&shown, "PersistentVolume"), vec![Verdict::Orphaned; late.len()], "{pause_s} s: {shown:?}");
         delete(&collector, &shown).await;
