@@ -253,7 +253,7 @@ impl StepContext {
             mount_paths: &mount_paths,
         };
         let limit_s = match task {
-            HostTask::View | HostTask::Survey => VIEW_SCRIPT_S,
+            HostTask::View { .. } | HostTask::Survey => VIEW_SCRIPT_S,
             _ => SCRIPT_S,
         };
         let script = HostScript { task: task.clone(), text: profile.host_script(task, &context), limit_s };

@@ -36,7 +36,8 @@ pub struct HostReport {
     pub starts_once: Vec<String>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
-    /// What the application says of itself and its peers; none if it does not answer.
+    /// What the application says of itself and its peers; none if it does not answer, or if it is too long to come with all
+    /// this (then `view_error` is none too) and has not been asked for yet.
     pub view: Option<MemberView>,
     /// Why `view` is none.
     pub view_error: Option<String>,

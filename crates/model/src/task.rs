@@ -19,7 +19,7 @@ pub enum HostTask {
     Flush,
     /// Leave service for good: drain, stop, mask the unit. Ends only when no process of the unit is left.
     StopService,
-    /// Read the identity files of the stopped member, a part at a time. Answers [`HostAnswer::IdentityPart`].
+    /// Read the identity files of the stopped member, a part at a time. Answers [`HostAnswer::Part`].
     ReadIdentity {
         /// Number of the part, from 0.
         part: u32,
@@ -42,8 +42,11 @@ pub enum HostTask {
     },
     /// Unmask and start the unit.
     StartService,
-    /// How the member sees its cluster. Answers [`HostAnswer::View`].
-    View,
+    /// How the member sees its cluster, a part at a time. Answers [`HostAnswer::Part`].
+    View {
+        /// Number of the part, from 0.
+        part: u32,
+    },
 }
 
 /// A volume that comes back to a legacy host from the new side.
@@ -65,7 +68,7 @@ pub struct ReturnedVolume {
 impl HostTask {
     /// Whether it changes nothing.
     pub fn only_looks(&self) -> bool {
-        matches!(self, Self::View | Self::Survey | Self::ReadIdentity { .. })
+        matches!(self, Self::View { .. } | Self::Survey | Self::ReadIdentity { .. })
     }
 
     /// A short name for logs and script headers.
@@ -79,7 +82,7 @@ impl HostTask {
             Self::Mount { .. } => "mount",
             Self::TakeBack { .. } => "take-back",
             Self::StartService => "start-service",
-            Self::View => "view",
+            Self::View { .. } => "view",
         }
     }
 }
@@ -92,10 +95,8 @@ pub enum HostAnswer {
     Done,
     /// Answer to [`HostTask::Survey`].
     Report(Box<crate::host::HostReport>),
-    /// Answer to [`HostTask::View`].
-    View(Box<crate::answer::MemberView>),
-    /// Answer to [`HostTask::ReadIdentity`]: part of a base64 text.
-    IdentityPart {
+    /// Answer to [`HostTask::ReadIdentity`] and [`HostTask::View`]: part of a base64 text.
+    Part {
         /// This part of the text.
         text: String,
         /// Length of the whole text.

@@ -7,6 +7,6 @@ mod parts;
 mod profile;
 mod reference;
 
-pub use parts::{IDENTITY_MAX_CHARS, IdentityParts, PartsError};
+pub use parts::{ANSWER_MAX_CHARS, Parts, PartsError};
 pub use profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, find, names};
 pub use reference::Reference;

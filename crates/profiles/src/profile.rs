@@ -119,6 +119,9 @@ pub trait Profile: Send + Sync {
     /// Reads what the script of [`PodTask::View`] printed.
     fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError>;
 
+    /// Reads what [`HostTask::View`] brought (decoded from base64).
+    fn host_view(&self, packed: &[u8]) -> Result<MemberView, AnswerError>;
+
     /// The identity in the archive that [`HostTask::ReadIdentity`] brought (decoded from base64).
     fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError>;
 

@@ -54,6 +54,10 @@ impl Profile for Reference {
         parse("view", stdout.as_bytes())
     }
 
+    fn host_view(&self, packed: &[u8]) -> Result<MemberView, AnswerError> {
+        parse("view", packed)
+    }
+
     fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError> {
         parse("identity.json", archive)
     }

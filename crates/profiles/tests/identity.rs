@@ -176,7 +176,7 @@ fn the_script_brings_the_identity_in_parts_that_fit_together() {
         assert_eq!(code, 0, "{stderr}");
         let task = HostTask::ReadIdentity { part };
         let answer = cassandra().read_host_answer(&task, &stdout).unwrap();
-        let HostAnswer::IdentityPart { text, total_chars } = answer else { panic!("{answer:?}") };
+        let HostAnswer::Part { text, total_chars } = answer else { panic!("{answer:?}") };
         assert!(!text.is_empty());
         encoded.push_str(&text);
         if encoded.len() >= total_chars {

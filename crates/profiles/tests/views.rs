@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use common::{HOST_ID, cassandra, fixture, run};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
-use rehome_profiles::ScriptContext;
+use rehome_profiles::{Parts, ScriptContext};
 
 #[test]
 fn a_view_shows_all_members_up_one_schema_and_open_clients() {
@@ -57,7 +57,7 @@ fn names_that_are_not_ascii_are_told_as_the_disk_has_them() {
     let java = r#"nodetool() { case $LC_ALL in *UTF-8) echo "ID : Münster" ;; *) echo "ID : M?nster" ;; esac; }"#;
     let settings = BTreeMap::new();
     let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
-    let host = cassandra().host_script(&HostTask::View, &context).replace("| packed", "");
+    let host = cassandra().host_script(&HostTask::View { part: 0 }, &context).replace("| packed", "");
     for script in [host, cassandra().pod_script(&PodTask::View, &settings)] {
         let (code, stdout, stderr) = run(&format!("{java}\n{script}"));
         assert_eq!(code, 0, "{stderr}");
@@ -102,18 +102,15 @@ fn why_a_member_cannot_be_asked_is_told() {
         report.view.is_none() && said.contains("127.0.0.1:7199") && said.contains("nodetool info failed"),
         "{said}"
     );
-    let (code, stdout, stderr) = of(&HostTask::View);
+    let (code, stdout, stderr) = of(&HostTask::View { part: 0 });
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("127.0.0.1:7199"), "{stderr}");
 }
 
-/// As the members of a large cluster print it, on a host, whose output Run Command cuts.
-#[test]
-fn a_view_of_four_hundred_members_is_not_cut() {
-    const MEMBERS: u64 = 400;
-    let root = tempfile::tempdir().unwrap();
+/// What nodetool prints in a cluster of so many members, with loads that grow from call to call, as a shell function.
+fn nodetool_of(members: u64, root: &std::path::Path) -> String {
     let (mut status, mut addresses) = (String::new(), Vec::new());
-    for member in 0..MEMBERS {
+    for member in 0..members {
         // Host ids are random, and so do not shrink.
         let half = |salt: u64| {
             (member * 2 + salt).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9)
@@ -125,28 +122,82 @@ fn a_view_of_four_hundred_members_is_not_cut() {
             [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
         };
         let address = format!("10.78.{}.{}", member / 250, 1 + member % 250);
-        status.push_str(&format!("UN  {address}  {}.{} GiB  16  0.6%  {id}  a\n", 700 + member % 97, member % 89));
+        status.push_str(&format!("UN  {address}  LOAD.{} GiB  16  0.6%  {id}  a\n", member % 89));
         addresses.push(address);
     }
     let cluster = format!(
-        "Cluster Information:\n\tName: prod\n\tSchema versions:\n\t\tx: [{}]\n\nDatabase versions:\n\t5.0.9: [{}:7000]\n",
+        "Cluster Information:\n\tName: prod\n\tSchema versions:\n\t\tx: [{}]\n\nStats for all nodes:\n\tLive: {members}\n\nDatabase versions:\n\t5.0.9: [{}:7000]\n\nKeyspaces:\n\tk -> Replication class: SimpleStrategy\n",
         addresses.join(", "),
         addresses.join(":7000, ")
     );
     let view = String::from_utf8(fixture("view.txt")).unwrap();
-    let info = view.split("@@ ").nth(1).unwrap().strip_prefix("info\n").unwrap();
-    for (name, text) in [("info", info), ("status", &status), ("describecluster", &cluster)] {
-        std::fs::write(root.path().join(name), text).unwrap();
+    let info = view.split("@@ ").nth(1).unwrap().strip_prefix("info\n").unwrap().replace("80.06 KiB", "LOAD.06 KiB");
+    for (name, text) in [("info", info.as_str()), ("status", &status), ("describecluster", &cluster)] {
+        std::fs::write(root.join(name), text).unwrap();
     }
+    // Each nodetool counts the calls in a file, and has a larger load than the one before.
+    let root = root.display();
+    format!("nodetool() {{ echo >> {root}/calls; sed \"s/LOAD/$(wc -l < {root}/calls)/\" \"{root}/$1\"; }}")
+}
+
+/// The view that a host brings in parts, and how many they were. No part is cut by Run Command.
+fn view_in_parts(nodetool: &str) -> (rehome_model::answer::MemberView, u32) {
     let settings = BTreeMap::new();
     let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
-    let script = cassandra().host_script(&HostTask::View, &context);
-    let nodetool = format!("nodetool() {{ cat \"{}/$1\"; }}", root.path().display());
-    let (code, stdout, stderr) = run(&format!("{nodetool}\n{script}"));
-    assert_eq!(code, 0, "{stderr}");
-    assert!(status.len() + cluster.len() > 40_000 && stdout.len() < 24_000, "{} characters", stdout.len());
-    let HostAnswer::View(view) = cassandra().read_host_answer(&HostTask::View, &stdout).unwrap() else { panic!() };
-    assert_eq!((view.members.len() as u64, view.identity.version.as_deref()), (MEMBERS, Some("5.0.9")));
+    let mut parts = Parts::view();
+    for count in 1.. {
+        let task = parts.task();
+        let (code, stdout, stderr) = run(&format!("{nodetool}\n{}", cassandra().host_script(&task, &context)));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.len() < 24_000, "{} characters", stdout.len());
+        if let Some(packed) = parts.add(cassandra().read_host_answer(&task, &stdout).unwrap()).unwrap() {
+            return (cassandra().host_view(&packed).unwrap(), count);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_view_of_a_thousand_members_comes_in_parts_though_their_loads_change() {
+    for (members, expected) in [(1, 1), (3, 1), (400, 1), (1_000, 2)] {
+        let root = tempfile::tempdir().unwrap();
+        let (view, parts) = view_in_parts(&nodetool_of(members, root.path()));
+        assert_eq!((view.members.len() as u64, parts), (members, expected));
+        assert!(view.members.iter().all(|member| member.up));
+        assert_eq!(
+            (view.identity.version.as_deref(), view.schema_versions.as_slice()),
+            (Some("5.0.9"), &["x".to_owned()][..])
+        );
+    }
+}
+
+#[test]
+fn what_lasts_of_a_view_is_all_that_is_read() {
+    let view = String::from_utf8(fixture("view.txt")).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    for section in view.split("@@ ").skip(1) {
+        let (name, text) = section.split_once('\n').unwrap();
+        std::fs::write(root.path().join(name), text).unwrap();
+    }
+    let (seen, parts) = view_in_parts(&format!("nodetool() {{ cat \"{}/$1\"; }}", root.path().display()));
+    assert_eq!((seen, parts), (cassandra().read_pod_view(&view).unwrap(), 1));
+}
+
+#[test]
+fn a_view_too_long_for_a_survey_is_left_to_be_asked_for() {
+    let fakes = "systemctl() { :; }\nlsblk() { echo '{}'; }\nfindmnt() { echo '{}'; }";
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let script = cassandra().host_script(&HostTask::Survey, &context);
+    for (members, comes) in [(100, true), (1_000, false)] {
+        let root = tempfile::tempdir().unwrap();
+        let (code, stdout, stderr) = run(&format!("{}\n{fakes}\n{script}", nodetool_of(members, root.path())));
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stdout.len() < 24_000, "{} characters", stdout.len());
+        let answer = cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap();
+        let HostAnswer::Report(report) = answer else { panic!("{answer:?}") };
+        assert_eq!((report.view.is_some(), report.view_error), (comes, None));
+    }
 }
 
 /// A program that says how it was called, and the words that call it.
@@ -168,7 +219,7 @@ fn hosts_and_pods_call_nodetool_as_their_settings_say_and_no_shell_reads_the_wor
     let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
     let (code, _, stderr) = run(&cassandra().host_script(&HostTask::Flush, &context));
     assert!(code == 1 && stderr.contains(&called("flush")), "{stderr}");
-    let (_, _, stderr) = run(&cassandra().host_script(&HostTask::View, &context));
+    let (_, _, stderr) = run(&cassandra().host_script(&HostTask::View { part: 0 }, &context));
     assert!(stderr.contains(&called("info -T")), "{stderr}");
     // Each side has its own.
     let (code, _, stderr) = run(&cassandra().pod_script(&PodTask::Open, &settings));

@@ -39,9 +39,9 @@ pub(crate) fn host_task(
                 });
                 Ok(HostAnswer::Report(Box::new(report(inner, host, id, view))))
             }
-            HostTask::View => {
-                let view = database.view(now, disks, id.as_str());
-                view.map(|view| HostAnswer::View(Box::new(view))).ok_or(Some("the member is not up".to_owned()))
+            HostTask::View { part } => {
+                let view = database.view(now, disks, id.as_str()).ok_or(Some("the member is not up".to_owned()))?;
+                Ok(in_one(*part, &serde_json::to_vec(&view).map_err(|error| Some(error.to_string()))?))
             }
             HostTask::Flush => {
                 database.flush(disks, id.as_str());
@@ -57,9 +57,7 @@ pub(crate) fn host_task(
             }
             HostTask::ReadIdentity { part } => {
                 let bytes = volumes.first().and_then(|volume| disks.read(volume, IDENTITY));
-                let text = STANDARD.encode(bytes.ok_or(Some(format!("no {IDENTITY} on the disk")))?);
-                let shown = if *part == 0 { text.clone() } else { String::new() };
-                Ok(HostAnswer::IdentityPart { text: shown, total_chars: text.len() })
+                Ok(in_one(*part, &bytes.ok_or(Some(format!("no {IDENTITY} on the disk")))?))
             }
             HostTask::Unmount { .. } => {
                 if database.processes.contains_key(id.as_str()) {
@@ -94,6 +92,13 @@ pub(crate) fn host_task(
             }
         }
     })
+}
+
+/// All in the first part.
+fn in_one(part: u32, answer: &[u8]) -> HostAnswer {
+    let text = STANDARD.encode(answer);
+    let total_chars = text.len();
+    HostAnswer::Part { text: if part == 0 { text } else { String::new() }, total_chars }
 }
 
 fn report(

@@ -99,7 +99,7 @@ fn code(mishap: &Mishap) -> String {
 }
 
 fn mutates(task: &HostTask) -> bool {
-    !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. })
+    !matches!(task, HostTask::Survey | HostTask::View { .. } | HostTask::ReadIdentity { .. })
 }
 
 #[async_trait]

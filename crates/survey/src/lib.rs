@@ -3,6 +3,7 @@
 //! In: a [`rehome_model::migration::Migration`] and the ports. Out: a [`rehome_model::survey::Survey`]. Objects that are
 //! not ours are read as JSON, so that fields this build does not know do no harm.
 
+mod ask;
 mod attached;
 mod cluster;
 mod error;

@@ -2,30 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rehome_model::answer::PeerView;
 use rehome_model::cloud::{Instance, InstanceState, Volume};
+use rehome_model::host::HostReport;
 use rehome_model::ids::{InstanceId, MemberName, VolumeId};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::names;
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_model::task::{HostAnswer, HostTask};
-use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, ScriptError, ScriptOutput, VolumeFilter};
-use rehome_profiles::{Profile, ScriptContext};
+use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, VolumeFilter};
+use rehome_profiles::{Parts, Profile, ScriptContext};
 
+use crate::ask::{HOST_SURVEY_S, HOSTS_AT_ONCE, ask, twice, whole};
 use crate::attached::name_volumes;
 use crate::cluster::cluster;
 use crate::error::SurveyError;
 use crate::identities;
 use crate::intended::intended;
-
-/// How long a host may take to be looked at, in seconds.
-pub(crate) const HOST_SURVEY_S: u32 = 120;
-/// Before a host that could not be asked is asked again.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(9)];
-/// Hosts asked at the same time.
-pub(crate) const HOSTS_AT_ONCE: usize = 16;
 
 /// What the survey looks through.
 pub struct Ports<'a> {
@@ -159,15 +153,14 @@ async fn members(
         let name = name(instance, &instances);
         named.insert(natural(name.as_str()), (name, instance.clone()));
     }
-    let text = profile.host_script(&HostTask::Survey, &context(migration, &mount_paths(migration)));
-    let script = HostScript { task: HostTask::Survey, text, limit_s: HOST_SURVEY_S };
-    let script = &script;
+    let mount_paths = mount_paths(migration);
+    let context = &context(migration, &mount_paths);
     // A thousand members that each list a thousand: what one of them says, most say.
     let mut said: Option<Arc<[PeerView]>> = None;
     stream::iter(named.into_values())
         .map(|(name, instance)| async move {
             let looked = match instance.state {
-                InstanceState::Running | InstanceState::Pending => look(hosts, profile, &instance.id, script).await,
+                InstanceState::Running | InstanceState::Pending => look(hosts, profile, context, &instance.id).await,
                 // Nobody answers there, and to find that out takes its time.
                 state => Err(format!("the instance is {}", format!("{state:?}").to_lowercase())),
             };
@@ -199,36 +192,33 @@ fn context<'a>(migration: &'a Migration, mount_paths: &'a [String]) -> ScriptCon
     ScriptContext { run: None, step: None, settings: &migration.spec.application.settings, mount_paths }
 }
 
-/// Runs a script that only looks, and may have run before. A call that was throttled, a connection that broke, or a reply that
-/// was lost is no reason to call a member unseen. One that took all its time is not asked again.
-pub(crate) async fn ask(
-    hosts: &dyn Hosts,
-    instance: &InstanceId,
-    script: &HostScript,
-) -> Result<ScriptOutput, ScriptError> {
-    for pause in PAUSES {
-        match hosts.run(instance, script).await {
-            Err(ScriptError::Unreachable { .. } | ScriptError::EndUnknown { .. }) => tokio::time::sleep(pause).await,
-            answer => return answer,
-        }
-    }
-    hosts.run(instance, script).await
-}
-
 async fn look(
     hosts: &dyn Hosts,
     profile: &dyn Profile,
+    context: &ScriptContext<'_>,
     instance: &InstanceId,
-    script: &HostScript,
-) -> Result<rehome_model::host::HostReport, String> {
-    let output = ask(hosts, instance, script).await.map_err(|error| error.to_string())?;
+) -> Result<HostReport, String> {
+    let text = profile.host_script(&HostTask::Survey, context);
+    let script = HostScript { task: HostTask::Survey, text, limit_s: HOST_SURVEY_S };
+    let output = ask(hosts, instance, &script).await.map_err(|error| error.to_string())?;
     if output.exit_code != 0 {
         return Err(format!("the survey script ended with exit code {}: {}", output.exit_code, output.stderr.trim()));
     }
-    match profile.read_host_answer(&HostTask::Survey, &output.stdout).map_err(|error| error.to_string())? {
-        HostAnswer::Report(report) => Ok(*report),
-        other => Err(format!("the survey script answered {other:?}")),
+    let mut report = match profile.read_host_answer(&script.task, &output.stdout).map_err(|error| error.to_string())? {
+        HostAnswer::Report(report) => *report,
+        other => return Err(format!("the survey script answered {other:?}")),
+    };
+    if report.view.is_none() && report.view_error.is_none() {
+        let view = twice(async || {
+            let packed = whole(hosts, profile, context, instance, Parts::view()).await?;
+            profile.host_view(&packed).map_err(|error| error.to_string())
+        });
+        match view.await {
+            Ok(view) => report.view = Some(view),
+            Err(reason) => report.view_error = Some(reason),
+        }
     }
+    Ok(report)
 }
 
 /// The Name tag, where no other member has it and Kubernetes takes it as a label; else the instance id.

@@ -1,9 +1,9 @@
 //! What is done inside the legacy instances.
 
-use rehome_model::answer::MemberIdentity;
+use rehome_model::answer::{MemberIdentity, MemberView};
 use rehome_model::ids::InstanceId;
 use rehome_model::task::{HostAnswer, HostTask};
-use rehome_profiles::{IdentityParts, PartsError};
+use rehome_profiles::{Parts, PartsError};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -48,16 +48,7 @@ async fn read_identity(
     instance: &InstanceId,
     expected: &MemberIdentity,
 ) -> Result<MemberIdentity, StepError> {
-    let mut parts = IdentityParts::default();
-    let archive = loop {
-        let answer = context.host(instance, &parts.task()).await?;
-        match parts.add(answer) {
-            Ok(Some(archive)) => break archive,
-            Ok(None) => {}
-            Err(torn @ PartsError::Torn(_)) => return Err(StepError::again("Answer", format!("{instance}: {torn}"))),
-            Err(error) => return Err(StepError::failed("Answer", format!("{instance}: {error}"))),
-        }
-    };
+    let archive = whole(context, instance, Parts::identity()).await?;
     let found = context
         .profile()
         .disk_identity(&archive)
@@ -70,4 +61,24 @@ async fn read_identity(
         ));
     }
     Ok(found)
+}
+
+/// How a member sees its cluster.
+pub(super) async fn view(context: &StepContext, instance: &InstanceId) -> Result<MemberView, StepError> {
+    let packed = whole(context, instance, Parts::view()).await?;
+    let view = context.profile().host_view(&packed);
+    view.map_err(|error| StepError::again("Answer", format!("{instance}: {error}")))
+}
+
+/// An answer that comes in parts.
+async fn whole(context: &StepContext, instance: &InstanceId, mut parts: Parts) -> Result<Vec<u8>, StepError> {
+    loop {
+        let answer = context.host(instance, &parts.task()).await?;
+        match parts.add(answer) {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => {}
+            Err(torn @ PartsError::Torn(_)) => return Err(StepError::again("Answer", format!("{instance}: {torn}"))),
+            Err(error) => return Err(StepError::failed("Answer", format!("{instance}: {error}"))),
+        }
+    }
 }

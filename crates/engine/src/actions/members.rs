@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::answer::{MemberIdentity, MemberView, PeerView};
 use rehome_model::ids::{InstanceId, MemberName};
 use rehome_model::plan::{PodTarget, Purpose, ReturnedMember};
-use rehome_model::task::{HostAnswer, HostTask, PodTask};
+use rehome_model::task::PodTask;
 
-use super::gate;
+use super::{gate, hosts};
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
@@ -144,13 +144,10 @@ async fn at_addresses(
     let whole = Whole { ids, grown: false, legacy_addresses: &[], open: true };
     context
         .wait(async || {
-            let all = members.values().map(|(instance, _)| context.host(instance, &HostTask::View));
-            for ((name, (instance, identity)), answer) in members.iter().zip(futures::future::join_all(all).await) {
+            let all = members.values().map(|(instance, _)| hosts::view(context, instance));
+            for ((name, (_, identity)), answer) in members.iter().zip(futures::future::join_all(all).await) {
                 let view = match answer {
-                    Ok(HostAnswer::View(view)) => view,
-                    Ok(other) => {
-                        return Err(StepError::failed("Answer", format!("view on {instance} answered {other:?}")));
-                    }
+                    Ok(view) => view,
                     Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
                     Err(error) => return Err(error),
                 };

@@ -37,21 +37,9 @@ fn field<'a>(lines: &[&'a str], key: &str) -> Option<&'a str> {
     })
 }
 
-/// A view: plain, as pods print it, or packed in a section of its own, as hosts do.
-pub(super) fn view(stdout: &str) -> Result<MemberView, String> {
-    let found = sections(stdout);
-    match (found.get("view"), found.get("noview")) {
-        (Some(packed), _) => {
-            let text = archive::text(packed.concat().trim()).map_err(|error| format!("the view: {error}"))?;
-            view_of(&sections(&text))
-        }
-        (None, Some(said)) => Err(said.join("; ")),
-        (None, None) => view_of(&found),
-    }
-}
-
-/// The view's sections: nodetool info -T, status, describecluster; before Cassandra 4.0 also version.
-fn view_of(sections: &BTreeMap<&str, Vec<&str>>) -> Result<MemberView, String> {
+/// A view, as pods print it and hosts pack it: nodetool info -T, status, describecluster; before Cassandra 4.0 also version.
+pub(super) fn view(text: &str) -> Result<MemberView, String> {
+    let sections = sections(text);
     let section = |name: &str| sections.get(name).cloned().unwrap_or_default();
     let info = section("info");
     let required =
@@ -168,7 +156,15 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         service.iter().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default().to_owned()
     };
     let mounts = mounts(&json("mounts")?, &section("inside"));
-    let view = view(stdout);
+    let view = match (found.get("view"), found.get("noview"), found.get("longview")) {
+        (Some(packed), _, _) => {
+            let text = archive::text(packed.concat().trim()).map_err(|error| format!("the view: {error}"));
+            text.and_then(|text| view(&text)).map(Some)
+        }
+        (None, None, Some(_)) => Ok(None),
+        (None, Some(said), _) => Err(said.join("; ")),
+        (None, None, None) => Err("the survey's script said nothing of it".to_owned()),
+    };
     Ok(HostReport {
         os: section("os").first().copied().unwrap_or_default().to_owned(),
         block_devices: devices(&json("lsblk")?, &section("links")),
@@ -186,7 +182,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
             processes: found.get("processes").map(|lines| lines.iter().filter_map(|line| process(line)).collect()),
         },
         view_error: view.as_ref().err().cloned(),
-        view: view.ok(),
+        view: view.ok().flatten(),
     })
 }
 

@@ -14,7 +14,12 @@ const FILES_MAX: usize = 10_000;
 /// A text that a script packed.
 pub(crate) fn text(packed: &str) -> Result<String, String> {
     let bytes = STANDARD.decode(packed).map_err(|error| format!("it is not base64: {error}"))?;
-    String::from_utf8(gunzip(&bytes)?).map_err(|error| error.to_string())
+    unpacked(&bytes)
+}
+
+/// The same of which the base64 is decoded.
+pub(crate) fn unpacked(packed: &[u8]) -> Result<String, String> {
+    String::from_utf8(gunzip(packed)?).map_err(|error| error.to_string())
 }
 
 fn gunzip(packed: &[u8]) -> Result<Vec<u8>, String> {

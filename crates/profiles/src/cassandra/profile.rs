@@ -21,13 +21,14 @@ const DIRECTORIES: &str = include_str!("scripts/directories.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
 const START: &str = include_str!("scripts/start.sh");
 const VIEW: &str = include_str!("scripts/view.sh");
-/// A host's view may be long; a pod's output is not cut.
-const PRINT_VIEW: &str = "echo '@@ view'; printf '%s\\n' \"$view\" | packed";
 const MOUNTS: &str = include_str!("scripts/mounts.sh");
 const TAKE_BACK: &str = include_str!("scripts/take_back.sh");
 
-/// Characters of base64 in one part of the identity: SSM cuts output at 24,000.
+/// Characters of base64 in one part of an answer: SSM cuts output at 24,000.
 const PART_CHARS: usize = 20_000;
+/// The longest view, in characters, that comes with all else that a survey's script prints: that of some 300 members. A
+/// longer one is asked for by itself. What a pod prints is not cut.
+const VIEW_IN_SURVEY_CHARS: usize = 12_000;
 
 /// Settings of a migration, with their defaults.
 const SETTINGS: &[(&str, &str, &str)] = &[
@@ -55,7 +56,7 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     text.push_str(&format!("MOUNTS={}\n", quote(&context.mount_paths.join(" "))));
     text.push_str(LIB);
     text.push_str(&nodetool::function(context.settings.get(nodetool::ON_HOSTS)));
-    if !matches!(task, HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. }) {
+    if !matches!(task, HostTask::Survey | HostTask::View { .. } | HostTask::ReadIdentity { .. }) {
         text.push_str(LOCK);
     }
     // A script of no run has no direction.
@@ -63,7 +64,7 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
         text.push_str(match task {
             HostTask::Flush | HostTask::StopService | HostTask::Unmount { .. } => TOO_LATE,
             HostTask::Mount { .. } | HostTask::TakeBack { .. } | HostTask::StartService => TAKES_BACK,
-            HostTask::Survey | HostTask::View | HostTask::ReadIdentity { .. } => "",
+            HostTask::Survey | HostTask::View { .. } | HostTask::ReadIdentity { .. } => "",
         });
     }
     text
@@ -92,9 +93,21 @@ flock 9
 fn body(task: &HostTask) -> String {
     match task {
         HostTask::Survey => format!(
-            "{YAML}{DIRECTORIES}{SURVEY}if view=$( (\n{VIEW}) 2>&1 ); then {PRINT_VIEW}\nelse section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi\nexit 0\n"
+            "{YAML}{DIRECTORIES}{SURVEY}
+if view=$( (
+{VIEW}) 2>&1 ); then
+  text=$(printf '%s\\n' \"$view\" | lasting | packed)
+  if [ \"${{#text}}\" -le {VIEW_IN_SURVEY_CHARS} ]; then section view; printf '%s\\n' \"$text\"; else section longview; fi
+else section noview; printf '%s\\n' \"$view\" | grep -v '^@@' | tail -n 3; fi
+exit 0
+"
         ),
-        HostTask::View => format!("view=$(\n{VIEW}) || exit 1\n{PRINT_VIEW}\n"),
+        HostTask::View { part } => format!(
+            "view=$(
+{VIEW}) || exit 1
+part {part} {PART_CHARS} \"$(printf '%s\\n' \"$view\" | lasting | packed)\"
+"
+        ),
         HostTask::Flush => "nodetool flush || fail 'nodetool flush failed'\nsync\ndone_\n".to_owned(),
         HostTask::StopService => format!("{YAML}{DIRECTORIES}{STOP}done_\n"),
         HostTask::ReadIdentity { part } => format!(
@@ -103,10 +116,7 @@ dir=$(system_dir)
 case $dir in /*) ;; *) dir=$DATA ;; esac
 cd \"$dir\" || fail \"$dir is not there\"
 ls system/local-*/*-Data.db >/dev/null 2>&1 || fail \"no system.local in $dir\"
-text=$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | gzip -n | base64 -w0)
-from=$(( {part} * {PART_CHARS} ))
-printf '{{\"answer\":\"identity-part\",\"text\":\"%s\",\"total_chars\":%d}}\\n' \
-  \"$(printf %s \"$text\" | tail -c +$((from + 1)) | head -c {PART_CHARS})\" \"${{#text}}\"
+part {part} {PART_CHARS} \"$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | packed)\"
 "
         ),
         HostTask::Unmount { mount_points } => {
@@ -171,18 +181,12 @@ impl Profile for Cassandra {
     }
 
     fn read_host_answer(&self, task: &HostTask, stdout: &str) -> Result<HostAnswer, AnswerError> {
-        match task {
-            HostTask::Survey => answers::report(stdout)
-                .map(|report| HostAnswer::Report(Box::new(report)))
-                .map_err(|r| error("survey", r)),
-            HostTask::View => {
-                answers::view(stdout).map(|view| HostAnswer::View(Box::new(view))).map_err(|r| error("nodetool", r))
-            }
-            _ => {
-                let last = stdout.trim().lines().last().unwrap_or_default();
-                serde_json::from_str(last).map_err(|parse| error(task.name(), parse.to_string()))
-            }
+        if *task == HostTask::Survey {
+            let report = answers::report(stdout).map_err(|reason| error("survey", reason))?;
+            return Ok(HostAnswer::Report(Box::new(report)));
         }
+        let last = stdout.trim().lines().last().unwrap_or_default();
+        serde_json::from_str(last).map_err(|parse| error(task.name(), parse.to_string()))
     }
 
     fn pod_script(&self, task: &PodTask, settings: &BTreeMap<String, String>) -> String {
@@ -197,6 +201,11 @@ impl Profile for Cassandra {
 
     fn read_pod_view(&self, stdout: &str) -> Result<MemberView, AnswerError> {
         answers::view(stdout).map_err(|reason| error("nodetool", reason))
+    }
+
+    fn host_view(&self, packed: &[u8]) -> Result<MemberView, AnswerError> {
+        let text = archive::unpacked(packed).map_err(|reason| error("nodetool", reason))?;
+        answers::view(&text).map_err(|reason| error("nodetool", reason))
     }
 
     fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError> {

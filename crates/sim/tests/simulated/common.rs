@@ -72,7 +72,8 @@ impl Stage {
     }
 
     pub async fn survey(&self) -> Survey {
-        let (cloud, hosts, kube) = (self.ports.cloud(), self.ports.hosts(), self.kube());
+        let (cloud, kube) = (self.ports.cloud(), self.kube());
+        let hosts = self.hosts.clone().unwrap_or_else(|| self.ports.hosts());
         let ports = rehome_survey::Ports {
             cloud: cloud.as_ref(),
             hosts: hosts.as_ref(),

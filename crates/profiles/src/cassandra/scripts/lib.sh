@@ -39,3 +39,15 @@ let_go() {
 # SSM cuts output at 24,000 characters, which the devices of a host with many snaps or containers exceed, and the members of
 # a cluster of hundreds.
 packed() { gzip -n | base64 -w0; echo; }
+# part NUMBER CHARACTERS TEXT: that part of a packed text.
+part() {
+  printf '{"answer":"part","text":"%s","total_chars":%d}\n' \
+    "$(printf %s "$3" | tail -c +$(($1 * $2 + 1)) | head -c "$2")" "${#3}"
+}
+# lasting: of a view what stays the same from one part to the next, and is read. Loads and counters do not, and each member's
+# addresses are told more than once.
+lasting() {
+  sed -E -e '/^@@ info$/,/^@@ status$/{/^(@@|ID |Native Transport active|Data Center|Rack|Token)/!d;}' \
+    -e '/^[?UD][NLJM] /s/ +[0-9.,]+ (bytes|[KMGTPE]i?B) / /' \
+    -e '/Schema versions:/,/^[[:space:]]*$/s/: \[.*/: []/' -e '/^Stats for all nodes:/,/^[[:space:]]*$/d' -e '/^Keyspaces:/,/^@@/{/^@@/!d;}'
+}
