@@ -42,6 +42,18 @@ pub(super) async fn park(context: &StepContext, claim: &ClaimSpec) -> Result<Out
     Ok(Outputs::new())
 }
 
+/// Sees a claim that was parked before as it was left.
+pub(super) async fn still_parked(context: &StepContext, claim: &ClaimSpec) -> Result<(), StepError> {
+    let found = context.claim(&claim.name).await?.ok_or_else(|| gone(claim))?;
+    check_ours(context, claim, &found)?;
+    check_parked(claim, &found)
+}
+
+/// Of a claim that was parked before.
+pub(super) fn gone(claim: &ClaimSpec) -> StepError {
+    StepError::failed("ClaimGone", format!("claim {} is gone; it was parked before", claim.name))
+}
+
 /// A claim that is bound, or was, is not parked: its pod starts on what is behind it as soon as anybody scales the set up.
 fn check_parked(claim: &ClaimSpec, found: &Value) -> Result<(), StepError> {
     let (namespace, name) = (&claim.namespace, &claim.name);

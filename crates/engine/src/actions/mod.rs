@@ -7,6 +7,7 @@ pub(crate) mod gate;
 mod hosts;
 mod instances;
 mod members;
+mod prepared;
 mod release;
 mod returned;
 mod sets;
@@ -64,7 +65,12 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         }
         Action::Open { pods } => members::switch(context, pods, true).await,
         Action::Close { pods } => members::switch(context, pods, false).await,
-        Action::AwaitLegacyMembers { members } => members::on_hosts(context, members).await,
+        Action::AwaitLegacyMembers { members } => {
+            if context.plan().purpose == Purpose::Apply && !context.undo {
+                prepared::still(context).await?;
+            }
+            members::on_hosts(context, members).await
+        }
         Action::Sweep { keep } => sweep::sweep(context, keep).await,
         Action::RetireGate { config_map, set, open } => finalize::retire_gate(context, config_map, set, open).await,
         Action::KeepSnapshots { snapshots, until } => finalize::keep_snapshots(context, snapshots, until).await,

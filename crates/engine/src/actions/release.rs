@@ -55,10 +55,7 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     let snapshot = context.input(snapshot)?;
     let release = Release { claim, member, role, volume, snapshot, legacy_volume, zone, fs_type, driver };
     // The claim first: a volume without its parked claim would be anybody's.
-    let found = context
-        .claim(&claim.name)
-        .await?
-        .ok_or_else(|| StepError::failed("ClaimGone", format!("claim {} is gone; it was parked before", claim.name)))?;
+    let found = context.claim(&claim.name).await?.ok_or_else(|| claims::gone(claim))?;
     claims::check_ours(context, claim, &found)?;
     // Of a step that nobody has begun before there is no PersistentVolume; a stranger's is met when ours is created.
     let fresh = context.fresh.swap(false, Ordering::Relaxed);

@@ -261,3 +261,45 @@ async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_
     assert_eq!(outcome.phase, Phase::RolledBack);
     assert!(notes > 10 && outcome.failure.is_some_and(|why| why.starts_with("pods-run") && said(&why)), "{notes}");
 }
+
+/// The last of what is done while all members serve.
+fn a_member_is_flushed(call: &Call<'_>) -> bool {
+    call.port == Port::Hosts && call.name == "flush"
+}
+
+fn change_claim(world: &World, change: fn(&mut serde_json::Value)) {
+    world.change_objects("persistentvolumeclaims", |claim| {
+        if claim["metadata"]["name"] == "data-refdb-1" {
+            change(claim);
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
+    let cases: [(fn(&World), &str); 4] = [
+        (
+            |world| {
+                change_claim(world, |claim| {
+                    claim["metadata"]["finalizers"] = json!([]);
+                    claim["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                });
+            },
+            "claim data-refdb-1 is gone; it was parked before",
+        ),
+        (|world| change_claim(world, |claim| claim["status"]["phase"] = json!("Bound")), "is Bound, not parked"),
+        (
+            |world| change_claim(world, |claim| claim["metadata"]["labels"] = json!({})),
+            "does not belong to this migration",
+        ),
+        (ungate_set, "does not take REFDB_CLIENTS from its key"),
+    ];
+    for (act, why) in cases {
+        let (stage, outcome, _) = applied(&[(a_member_is_flushed, act)], None).await;
+        assert_eq!(outcome.phase, Phase::RolledBack, "{why}");
+        let failure = outcome.failure.expect("a reason");
+        assert!(failure.starts_with("legacy-whole") && failure.contains(why), "{why}: {failure}");
+        assert!(!outcome.record.steps.keys().any(|id| id.as_str().starts_with("stop-service")), "{why}");
+        assert_eq!(checks::legacy_serving(&stage.world), 3, "{why}");
+    }
+}
