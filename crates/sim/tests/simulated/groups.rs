@@ -3,9 +3,11 @@
 use crate::common::Stage;
 use rehome_ec2_emulator::core::AutoScalingGroup;
 use rehome_lint::lint;
+use rehome_model::cloud::InstanceState;
 use rehome_model::finding::Finding;
-use rehome_model::ids::InstanceId;
+use rehome_model::ids::{InstanceId, StepId};
 use rehome_model::record::Phase;
+use rehome_model::survey::Survey;
 use rehome_sim::Scene;
 
 fn stage() -> Stage {
@@ -150,4 +152,63 @@ async fn a_group_behind_a_load_balancer_is_told_unless_nobody_leaves_it() {
         group.members.values_mut().for_each(|state| *state = "Standby".to_owned());
     });
     assert!(found(&stage, "RH0117").await.is_empty());
+}
+
+/// What a plan of a group whose processes are suspended says otherwise than a survey that was changed so.
+async fn otherwise(begun: &[&str], change: fn(&mut Survey)) -> Vec<String> {
+    let stage = stage();
+    with_group(&stage, |group| group.suspended.extend(["Terminate".to_owned(), "ReplaceUnhealthy".to_owned()]));
+    let plan = stage.plan().await;
+    let mut survey = stage.survey().await;
+    change(&mut survey);
+    let begun = begun.iter().map(|id| StepId::from(*id)).collect();
+    rehome_planner::differences(&plan, &survey, &begun).into_iter().map(|found| found.fact.path).collect()
+}
+
+/// As EC2 shows a terminated instance for an hour, without its volumes.
+fn terminate(survey: &mut Survey, member: usize) {
+    let instance = &mut survey.members[member].instance;
+    instance.state = InstanceState::Terminated;
+    let id = instance.id.clone();
+    survey.volumes.retain(|_, volume| volume.attachments.iter().all(|attached| attached.instance != id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_went_with_an_instance_that_was_to_be_stopped_is_no_difference_and_all_else_is() {
+    const STOPS: [&str; 1] = ["stop-instance:refdb-0"];
+    const VOLUMES: [&str; 2] = ["member/refdb-0/volume/data", "member/refdb-1/volume/data"];
+    const GROUP: [&str; 2] = ["auto-scaling-group/refdb", "auto-scaling-group/refdb/rebalancing"];
+    assert_eq!(otherwise(&STOPS, |survey| terminate(survey, 0)).await, Vec::<String>::new());
+    assert_eq!(otherwise(&STOPS, |survey| drop(survey.members.remove(0))).await, Vec::<String>::new());
+    // Before it was to be stopped nobody may terminate it.
+    assert!(otherwise(&[], |survey| terminate(survey, 0)).await.contains(&VOLUMES[0].to_owned()));
+    // It is there, and its volume is not.
+    assert_eq!(
+        otherwise(&STOPS, |survey| survey
+            .volumes
+            .retain(|_, v| v.attachments[0].instance != survey.members[0].instance.id))
+        .await,
+        VOLUMES[..1]
+    );
+    // Of the others nothing may have changed.
+    assert!(otherwise(&STOPS, |survey| terminate(survey, 1)).await.contains(&VOLUMES[1].to_owned()));
+    let both = |survey: &mut Survey| {
+        terminate(survey, 0);
+        let other = survey.members[1].instance.id.clone();
+        let of_other = survey.volumes.values_mut().filter(|volume| volume.attachments[0].instance == other);
+        of_other.for_each(|volume| volume.spec.size_gib += 1);
+    };
+    assert_eq!(otherwise(&STOPS, both).await, VOLUMES[1..]);
+    // A group whose last member is gone is described no more; one that is described must be as planned.
+    let without_group = |survey: &mut Survey| {
+        terminate(survey, 0);
+        survey.auto_scaling_groups.clear();
+    };
+    assert_eq!(otherwise(&STOPS, without_group).await, Vec::<String>::new());
+    assert_eq!(otherwise(&STOPS, |survey| survey.auto_scaling_groups.clear()).await, GROUP);
+    let resumed = |survey: &mut Survey| {
+        terminate(survey, 0);
+        survey.auto_scaling_groups[0].suspended.clear();
+    };
+    assert_eq!(otherwise(&STOPS, resumed).await, GROUP);
 }

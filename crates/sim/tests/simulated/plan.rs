@@ -44,6 +44,17 @@ async fn members_land_where_the_migration_says_by_name_or_instance_and_the_other
 }
 
 #[tokio::test(start_paused = true)]
+async fn members_on_several_sets_are_in_the_order_of_the_sets_as_the_migration_has_them() {
+    let stage = Stage::new(Scene::new(4, 40));
+    let survey = stage.survey().await;
+    let sets = vec![set("z", &[("refdb-3", 0), ("refdb-0", 1)]), set("a", &[("refdb-2", 0), ("refdb-1", 1)])];
+    let placed = rehome_planner::place(&Slots::StatefulSets(sets), &survey).expect("placed");
+    let placed: Vec<(&str, &str, u32)> =
+        placed.iter().map(|on| (on.member.as_str(), on.set.as_str(), on.ordinal)).collect();
+    assert_eq!(placed, [("refdb-3", "z", 0), ("refdb-0", "z", 1), ("refdb-2", "a", 0), ("refdb-1", "a", 1)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn slots_that_do_not_fit_the_members_are_refused_with_the_names() {
     let twice = placed(|_| one(&[("refdb-0", 1), ("refdb-2", 1)])).await.expect_err("refused");
     assert_eq!(twice.to_string(), "members refdb-0 and refdb-2 are both given ordinal 1 of refdb");
