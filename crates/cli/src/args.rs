@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 /// Moves a running stateful cluster from EC2 instances with EBS volumes into a Kubernetes StatefulSet, without copying
 /// its data.
@@ -11,9 +11,9 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
     name = "rehome",
     version,
     after_help = "Exit codes: 0 done; 1 not done, and nothing is left of it (a run that failed was put back; verify found \
-                  something wrong); 2 wrong command line or file; 3 checks found errors or facts changed; 4 cloud, cluster \
+                  something wrong); 2 wrong command line or file, or the run is not where this may be done; 3 checks found errors or facts changed; 4 cloud, cluster \
                   or hosts out of reach, or another driver is at work: try again later; 5 a person must look: a run is \
-                  stuck, or failed where it is not put back by itself, a finalize is half done, gc left something; 6 \
+                  stuck, or failed where it is not put back by itself, a finalize is half done, a record is damaged, gc left something; 6 \
                   interrupted, the same command goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
                   libraries do, too.\n\nSee it work \
                   first: `rehome demo` needs no account, no cluster and no root."
@@ -45,7 +45,7 @@ pub enum Command {
     /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
     /// members are verified clients are let in. What fails before that is taken back by itself, and production serves again
     /// (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
-    /// on then, and so it does after a kill.
+    /// on then, and so it does after a kill. A terminal that is closed stops nothing.
     Apply(Apply),
     /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.
     Status(Target),
@@ -79,7 +79,7 @@ pub enum Command {
     /// Print the role that the caller needs in the cluster, as YAML.
     Rbac {
         /// The target namespace.
-        #[arg(long)]
+        #[arg(long, value_parser = dns_label)]
         namespace: String,
     },
     /// Print the IAM policy that the caller needs in the account, as JSON.
@@ -132,6 +132,14 @@ impl Partition {
             Self::AwsIsoB => "aws-iso-b",
         }
     }
+}
+
+/// A name as Kubernetes takes it for a namespace, and rehome for a migration.
+pub fn dns_label(text: &str) -> Result<String, String> {
+    if rehome_model::names::is_dns_label(text) {
+        return Ok(text.to_owned());
+    }
+    Err("no DNS label: at most 63 lower case letters, digits and '-', a letter or digit at both ends".to_owned())
 }
 
 /// Form of the output.
@@ -188,9 +196,10 @@ pub struct Apply {
 #[derive(Debug, ClapArgs)]
 pub struct Target {
     /// The migration's name.
+    #[arg(value_parser = dns_label)]
     pub name: String,
     /// The target namespace.
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = dns_label)]
     pub namespace: String,
     /// kubeconfig context; the current one if not given.
     #[arg(long)]
@@ -202,12 +211,13 @@ pub struct Target {
 
 /// Options of `rollback`.
 #[derive(Debug, ClapArgs)]
+#[command(group = ArgGroup::new("writes").required(true).args(["discard_writes", "keep_writes"]))]
 pub struct Rollback {
     /// The migration file.
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
     /// Give up all writes made since the opening: the legacy volumes are as they were captured.
-    #[arg(long, required_unless_present = "keep_writes", conflicts_with = "keep_writes")]
+    #[arg(long)]
     pub discard_writes: bool,
     /// Keep all writes made since the opening: the volumes that the pods wrote to go back to the legacy instances.
     #[arg(long)]
@@ -257,7 +267,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Die at the N-th call that changes something, then go on with a new process.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub kill_at: Option<u64>,
     /// Form of the output.
     #[arg(short, long, value_enum, default_value_t)]

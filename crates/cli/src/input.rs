@@ -1,11 +1,11 @@
 //! Reading what the user wrote. Nothing is changed by any error here.
 
-use std::io::Write;
+use std::io::{ErrorKind, Read as _, Write};
 use std::path::Path;
 
 use anyhow::Result;
 use rehome_model::format;
-use rehome_model::migration::{Migration, SetSlots, Slots};
+use rehome_model::migration::{Migration, SetSlots, Slots, Target};
 use rehome_model::names;
 use rehome_model::plan::Plan;
 use rehome_profiles::Profile;
@@ -22,14 +22,30 @@ fn usage(message: impl Into<String>, hint: &str) -> anyhow::Error {
 
 /// Reads and checks a migration file.
 pub fn migration(path: &Path) -> Result<Migration> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        usage(format!("{} cannot be read: {error}", path.display()), "write one with `rehome init`")
+    let text = read(path).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => "write one with `rehome init`",
+            _ => "-f names a migration file: YAML in UTF-8",
+        };
+        usage(format!("{} cannot be read: {error}", path.display()), hint)
     })?;
     let migration =
         parse(&text).map_err(|error| usage(format!("{}: {error}", path.display()), "nothing was changed"))?;
     check(&migration)
         .map_err(|wrong| usage(format!("{}: {}", path.display(), wrong.join("\n  ")), "nothing was changed"))?;
     Ok(migration)
+}
+
+/// The most that is read of a file: a plan for a thousand members has some MB.
+const FILE_MAX_BYTES: u64 = 256 << 20;
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(FILE_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_MAX_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {FILE_MAX_BYTES} bytes")));
+    }
+    Ok(text)
 }
 
 /// Parses a migration; errors have line, column and a snippet.
@@ -82,8 +98,20 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
         wrong.push("spec.source.volumes is empty: nothing would move".to_owned());
     }
     for (index, volume) in volumes.iter().enumerate() {
-        if !volume.mount_path.starts_with('/') {
-            wrong.push(format!("spec.source.volumes[{index}].mountPath {:?} is not absolute", volume.mount_path));
+        let path = &volume.mount_path;
+        let of = |what: &str| format!("spec.source.volumes[{index}].mountPath {path:?} {what}");
+        if !path.starts_with('/') {
+            wrong.push(of("is not absolute"));
+        }
+        // Scripts have them in a list of words, and findmnt writes such signs its own way.
+        if path.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+            wrong.push(of("has white space or a backslash, which no mount point that moves may have"));
+        }
+        if path.len() > 1 && path.ends_with('/') || path.contains("//") || path.split('/').any(|part| part == "..") {
+            wrong.push(of("is not written as the mount point is: no slash too much, no '..'"));
+        }
+        if volumes[..index].iter().any(|other| other.mount_path == *path) {
+            wrong.push(of("is there twice"));
         }
         if !names::is_label_value(volume.role.as_str()) {
             wrong.push(format!(
@@ -96,14 +124,40 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
             wrong.push(format!("spec.source.volumes[{index}].role {} is there twice", volume.role));
         }
     }
-    if let Slots::StatefulSets(sets) = &migration.spec.target.slots {
-        if sets.is_empty() {
-            wrong.push("spec.target.slots.statefulSets is empty: the members have nowhere to land".to_owned());
+    match &migration.spec.target.slots {
+        Slots::StatefulSets(sets) => {
+            if sets.is_empty() {
+                wrong.push("spec.target.slots.statefulSets is empty: the members have nowhere to land".to_owned());
+            }
+            wrong.extend(sets.iter().flat_map(same_slots));
         }
-        wrong.extend(sets.iter().flat_map(same_slots));
+        Slots::Claims(_) => wrong.push("spec.target.slots.claims is not built yet: name statefulSets".to_owned()),
     }
+    wrong.extend(no_names(&migration.spec.target));
     wrong.extend(migration.spec.check_tags().into_iter().map(|error| format!("spec.{error}")));
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// What Kubernetes would refuse as a name, and no path or query may have in it.
+fn no_names(target: &Target) -> Vec<String> {
+    let mut named = vec![("namespace".to_owned(), &target.namespace)];
+    if let Slots::StatefulSets(sets) = &target.slots {
+        for (index, set) in sets.iter().enumerate() {
+            let of = |what: &str| format!("slots.statefulSets[{index}].{what}");
+            named.push((of("name"), &set.name));
+            named.extend(set.claims.iter().map(|(role, template)| (of(&format!("claims.{role}")), template)));
+            named.extend(set.container.iter().map(|container| (of("container"), container)));
+        }
+    }
+    let wrong = named.into_iter().filter(|(_, name)| !names::is_dns_label(name));
+    wrong
+        .map(|(place, name)| {
+            format!(
+                "spec.target.{place} {name:?} is no DNS label: at most 63 lower case letters, digits and '-', a letter or digit \
+                 at both ends"
+            )
+        })
+        .collect()
 }
 
 fn same_slots(set: &SetSlots) -> Vec<String> {
@@ -190,7 +244,7 @@ pub fn same_migration(plan: &Plan, migration: &Migration) -> Result<()> {
 /// Reads a plan file.
 pub fn read_plan(path: &Path) -> Result<Plan> {
     let refuse = |why: String| usage(format!("{}: {why}", path.display()), "make it anew with `rehome plan --out`");
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+    let text = read(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     let file: PlanFile = serde_json::from_str(&text).map_err(|error| refuse(format!("is no plan file: {error}")))?;
     let version: format::Format = serde_json::from_value(file.plan["format"].clone())
         .map_err(|error| refuse(format!("is no plan file: format: {error}")))?;

@@ -9,6 +9,7 @@ mod exit;
 mod input;
 mod output;
 
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +27,8 @@ fn main() -> ExitCode {
         // What a library calls an error, rehome tells in its own words or tries again.
         EnvFilter::new("error,kube_client=off")
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     match commands::run(args) {
         Ok(code) => code.into(),
         Err(error) => {

@@ -171,7 +171,7 @@ pub fn plan(plan: &Plan) -> String {
     let _ = writeln!(text, "\nEstimates: whole {}; downtime {}", range(estimate.total_s), range(estimate.downtime_s));
     let _ = writeln!(
         text,
-        "  kept until finalize: ${}.{:02} a month",
+        "  extra until you delete the legacy volumes and the snapshots: ${}.{:02} a month",
         estimate.monthly_cost_cents / 100,
         estimate.monthly_cost_cents % 100
     );

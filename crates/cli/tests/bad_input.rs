@@ -113,6 +113,54 @@ fn two_members_on_one_slot_and_all_else_wrong_are_told_at_once() {
 }
 
 #[test]
+fn a_limit_says_what_it_takes() {
+    let limits = |limits: &str| format!("{}  limits:\n    {limits}\n", good());
+    let seconds = "is not a number of seconds: a whole number from 10 to 604800";
+    refused(&limits("podsSeconds: 0"), USAGE, &["line", &format!("0 {seconds}")]);
+    refused(&limits("podsSeconds: 30m"), USAGE, &["line", &format!("\"30m\" {seconds}")]);
+    refused(&limits("apiSharePercent: 500"), USAGE, &["500 is not a share in percent: a whole number from 1 to 100"]);
+    // Good ones get as far as the cluster.
+    refused(&limits("podsSeconds: 10"), if cfg!(feature = "aws") { UNREACHABLE } else { USAGE }, &["hint: "]);
+}
+
+#[test]
+fn what_is_no_name_in_kubernetes_or_no_mount_point_is_told_with_its_place() {
+    let with = |old: &str, new: &str| {
+        let text = good();
+        assert!(text.contains(old), "{text}");
+        text.replace(old, new)
+    };
+    let label = "is no DNS label";
+    refused(&with("namespace: c", "namespace: a b"), USAGE, &["spec.target.namespace \"a b\"", label]);
+    refused(&with("- name: c\n", "- name: s/t\n"), USAGE, &["slots.statefulSets[0].name \"s/t\"", label]);
+    let more = "- name: c\n          container: C\n          claims: {data: 'x y'}\n";
+    refused(&with("- name: c\n", more), USAGE, &["[0].container \"C\"", "[0].claims.data \"x y\""]);
+    let path = "mountPath: /var/lib/cassandra";
+    for (wrong, why) in
+        [("/a b", "white space"), ("/a/", "no slash too much"), ("/a//b", "no slash"), ("/a/..", "no '..'")]
+    {
+        refused(&with(path, &format!("mountPath: {wrong}")), USAGE, &["spec.source.volumes[0].mountPath", why]);
+    }
+    let twice = format!("{path}\n      - role: log\n        {path}");
+    refused(&with(path, &twice), USAGE, &["spec.source.volumes[1].mountPath", "is there twice"]);
+    let claims = "claims: {pattern: 'x-{ordinal}', storageClass: gp3}";
+    refused(&with("statefulSets:\n        - name: c", claims), USAGE, &["slots.claims is not built yet"]);
+    for arguments in
+        [&["status", "a&b", "-n", "c"][..], &["status", "a", "-n", "c d"], &["rbac", "--namespace", "a\nkind: X"]]
+    {
+        let ended = rehome(arguments);
+        assert!(ended.code == USAGE && ended.stderr.contains("no DNS label"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_folder_is_not_answered_with_how_to_begin_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = rehome(&["plan", "-f", folder.path().to_str().unwrap()]);
+    assert!(ended.code == USAGE && ended.stderr.contains("-f names a migration file"), "{}", ended.stderr);
+}
+
+#[test]
 fn another_api_version_is_refused() {
     refused(&good().replace("v1alpha1", "v9"), USAGE, &["rehome.dev/v9", "rehome.dev/v1alpha1"]);
 }
@@ -206,7 +254,7 @@ fn rollback_wants_to_hear_that_writes_are_given_up() {
     let (_folder, path) = file(&good());
     let ended = rehome(&["rollback", "-f", path.to_str().unwrap()]);
     assert_eq!(ended.code, USAGE);
-    assert!(ended.stderr.contains("--discard-writes"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--discard-writes|--keep-writes"), "{}", ended.stderr);
     let ended = rehome(&["rollback", "-f", path.to_str().unwrap(), "--discard-writes", "--keep-writes"]);
     assert_eq!(ended.code, USAGE);
     assert!(ended.stderr.contains("cannot be used with"), "{}", ended.stderr);
@@ -305,7 +353,7 @@ fn gc_and_finalize_say_what_they_need_before_they_reach_anything() {
         (vec!["gc", "cassandra", "-n", "c"], "--region"),
         (vec!["gc", "-f", "x.yaml", "--cluster-gone", "--parked-claims"], "--parked-claims"),
         (vec!["gc", "cassandra", "-f", "x.yaml"], "--file"),
-        (vec!["gc", "Not_A_Name", "-n", "c", "--region", "us-east-1"], "is not a DNS label"),
+        (vec!["gc", "Not_A_Name", "-n", "c", "--region", "us-east-1"], "no DNS label"),
         (vec!["finalize"], "--file"),
         (vec!["finalize", "-f", "x.yaml", "--keep-days=-1"], "--keep-days"),
         (vec!["finalize", "-f", "/nowhere/x.yaml"], "cannot be read"),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt};
 use rehome_model::format::{self, Format};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Plan, Purpose, Step};
@@ -16,7 +17,7 @@ use serde_json::Value;
 use crate::driver::{EngineError, Ports};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, ebs_volume, paths, text};
-use crate::limits::VIEW_SCRIPT_S;
+use crate::limits::{SCRIPTS_AT_ONCE, VIEW_SCRIPT_S};
 use crate::schedule::{self, Ending};
 use crate::shared::Shared;
 
@@ -111,18 +112,18 @@ async fn look(
             seen.sets.insert(name.clone(), read_set(&set));
         }
     }
-    for member in &plan.members {
-        let (Some(pod), Some(container)) = (&member.slot.pod, &member.slot.container) else { continue };
-        let text = profile.pod_script(&PodTask::View, &plan.settings);
-        let script = PodScript { task: PodTask::View, text, limit_s: VIEW_SCRIPT_S };
+    let text = profile.pod_script(&PodTask::View, &plan.settings);
+    let script = &PodScript { task: PodTask::View, text, limit_s: VIEW_SCRIPT_S };
+    let views = stream::iter(&plan.members).map(async |member| {
+        let (Some(pod), Some(container)) = (&member.slot.pod, &member.slot.container) else { return None };
         // A pod that does not answer is no obstacle: a new side that is down is a reason to go back.
-        if let Ok(output) = ports.pods.run(&plan.namespace, pod, container, &script).await
-            && output.exit_code == 0
-            && let Ok(view) = profile.read_pod_view(&output.stdout)
-        {
-            seen.views.insert(pod.clone(), view);
-        }
-    }
+        let output = ports.pods.run(&plan.namespace, pod, container, script).await.ok()?;
+        let view = Some(output).filter(|output| output.exit_code == 0);
+        Some((pod.clone(), profile.read_pod_view(&view?.stdout).ok()?))
+    });
+    // Of those whose node is dead each takes its whole limit.
+    let views = views.buffer_unordered(SCRIPTS_AT_ONCE).filter_map(async |seen| seen);
+    seen.views = views.collect().await;
     Ok(seen)
 }
 

@@ -308,6 +308,7 @@ impl RecordStore {
                     Err(StoreError::Kube(error)) if !error.is_final() => {
                         last = Some(error);
                         tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(RETRY_MAX);
                         continue;
                     }
                     Err(error) => return Err(error),

@@ -114,6 +114,13 @@ pub enum Thing {
     Lease(ObjectId),
 }
 
+impl Thing {
+    /// Whether it is in the cloud, and so may be another cluster's.
+    pub fn is_in_the_cloud(&self) -> bool {
+        matches!(self, Self::Volume { .. } | Self::Snapshot { .. })
+    }
+}
+
 impl std::fmt::Display for Thing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = match self {

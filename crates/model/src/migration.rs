@@ -1,9 +1,11 @@
 //! The migration: what the user wants, one YAML file, `kind: Migration`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cloud::Tags;
 use crate::ids::{InstanceId, RoleName};
@@ -233,7 +235,7 @@ fn default_driver() -> String {
 pub enum Slots {
     /// Ordinals of one or several StatefulSets, in this order.
     StatefulSets(Vec<SetSlots>),
-    /// Claims named by a pattern, for operators that name them their own way; pods are left to the operator.
+    /// Claims named by a pattern, for operators that name them their own way. Not built yet: refused.
     Claims(ClaimPattern),
 }
 
@@ -246,7 +248,7 @@ pub struct SetSlots {
     /// Role -> volume claim template; roles not named here have a template of the role's name.
     #[serde(default)]
     pub claims: BTreeMap<RoleName, String>,
-    /// Member (name or instance id) -> ordinal; members not named here are placed by zone and name.
+    /// Member (name or instance id) -> ordinal; members not named here land on what is left, in the order of their names.
     #[serde(default)]
     pub ordinals: BTreeMap<String, u32>,
     /// The container the application runs in; the first one if not given.
@@ -291,21 +293,21 @@ pub enum Cutover {
 pub struct Limits {
     /// For a base snapshot to complete. Default: 24 h.
     #[serde(default)]
-    pub base_snapshot_seconds: Option<u32>,
+    pub base_snapshot_seconds: Option<Seconds>,
     /// For a final snapshot to complete. Default: 2 h.
     #[serde(default)]
-    pub final_snapshot_seconds: Option<u32>,
+    pub final_snapshot_seconds: Option<Seconds>,
     /// For the service of a member to stop, and again for its volumes to be unmounted. One try of the script has 10 min of it.
     /// Default: the profile's; cassandra: 15 min.
     #[serde(default)]
-    pub stop_seconds: Option<u32>,
+    pub stop_seconds: Option<Seconds>,
     /// For all pods to run: to be scheduled, their volumes to be attached and mounted, images to be pulled. A `fsGroup` without
     /// `OnRootMismatch` changes every file within it. Default: 30 min.
     #[serde(default)]
-    pub pods_seconds: Option<u32>,
+    pub pods_seconds: Option<Seconds>,
     /// For a member to be up and seen by all others. Default: the profile's; cassandra: 30 min.
     #[serde(default)]
-    pub member_up_seconds: Option<u32>,
+    pub member_up_seconds: Option<Seconds>,
     /// The share of the account's rates of EC2 calls that a run may use, in percent. The rest is left to everybody else
     /// in the account and region, the cluster's own volume driver among them. Default: 80.
     #[serde(default)]
@@ -313,15 +315,13 @@ pub struct Limits {
 }
 
 /// A share of something, from 1 to 100.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "u8", into = "u8")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
 pub struct Percent(#[schemars(range(min = 1, max = 100))] u8);
 
-impl TryFrom<u8> for Percent {
-    type Error = String;
-
-    fn try_from(percent: u8) -> Result<Self, String> {
-        if (1..=100).contains(&percent) { Ok(Self(percent)) } else { Err(format!("{percent} is not from 1 to 100")) }
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        whole(from, "a share in percent", 1..=100).map(Self)
     }
 }
 
@@ -329,4 +329,48 @@ impl From<Percent> for u8 {
     fn from(percent: Percent) -> Self {
         percent.0
     }
+}
+
+/// A limit of time, in whole seconds. One of nothing would end what it limits before it begins, in the downtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Seconds(#[schemars(range(min = 10, max = 604_800))] u32);
+
+impl Seconds {
+    /// As a number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        whole(from, "a number of seconds", 10..=604_800).map(Self)
+    }
+}
+
+/// A whole number of a range; an error says what it is for, and what was written instead.
+fn whole<'de, D: Deserializer<'de>, T: TryFrom<u64>>(
+    from: D,
+    what: &str,
+    range: RangeInclusive<u64>,
+) -> Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(u64),
+        Other(serde_json::Value),
+    }
+    let written = Written::deserialize(from)?;
+    let number = match &written {
+        Written::Number(number) => Some(*number).filter(|number| range.contains(number)),
+        Written::Other(_) => None,
+    };
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+        let shown = match written {
+            Written::Number(number) => number.to_string(),
+            Written::Other(other) => other.to_string(),
+        };
+        D::Error::custom(format!("{shown} is not {what}: a whole number from {} to {}", range.start(), range.end()))
+    })
 }

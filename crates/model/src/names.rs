@@ -40,6 +40,13 @@ pub fn is_label_value(text: &str) -> bool {
         && ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
 }
 
+/// Whether Kubernetes takes this as the name of a namespace or a container (RFC 1123 label: apimachinery
+/// `pkg/util/validation`, IsDNS1123Label).
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    is_label_value(text) && text.bytes().all(inner)
+}
+
 /// What every gate's name begins with.
 pub const GATE_PREFIX: &str = "rehome-gate-";
 

@@ -60,7 +60,7 @@ fn of_volumes(sizes_gib: &[u64], flush_s: u64) -> Estimate {
             ),
             format!("the application stops and starts in {} to {} s", APPLICATION_S.0, APPLICATION_S.1),
             "new volumes load their blocks from the snapshot on first use: reads are slower for a while".to_owned(),
-            "us-east-1 list prices: gp3 storage and standard snapshots, both sides kept until finalize".to_owned(),
+            "us-east-1 list prices: gp3 storage and standard snapshots, both sides kept".to_owned(),
         ],
     }
 }

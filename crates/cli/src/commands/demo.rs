@@ -96,6 +96,12 @@ impl Stage<'_> {
         }
         for killed in 0..=RESTARTS {
             if let Some(outcome) = self.drive(plan, killed).await? {
+                if let (Some(call), 0) = (self.args.kill_at, killed) {
+                    self.say(&format!(
+                        "            call {call} was never reached: this run makes {}\n",
+                        self.control.mutations()
+                    ))?;
+                }
                 return Ok((outcome, killed));
             }
             let last = self.control.names().last().copied().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Commands that change something.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -36,6 +37,10 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     }
     let plan = &chosen.plan;
     if args.output == Format::Text {
+        // A warning that nobody sees before the answer is none. Of a run that goes on they were seen.
+        if !chosen.recorded {
+            eshow!("{}\n", output::findings(&plan.findings));
+        }
         eshow!("{}", output::plan(plan));
     }
     let asked = Instant::now();
@@ -158,16 +163,35 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     }
     let namespace = &migration.spec.target.namespace;
     let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
-    if let Some((record, _)) = &recorded {
-        refuse_finalized(record)?;
-    }
-    if let Some((record, plan)) = recorded
-        && args.output == Format::Text
-    {
-        eshow!("{}", output::plan(&rehome_engine::rollback_plan(&plan, &record)));
+    let Some((record, plan)) = recorded else {
+        let none = EngineError::NoRun { migration: migration.metadata.name.clone(), namespace: namespace.clone() };
+        return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
+    };
+    refuse_finalized(&record)?;
+    if args.output == Format::Text {
+        eshow!("{}", undo_text(&rehome_engine::rollback_plan(&plan, &record), record.header.opened_at_ms.is_some()));
     }
     confirm::by_name(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
+}
+
+/// What a rollback does, to be reviewed line by line.
+fn undo_text(plan: &Plan, opened: bool) -> String {
+    let mut text = format!(
+        "Roll back migration {}: the legacy cluster serves again, on its original volumes.\n\n",
+        plan.migration
+    );
+    for step in &plan.steps {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} {}", output::sign(step), step.title);
+    }
+    text.push_str(if opened {
+        "\nWhat was written since the opening is given up: it is on the new volumes only, and they are deleted. --keep-writes \
+         brings it along.\n"
+    } else {
+        "\nNothing was written to the new side: no client was let in. The claims stay parked.\n"
+    });
+    text
 }
 
 /// After a finalize neither plan nor question is of any use, nor is another command while volumes go back with their

@@ -1,4 +1,5 @@
-//! Ctrl-C and SIGTERM while something is driven: the first ends it between two acts, the second at once.
+//! Ctrl-C and SIGTERM while something is driven: the first ends it between two acts, the second at once. A terminal that is
+//! gone ends nothing: in the downtime production would wait for whoever runs the command again.
 
 use std::io;
 
@@ -8,23 +9,34 @@ use tokio::sync::watch;
 use crate::exit::Exit;
 use crate::output::esay;
 
-/// Both signals, from now on: neither ends the process by itself any more.
+/// These signals, from now on: none ends the process by itself any more.
 pub struct Signals {
     interrupted: Signal,
     /// What a shutdown, a cancelled pipeline or a deleted pod sends.
     terminated: Signal,
+    /// What a closed terminal sends, or an ssh session that was cut.
+    hung_up: Signal,
 }
 
 impl Signals {
     /// Begins to listen.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { interrupted: signal(SignalKind::interrupt())?, terminated: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupted: signal(SignalKind::interrupt())?,
+            terminated: signal(SignalKind::terminate())?,
+            hung_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupted.recv() => {}
-            _ = self.terminated.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.interrupted.recv() => return,
+                _ = self.terminated.recv() => return,
+                _ = self.hung_up.recv() => {
+                    esay!("the terminal is gone, and the run goes on; `rehome status` tells how far it is");
+                }
+            }
         }
     }
 
@@ -61,11 +73,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_signal_asks_for_a_stop_and_the_second_does_not_wait() {
+    async fn the_first_signal_asks_for_a_stop_the_second_does_not_wait_and_a_closed_terminal_is_none() {
         const LIMIT: Duration = Duration::from_secs(60);
         for (first, second) in [("-INT", "-TERM"), ("-TERM", "-INT")] {
             let (stopper, mut stop) = watch::channel(false);
             let heeding = tokio::spawn(Signals::new().unwrap().heed(stopper));
+            send("-HUP");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert!(!*stop.borrow_and_update());
             send(first);
             tokio::time::timeout(LIMIT, stop.wait_for(|stop| *stop)).await.expect("it is asked to stop").unwrap();
             assert!(!heeding.is_finished());

@@ -128,8 +128,12 @@ pub async fn check(from: &FromMigration) -> Result<Exit> {
         Format::Text => show!("{}{}", output::survey(&survey), output::findings(&findings))?,
         Format::Json => show!("{}", output::json(format::FINDINGS, &findings)?)?,
     }
-    let bad = findings.iter().any(|finding| finding.severity == Severity::Error);
-    Ok(if bad { Exit::Findings } else { Exit::Ok })
+    if findings.iter().any(|finding| finding.severity == Severity::Error) {
+        return Ok(Exit::Findings);
+    }
+    // Where members cannot be placed there is no plan either.
+    rehome_planner::plan(&migration, &survey, profile, findings).map_err(no_plan)?;
+    Ok(Exit::Ok)
 }
 
 /// `rehome plan`.

@@ -1,6 +1,7 @@
 //! `verify`: whether the moved cluster is as its plan promised, looked at anew.
 
 use anyhow::Result;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use rehome_engine::Ports;
 use rehome_model::cloud::InstanceState;
 use rehome_model::format;
@@ -16,6 +17,9 @@ use crate::args::{Format, FromMigration};
 use crate::exit::{Exit, problem};
 use crate::output::{say, show};
 use crate::{connect, input, output};
+
+/// Pods and claims asked about at the same time.
+const PODS_AT_ONCE: usize = 32;
 
 /// `rehome verify`.
 pub async fn verify(from: &FromMigration) -> Result<Exit> {
@@ -35,14 +39,17 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
         return Err(problem(Exit::Failed, format!("{message}; there is no new side to verify"), hint));
     }
     let mut wrong = Vec::new();
-    for (claim, volume) in adopted(&plan, &record) {
-        wrong.extend(claim_differences(&ports, claim, volume).await?);
-    }
+    let claims = stream::iter(adopted(&plan, &record));
+    let claims = claims.map(async |(claim, volume)| claim_differences(&ports, claim, volume).await);
+    wrong.extend(claims.buffered(PODS_AT_ONCE).try_concat().await?);
     wrong.extend(legacy_differences(&ports, &plan).await?);
-    for member in &plan.members {
-        wrong.extend(pod_differences(&ports, &plan, member).await?);
-        wrong.extend(view_differences(&ports, profile, &plan, member).await);
-    }
+    // One after the other, those whose node is dead would each take its whole limit.
+    let pods = stream::iter(&plan.members).map(async |member| {
+        let (pod, view) =
+            futures::join!(pod_differences(&ports, &plan, member), view_differences(&ports, profile, &plan, member));
+        anyhow::Ok([pod?, view].concat())
+    });
+    wrong.extend(pods.buffered(PODS_AT_ONCE).try_concat().await?);
     match from.output {
         Format::Text => {
             for line in &wrong {

@@ -45,7 +45,13 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
             continue;
         }
         context.note(format!("{} was made twice and is deleted", snapshot.id));
-        context.cloud().delete_snapshot(&snapshot.id).await??;
+        match context.cloud().delete_snapshot(&snapshot.id).await? {
+            // An image was made of it.
+            Err(error) if error.code == "InvalidSnapshot.InUse" => {
+                context.note(format!("{} was left: {error}", snapshot.id));
+            }
+            other => other?,
+        }
     }
     Ok(Outputs::new())
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rehome_model::ids::{InstanceId, StepId, VolumeId};
+use rehome_model::migration::Seconds;
 use rehome_model::plan::{Action, Input, MemberPlan, SnapshotPhase};
 use rehome_model::task::HostTask;
 
@@ -36,8 +37,8 @@ impl Builder<'_> {
     pub(super) fn take_out(&mut self, member: &MemberPlan) {
         let name = &member.name;
         let limits = &self.migration.spec.limits;
-        let stop_s = limits.stop_seconds.unwrap_or(self.profile.limits().stop_s);
-        let final_s = limits.final_snapshot_seconds.unwrap_or(default::FINAL_SNAPSHOT_S);
+        let stop_s = limits.stop_seconds.map_or(self.profile.limits().stop_s, Seconds::get);
+        let final_s = limits.final_snapshot_seconds.map_or(default::FINAL_SNAPSHOT_S, Seconds::get);
         let host = |host_task: HostTask| Action::Host { instance: member.instance.clone(), host_task };
         let mount_points = Self::mount_points(member);
         let drafts = [

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rehome_model::cloud::Tags;
 use rehome_model::ids::{MemberName, RoleName, StepId, VolumeId};
 use rehome_model::labels;
-use rehome_model::migration::Migration;
+use rehome_model::migration::{Migration, Seconds};
 use rehome_model::plan::{Action, Group, Input, MemberPlan, PodTarget, SnapshotPhase, Step, Undo, VolumePlan};
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
@@ -192,7 +192,7 @@ impl Builder<'_> {
     }
 
     fn member_up_s(&self) -> u32 {
-        self.migration.spec.limits.member_up_seconds.unwrap_or(self.profile.limits().member_up_s)
+        self.migration.spec.limits.member_up_seconds.map_or(self.profile.limits().member_up_s, Seconds::get)
     }
 
     fn gate(&self, value: &str) -> BTreeMap<String, String> {

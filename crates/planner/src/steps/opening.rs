@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rehome_model::ids::StepId;
+use rehome_model::migration::Seconds;
 use rehome_model::names;
 use rehome_model::plan::{Action, Input, MemberPlan, PodTarget};
 
@@ -43,7 +44,7 @@ impl Builder<'_> {
             after: scaled,
             action: Action::AwaitPods { pods: targets, volumes: self.members.iter().filter_map(of_pod).collect() },
             undo: nothing("only looked"),
-            deadline_s: self.migration.spec.limits.pods_seconds.unwrap_or(default::PODS_S),
+            deadline_s: self.migration.spec.limits.pods_seconds.map_or(default::PODS_S, Seconds::get),
         };
         self.add(None, Some(CUTOVER), draft);
     }

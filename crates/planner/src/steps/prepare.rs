@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rehome_model::ids::StepId;
+use rehome_model::migration::Seconds;
 use rehome_model::names;
 use rehome_model::plan::{Action, MemberPlan, SnapshotPhase};
 use rehome_model::task::HostTask;
@@ -52,7 +53,7 @@ impl Builder<'_> {
     pub(super) fn prepare(&mut self, member: &MemberPlan) {
         let name = &member.name;
         let limits = &self.migration.spec.limits;
-        let base_s = limits.base_snapshot_seconds.unwrap_or(default::BASE_SNAPSHOT_S);
+        let base_s = limits.base_snapshot_seconds.map_or(default::BASE_SNAPSHOT_S, Seconds::get);
         let found = self.survey.members.iter().find(|m| m.instance.id == member.instance);
         let delete_on_termination: BTreeMap<String, bool> = found
             .map(|m| m.instance.block_devices.iter())

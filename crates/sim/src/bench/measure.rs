@@ -7,7 +7,7 @@ use std::time::Instant;
 use rehome_engine::{Clock, Command, Driver, Ports};
 use rehome_model::event::EventKind;
 use rehome_model::finding::Finding;
-use rehome_model::migration::{Migration, Percent};
+use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 pub use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
@@ -93,7 +93,8 @@ impl Stage {
         let ports = Ports { cloud: sim.cloud(), hosts: sim.hosts(), pods: sim.pods(), kube: sim.kube() };
         let mut migration: Migration =
             serde_saphyr::from_str(&crate::migration_yaml_with_commitlogs()).map_err(|error| error.to_string())?;
-        migration.spec.limits.api_share_percent = Some(Percent::try_from(api_share_percent)?);
+        let share = serde_json::from_value(api_share_percent.into()).map_err(|error| error.to_string())?;
+        migration.spec.limits.api_share_percent = Some(share);
         let profile = rehome_profiles::find(&migration.spec.application.profile).ok_or("no such profile")?;
         Ok(Self { world, calls, ports, migration, profile })
     }

@@ -203,12 +203,13 @@ async fn each_limit_of_the_migration_is_its_steps_deadline() {
         ]
         .map(of)
     };
+    let seconds = |seconds: u32| serde_json::from_value(json!(seconds)).expect("a limit");
     let given = Limits {
-        base_snapshot_seconds: Some(1_001),
-        final_snapshot_seconds: Some(1_002),
-        stop_seconds: Some(1_003),
-        pods_seconds: Some(1_004),
-        member_up_seconds: Some(1_005),
+        base_snapshot_seconds: seconds(1_001),
+        final_snapshot_seconds: seconds(1_002),
+        stop_seconds: seconds(1_003),
+        pods_seconds: seconds(1_004),
+        member_up_seconds: seconds(1_005),
         api_share_percent: None,
     };
     assert_eq!(deadlines(given).await, [1_001, 1_002, 1_003, 1_004, 1_005]);
