@@ -82,6 +82,7 @@ pub fn prepare(
         judge.version(member, profile);
     }
     judge.strangers(plan);
+    judge.left(plan);
     judge.claims_of_others(plan);
     if judge.obstacles.is_empty() {
         Ok(KeepWrites { at_ms, devices: judge.devices })
@@ -204,6 +205,29 @@ impl Judge<'_> {
                 "its image is {image:?}, the legacy side runs {legacy}, which may not read what another version wrote"
             );
             self.report(format!("set {set}"), why);
+        }
+    }
+
+    /// A member that left the cluster, or became another one. Its volume is as it was then: what was written since is with
+    /// others, and it would come back as if it had never left, with data that was deleted meanwhile. Whoever is not known to
+    /// one of the others any more was removed or decommissioned: one that is only down stays known.
+    fn left(&mut self, plan: &Plan) {
+        for member in &plan.members {
+            let id = &member.identity.id;
+            let subject = || format!("member {}", member.name);
+            let forgot = self.seen.views.iter().find(|(_, view)| view.members.iter().all(|peer| peer.id != *id));
+            if let Some((pod, _)) = forgot {
+                let why = format!(
+                    "pod {pod} does not know it any more ({id}): it was removed or decommissioned since, and its volume lacks \
+                     what the others took over; stay on the new side"
+                );
+                self.report(subject(), why);
+            }
+            let Some(view) = member.slot.pod.as_ref().and_then(|pod| self.seen.views.get(pod)) else { continue };
+            let differences = member.identity.differences(&view.identity);
+            if !differences.is_empty() {
+                self.report(subject(), format!("its pod is not the member that was moved: {}", differences.join("; ")));
+            }
         }
     }
 

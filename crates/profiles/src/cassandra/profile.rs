@@ -116,7 +116,7 @@ dir=$(system_dir)
 case $dir in /*) ;; *) dir=$DATA ;; esac
 cd \"$dir\" || fail \"$dir is not there\"
 ls system/local-*/*-Data.db >/dev/null 2>&1 || fail \"no system.local in $dir\"
-part {part} {PART_CHARS} \"$(tar -cf - system/local-* system/peers_v2-* 2>/dev/null | packed)\"
+part {part} {PART_CHARS} \"$(tar -cf - --exclude=snapshots --exclude=backups system/local-* system/peers_v2-* 2>/dev/null | packed)\"
 "
         ),
         HostTask::Unmount { mount_points } => {

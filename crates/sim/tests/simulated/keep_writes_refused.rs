@@ -232,6 +232,39 @@ async fn what_pods_say_of_a_stranger_or_another_version_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_that_left_or_became_another_since_is_refused() {
+    let (stage, plan) = completed(Scene::new(3, 93)).await;
+    let (id, left) = (&plan.members[2].identity.id, "pod refdb-0 does not know it any more");
+    // One that is only down comes back as it was.
+    stage.scale(2).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(
+        !matches!(stage.keep_writes_plan(&plan, &recorded(&stage).await).await, Err(error) if error.to_string().contains(left))
+    );
+    change_text(&stage, &data_of(&stage, "refdb-0"), "peers.json", |text| {
+        let mut peers: serde_json::Value = serde_json::from_str(text).expect("peers");
+        peers.as_object_mut().expect("by id").remove(id);
+        peers.to_string()
+    });
+    refused(&stage, 2, &["member refdb-2: ", left, "removed or decommissioned", "stay on the new side"]).await;
+
+    let (stage, _) = completed(Scene::new(2, 93)).await;
+    let moved = |text: &str| text.replace(r#""tokens":""#, r#""tokens":"7,"#);
+    change_text(&stage, &data_of(&stage, "refdb-1"), "identity.json", moved);
+    stage.scale(0).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    stage.scale(2).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    refused(&stage, 2, &["member refdb-1: its pod is not the member that was moved: tokens"]).await;
+}
+
+/// The record as it stands.
+async fn recorded(stage: &Stage) -> rehome_model::record::RunRecord {
+    let recorded = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await;
+    recorded.expect("the cluster answers").expect("a run is recorded").0
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
     for (source, reason) in [
         (None, "has no line for /var/lib/refdb"),
