@@ -43,7 +43,7 @@ pub enum Command {
     /// Shows the plan and asks for the migration's name. First, while production serves, it creates parked claims and the gate's
     /// ConfigMap in the cluster, protects the instances, and takes base snapshots. Then the cutover: every member is drained,
     /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
-    /// members are verified clients are let in. What fails before that is taken back by itself, and production serves again
+    /// members are verified clients are let in. With --until cutover it stops before that, and you choose when. What fails before that is taken back by itself, and production serves again
     /// (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
     /// on then, and so it does after a kill. A terminal that is closed stops nothing.
     Apply(Apply),
@@ -184,12 +184,24 @@ pub struct Apply {
     /// Carry out this plan, made by `plan --out`, and no other.
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// Stop before production would: once claims are parked, instances protected and base snapshots completed, which may take
+    /// hours. The same command without it goes on when you are there. The more is written until then, the longer the final
+    /// snapshot takes.
+    #[arg(long, value_enum, value_name = "STAGE")]
+    pub until: Option<Until>,
     /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.
     #[arg(long)]
     pub yes: bool,
     /// Form of the output: with json, one event a line, after a first line with the format and version of the others.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// Up to the cutover.
+    Cutover,
 }
 
 /// Where a migration's record is.

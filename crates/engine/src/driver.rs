@@ -42,6 +42,8 @@ pub struct Ports {
 pub enum Command {
     /// Carry out this plan, or go on with the run of it.
     Apply(Box<Plan>),
+    /// The same, up to where production would stop: somebody wants to be there then.
+    Prepare(Box<Plan>),
     /// Take the recorded run back; writes made on the new side are discarded.
     RollbackDiscardWrites,
     /// Take the recorded run back, with the volumes that the new side wrote to.
@@ -153,6 +155,12 @@ pub enum EngineError {
         /// Where it was looked for.
         namespace: String,
     },
+    /// The run is beyond what was asked for.
+    #[error("run {run} is in its cutover already: production does not serve")]
+    CutoverBegun {
+        /// The run.
+        run: RunId,
+    },
     /// The run was taken up, and its header or plan could not be written on the way: acts may have been made.
     #[error("the driver stopped on its way: {0}")]
     Stopped(String),
@@ -230,7 +238,7 @@ impl Driver {
         let stored = recorded.is_ok();
         let recorded = match (recorded, command) {
             // A crash between header and plan: the run did nothing yet, and the plan is at hand.
-            (Err(StoreError::Damaged { .. }), Command::Apply(plan)) => store
+            (Err(StoreError::Damaged { .. }), Command::Apply(plan) | Command::Prepare(plan)) => store
                 .load_header()
                 .await?
                 .filter(|header| header.phase == Phase::Preparing && header.plan_hash == plan.hash())
@@ -238,7 +246,7 @@ impl Driver {
             (recorded, _) => recorded?,
         };
         match (recorded, command) {
-            (Some((record, _)), Command::Apply(_) | Command::RollbackDiscardWrites)
+            (Some((record, _)), Command::Apply(_) | Command::Prepare(_) | Command::RollbackDiscardWrites)
                 if matches!(record.header.phase, Phase::Finalizing | Phase::Finalized) =>
             {
                 Err(EngineError::Finalized { run: record.header.run })
@@ -248,10 +256,12 @@ impl Driver {
                 let (record, plan) = keep_writes::take_up(&self.ports, profile, recorded, now_ms).await?;
                 Ok(Begun { record, plan, new: false, stored: true })
             }
-            (Some((record, _)), Command::Apply(_) | Command::RollbackDiscardWrites | Command::Finalize(_))
-                if record.header.phase == Phase::Returning =>
-            {
-                Err(EngineError::BeingReturned { run: record.header.run })
+            (
+                Some((record, _)),
+                Command::Apply(_) | Command::Prepare(_) | Command::RollbackDiscardWrites | Command::Finalize(_),
+            ) if record.header.phase == Phase::Returning => Err(EngineError::BeingReturned { run: record.header.run }),
+            (Some((record, _)), Command::Prepare(_)) if record.header.phase == Phase::Cutover => {
+                Err(EngineError::CutoverBegun { run: record.header.run })
             }
             (Some((record, _)), Command::RollbackDiscardWrites) if record.header.phase == Phase::Returned => {
                 Err(EngineError::RolledBackAlready { run: record.header.run })
@@ -266,7 +276,7 @@ impl Driver {
             (Some((record, plan)), Command::RollbackDiscardWrites) => {
                 Ok(Begun { record, plan, new: false, stored: true })
             }
-            (Some((record, recorded_plan)), Command::Apply(plan)) => {
+            (Some((record, recorded_plan)), Command::Apply(plan) | Command::Prepare(plan)) => {
                 let run = record.header.run.clone();
                 // The hash is of what its own build wrote: one that does not know every field of it reads the same plan.
                 let same = record.header.plan_hash == plan.hash() || **plan == recorded_plan;
@@ -280,7 +290,7 @@ impl Driver {
                     _ => Ok(Begun { record, plan: recorded_plan, new: false, stored }),
                 }
             }
-            (None, Command::Apply(plan)) => Ok(begin(migration, plan, 1, clock)),
+            (None, Command::Apply(plan) | Command::Prepare(plan)) => Ok(begin(migration, plan, 1, clock)),
         }
     }
 
@@ -313,7 +323,13 @@ impl Driver {
         } else if shared.phase().is_final() {
             return Ok(Self::outcome(shared, &Ending::Done));
         } else {
-            match schedule::run_plan(shared).await {
+            let run = async {
+                match command {
+                    Command::Prepare(_) => schedule::prepare(shared).await,
+                    _ => schedule::run_plan(shared).await,
+                }
+            };
+            match run.await {
                 Ending::Failed { step, error } if !undo::is_committed(shared) => {
                     let reason = format!("{step}: {error}");
                     shared

@@ -48,10 +48,33 @@ pub(crate) struct Work {
     pub undo: bool,
 }
 
+/// Runs what of the plan is done while production serves.
+pub(crate) async fn prepare(shared: &Arc<Shared>) -> Ending {
+    let before = rehome_planner::while_serving(&shared.plan);
+    let done = done(shared);
+    let work = shared.plan.steps.iter().filter(|step| before.contains(&step.id) && !done.contains(&step.id));
+    let work = work.map(|step| forwards(step, &[])).collect();
+    run_all(shared, work, done).await
+}
+
+fn done(shared: &Shared) -> BTreeSet<StepId> {
+    shared.steps().into_iter().filter(|(_, record)| record.state == StepState::Done).map(|(id, _)| id).collect()
+}
+
+/// A step, after those that it names and these.
+fn forwards(step: &Step, also_after: &[StepId]) -> Work {
+    let also_after = also_after.iter().filter(|id| **id != step.id);
+    Work {
+        step: step.clone(),
+        action: Some(step.action.clone()),
+        after: step.after.iter().chain(also_after).cloned().collect(),
+        undo: false,
+    }
+}
+
 /// Runs all steps of the plan that are not done yet.
 pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
-    let mut done: BTreeSet<StepId> =
-        shared.steps().into_iter().filter(|(_, record)| record.state == StepState::Done).map(|(id, _)| id).collect();
+    let mut done = done(shared);
     // Until it is opened, a run that is taken up looks at its fence anew, before all else: while nobody drove, somebody may
     // have brought the legacy side back.
     let fence: Vec<StepId> = if shared.plan.purpose == Purpose::Apply && !undo::is_committed(shared) {
@@ -67,12 +90,7 @@ pub(crate) async fn run_plan(shared: &Arc<Shared>) -> Ending {
         .filter(|step| !done.contains(&step.id))
         // Of a run that failed after its opening some steps were never begun, and never will be.
         .filter(|step| shared.plan.purpose != Purpose::RollbackKeepWrites || is_keep_writes_step(&step.id))
-        .map(|step| Work {
-            step: step.clone(),
-            action: Some(step.action.clone()),
-            after: step.after.iter().chain(fence.iter().filter(|id| **id != step.id)).cloned().collect(),
-            undo: false,
-        })
+        .map(|step| forwards(step, &fence))
         .collect();
     let mut ending = run_all(shared, work, done).await;
     if let Ending::Failed { step, error } = &ending

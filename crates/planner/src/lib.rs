@@ -27,3 +27,4 @@ pub use keep_writes::{
 };
 pub use mapping::{Placement, place};
 pub use planner::plan;
+pub use steps::while_serving;

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::interrupt::Signals;
 use super::{confirm, ending, events, keep_writes, look};
-use crate::args::{Apply, Format, Rollback};
+use crate::args::{Apply, Format, Rollback, Until};
 use crate::exit::{Exit, problem};
 use crate::output::{esay, eshow};
 use crate::{connect, input, output};
@@ -44,11 +44,17 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
         eshow!("{}", output::plan(plan));
     }
     let asked = Instant::now();
-    confirm::by_name(args.yes, &migration.metadata.name, "carry out this plan")?;
+    let what = match args.until {
+        Some(Until::Cutover) => "carry out this plan up to its cutover",
+        None => "carry out this plan",
+    };
+    confirm::by_name(args.yes, &migration.metadata.name, what)?;
     if asked.elapsed() > LOOK_GOOD_FOR {
         compare(&ports, &migration, profile, &chosen).await?;
     }
-    drive(&ports, &migration, profile, Command::Apply(Box::new(chosen.plan)), args.output).await
+    let plan = Box::new(chosen.plan);
+    let command = if args.until.is_some() { Command::Prepare(plan) } else { Command::Apply(plan) };
+    drive(&ports, &migration, profile, command, args.output).await
 }
 
 /// How long the look at a plan's facts counts: a question may stay on a screen over a weekend. Shorter, everybody who reads
@@ -291,6 +297,12 @@ fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
             format!("the run failed and was undone: {why}"),
             "the legacy cluster serves on its original volumes; mend the cause and plan again",
         )),
+        Phase::Preparing if outcome.failure.is_none() => {
+            esay!(
+                "Prepared, up to the cutover: production serves. `rehome apply` without --until goes on, and stops it."
+            );
+            Ok(Exit::Ok)
+        }
         Phase::Stuck => Err(problem(
             Exit::Stuck,
             format!("the run is stuck: {why}"),

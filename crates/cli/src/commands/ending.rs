@@ -34,6 +34,7 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
         EngineError::Store(error) => of_store(error),
         EngineError::Lease(error) => of_lease(error),
         EngineError::Unseen(_) => (Exit::Unreachable, "run it again"),
+        EngineError::CutoverBegun { .. } => (Exit::Usage, "`rehome apply` without --until goes on with it"),
         EngineError::CannotKeepWrites { .. } => {
             (Exit::Findings, "mend what is named and run it again, or give the new writes up with --discard-writes")
         }

@@ -7,7 +7,7 @@ use rehome_model::migration::Seconds;
 use rehome_model::plan::{Action, Input, MemberPlan, SnapshotPhase};
 use rehome_model::task::HostTask;
 
-use super::{Builder, CUTOVER, Draft, default, ids, nothing, undo};
+use super::{Builder, CUTOVER, Draft, LEGACY_WHOLE, default, ids, nothing, undo};
 use crate::planner::roles;
 
 impl Builder<'_> {
@@ -15,7 +15,7 @@ impl Builder<'_> {
         let mut after = self.of_all(ids::flush);
         after.extend(self.of_all(ids::protect));
         let draft = Draft {
-            id: StepId::from("legacy-whole"),
+            id: StepId::from(LEGACY_WHOLE),
             title: "the legacy cluster is whole".to_owned(),
             why: "a member that is down now would come up later than the others' last writes",
             after,
@@ -46,7 +46,7 @@ impl Builder<'_> {
                 id: ids::stop_service(name),
                 title: format!("drain, stop and mask {name}"),
                 why: "every acknowledged write is on its disk, and nothing starts it again",
-                after: vec![StepId::from("legacy-whole")],
+                after: vec![StepId::from(LEGACY_WHOLE)],
                 action: host(HostTask::StopService),
                 undo: undo(host(HostTask::StartService)),
                 deadline_s: stop_s,

@@ -1,13 +1,13 @@
 //! The steps of strategy `snapshot` with cutover `stop`, in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rehome_model::cloud::Tags;
 use rehome_model::ids::{MemberName, RoleName, StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::migration::{Migration, Seconds};
-use rehome_model::plan::{Action, Group, Input, MemberPlan, PodTarget, SnapshotPhase, Step, Undo, VolumePlan};
+use rehome_model::plan::{Action, Group, Input, MemberPlan, Plan, PodTarget, SnapshotPhase, Step, Undo, VolumePlan};
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 
@@ -21,6 +21,7 @@ mod prepare;
 pub(crate) const CUTOVER: &str = "cutover";
 /// The step between all base snapshots and what follows them.
 const BASES_DONE: &str = "base-snapshots-completed";
+const LEGACY_WHOLE: &str = "legacy-whole";
 
 /// Default limits in seconds, where the migration gives none.
 mod default {
@@ -109,6 +110,20 @@ fn nothing(reason: &str) -> Undo {
 
 fn undo(action: Action) -> Undo {
     Undo::Act(Box::new(action))
+}
+
+/// The steps of a plan that are done while production serves: all that do not come after the last base snapshot. Those bring
+/// members near their stop, and want nobody to wait for.
+pub fn while_serving(plan: &Plan) -> BTreeSet<StepId> {
+    let mut late = BTreeSet::from([StepId::from(BASES_DONE), StepId::from(LEGACY_WHOLE)]);
+    // Steps are listed after those that they come after.
+    for step in &plan.steps {
+        if step.after.iter().any(|before| late.contains(before)) {
+            late.insert(step.id.clone());
+        }
+    }
+    late.remove(&StepId::from(BASES_DONE));
+    plan.steps.iter().map(|step| step.id.clone()).filter(|id| !late.contains(id)).collect()
 }
 
 /// All steps of the plan, and its groups.

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::Stage;
+use crate::common::{End, Stage};
+use rehome_engine::{Command, EngineError};
 use rehome_model::finding::Severity;
 use rehome_model::migration::{ClaimPattern, Limits, SetSlots, Slots};
 use rehome_model::on_host::Owner;
 use rehome_model::plan::Plan;
+use rehome_model::record::{Phase, StepState};
 use rehome_planner::PlanError;
-use rehome_sim::Scene;
 use rehome_sim::kubernetes::Key;
+use rehome_sim::{Kill, Scene, checks};
 use serde_json::json;
 
 /// The plan for these slots, and the names of the members' instances.
@@ -215,4 +217,42 @@ async fn each_limit_of_the_migration_is_its_steps_deadline() {
     assert_eq!(deadlines(given).await, [1_001, 1_002, 1_003, 1_004, 1_005]);
     let [base, last, _, pods, _] = deadlines(Limits::default()).await;
     assert_eq!((base, last, pods), (24 * 3_600, 2 * 3_600, 30 * 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_to_stop_before_its_cutover_has_stopped_nobody_and_goes_on_when_told() {
+    let stage = Stage::new(Scene::new(3, 61));
+    let plan = Box::new(stage.plan().await);
+    for _ in 0..2 {
+        let outcome = stage.drive(Command::Prepare(plan.clone())).await.outcome();
+        assert_eq!((outcome.phase, outcome.interrupted, outcome.failure), (Phase::Preparing, false, None));
+        let done = outcome.record.steps;
+        assert!(done.values().all(|step| step.state == StepState::Done));
+        for wanted in [
+            "park-claim:refdb-2:data",
+            "protect-instance:refdb-2",
+            "await-base-snapshot:refdb-2",
+            "base-snapshots-completed",
+        ] {
+            assert!(done.contains_key(&wanted.into()), "{wanted}");
+        }
+        assert!(!done.keys().any(|id| id.as_str().starts_with("flush") || id.as_str() == "legacy-whole"), "{done:?}");
+        assert_eq!(checks::legacy_serving(&stage.world), 3);
+        tokio::time::sleep(std::time::Duration::from_secs(8 * 3_600)).await;
+    }
+    stage.control.arm(40, Kill::After);
+    assert!(matches!(stage.drive(Command::Apply(plan.clone())).await, End::Killed));
+    stage.control.disarm();
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    let refused = stage.drive(Command::Prepare(plan.clone())).await;
+    assert!(matches!(refused, End::Refused(EngineError::CutoverBegun { .. })), "it was not refused");
+    let end = stage.drive(Command::Apply(plan)).await;
+    assert_eq!(end.outcome().phase, Phase::Completed);
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+
+    let stage = Stage::new(Scene::new(3, 61));
+    let plan = Box::new(stage.plan().await);
+    assert_eq!(stage.drive(Command::Prepare(plan)).await.outcome().phase, Phase::Preparing);
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
 }
