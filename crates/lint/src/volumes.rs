@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::host::Mount;
+use rehome_model::host::{HostBlockDevice, Mount};
 use rehome_model::ids::VolumeId;
 use rehome_model::survey::MemberSurvey;
 
@@ -17,6 +17,8 @@ pub(crate) fn check(context: &mut Context<'_>) {
     let (survey, migration) = (context.survey, context.migration);
     let mut users: BTreeMap<VolumeId, Vec<String>> = BTreeMap::new();
     for member in survey.members.iter().filter(|member| member.host.is_some()) {
+        check_boot(context, member);
+        check_holders(context, member);
         for source in &migration.spec.source.volumes {
             let subject = format!("member {} role {}", member.name, source.role);
             let Some((mount, device)) = mounted(member, &source.mount_path) else {
@@ -56,6 +58,40 @@ pub(crate) fn check(context: &mut Context<'_>) {
     for (id, subjects) in users.into_iter().filter(|(_, subjects)| subjects.len() > 1) {
         context.report("RH0206", format!("volume {id}"), "it serves more than one claim".to_owned(), subjects);
     }
+}
+
+/// A stopped instance comes back with blank instance stores: their file systems are not there.
+fn check_boot(context: &mut Context<'_>, member: &MemberSurvey) {
+    let Some(host) = &member.host else { return };
+    // A file system may be on several of them (RAID), each a parent of it.
+    let erased: Vec<_> = host.block_devices.iter().filter(|device| device.instance_store).collect();
+    let is_on = |device: &HostBlockDevice| {
+        let parent = device.parent.as_deref();
+        erased.iter().any(|of| of.path == device.path || Some(of.path.trim_start_matches("/dev/")) == parent)
+    };
+    let names = |device: &HostBlockDevice, source: &str| {
+        let by = |key: &str, value: &Option<String>| {
+            value.as_ref().is_some_and(|value| source.strip_prefix(key).is_some_and(|wanted| wanted == value))
+        };
+        source == device.path || by("UUID=", &device.uuid) || by("LABEL=", &device.label)
+    };
+    let seen: Vec<String> = host
+        .fstab
+        .iter()
+        .filter(|line| host.block_devices.iter().any(|device| is_on(device) && names(device, &line.source)))
+        .filter(|line| !line.options.split(',').any(|option| matches!(option, "nofail" | "noauto")))
+        .map(|line| format!("fstab: {} {} {}", line.source, line.target, line.options))
+        .collect();
+    if !seen.is_empty() {
+        let message = "after a stop it does not boot: a file system of its instance store must be there".to_owned();
+        context.report("RH0221", format!("member {}", member.name), message, seen);
+    }
+}
+
+fn check_holders(context: &mut Context<'_>, member: &MemberSurvey) {
+    let Some(host) = member.host.as_ref().filter(|host| !host.holders.is_empty()) else { return };
+    let message = format!("{} processes of others use its volumes", host.holders.len());
+    context.report("RH0222", format!("member {}", member.name), message, host.holders.clone());
 }
 
 /// A pod has all of the file system mounted; and what is mounted elsewhere too is not unmounted by its mount point.

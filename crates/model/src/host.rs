@@ -34,6 +34,10 @@ pub struct HostReport {
     /// What lets the application start once and never again, and where it is configured. None in surveys of an older rehome.
     #[serde(default)]
     pub starts_once: Vec<String>,
+    /// Processes of others that have something open on the volumes that move, as `pid name path`. None in surveys of an older
+    /// rehome.
+    #[serde(default)]
+    pub holders: Vec<String>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer, or if it is too long to come with all
@@ -95,6 +99,9 @@ pub struct FstabEntry {
     pub source: String,
     /// The mount point.
     pub target: String,
+    /// Its options. Empty in surveys of an older rehome.
+    #[serde(default)]
+    pub options: String,
 }
 
 /// A directory that the application is configured to keep files in.

@@ -43,6 +43,36 @@ fn a_unit_that_cannot_be_masked_is_held_by_an_assertion_and_let_go_again() {
     assert!(!hold.exists());
 }
 
+#[test]
+fn whoever_else_uses_a_mount_point_is_named() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("data");
+    let process = |pid: u32, name: &str, link: &str, to: &Path| {
+        let folder = root.path().join(format!("proc/{pid}"));
+        std::fs::create_dir_all(folder.join("fd")).unwrap();
+        std::fs::write(folder.join("comm"), format!("{name}\n")).unwrap();
+        std::fs::write(folder.join("cmdline"), name).unwrap();
+        std::os::unix::fs::symlink(to, folder.join(link)).unwrap();
+    };
+    process(7, "bash", "cwd", &data);
+    process(8, "agent", "fd/3", &data.join("logs/system.log"));
+    process(9, "other", "fd/3", &root.path().join("data-of-others/file"));
+    process(10, "sleep", "cwd", root.path());
+    process(11, "java", "fd/3", &data.join("commitlog"));
+    let arguments = ["java", "org.apache.cassandra.service.CassandraDaemon"].join("\0") + "\0";
+    std::fs::write(root.path().join("proc/11/cmdline"), arguments).unwrap();
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
+    let task = HostTask::Unmount { mount_points: vec![data.display().to_string()] };
+    let script = cassandra().host_script(&task, &context);
+    let script = script.replace("\"/proc/", &format!("\"{}/proc/", root.path().display()));
+    let fakes = "systemctl() { :; }\nfindmnt() { echo xfs; }\numount() { return 32; }";
+    let (code, _, stderr) = run(&format!("{fakes}\n{script}"));
+    let data = data.display();
+    assert_eq!(code, 1);
+    assert!(stderr.contains(&format!("{data} is busy: 7 bash {data};8 agent {data}/logs/system.log;")), "{stderr}");
+}
+
 /// A unit that systemd masks.
 const MASKABLE: &str = r#"
 case "$*" in

@@ -188,6 +188,27 @@ fn the_script_brings_the_identity_in_parts_that_fit_together() {
 }
 
 #[test]
+fn snapshots_and_backups_of_the_identity_are_not_brought_along() {
+    let (root, settings) = data_directory();
+    let (_, alone, _) = read_identity(&settings, 0);
+    let system = root.path().join("data/system");
+    for table in std::fs::read_dir(&system).unwrap().map(|table| table.unwrap().path()) {
+        // A snapshot's name may be that of a table.
+        for folder in ["snapshots/local-1", "backups"] {
+            let folder = table.join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("nb-99-big-Data.db"), [7; 100_000]).unwrap();
+        }
+    }
+    let (code, stdout, stderr) = read_identity(&settings, 0);
+    assert_eq!(code, 0, "{stderr}");
+    // The folders have another time of change now.
+    let size =
+        |stdout: &str| serde_json::from_str::<serde_json::Value>(stdout).unwrap()["total_chars"].as_u64().unwrap();
+    assert!(size(&stdout).abs_diff(size(&alone)) < 200, "{} {}", size(&stdout), size(&alone));
+}
+
+#[test]
 fn a_blank_data_directory_is_an_error_of_the_script() {
     let root = tempfile::tempdir().unwrap();
     let settings = BTreeMap::from([

@@ -200,7 +200,7 @@ fn files_that_cannot_be_given_back_are_an_error() {
 fn the_survey_tells_fstab_and_whose_the_files_are() {
     let mounts = r#"{"filesystems":[{"source":"/dev/nvme1n1","target":"/var/lib/cassandra","fstype":"xfs"}]}"#;
     let text = format!(
-        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra/\nLABEL=root /\n\
+        "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra/ defaults\nLABEL=root / defaults\n\
          @@ service\nActiveState=active\n@@ paths\n0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n",
         packed(r#"{"blockdevices":[]}"#),
         packed(mounts)
@@ -209,7 +209,11 @@ fn the_survey_tells_fstab_and_whose_the_files_are() {
         panic!("no report")
     };
     let HostReport { fstab, data_paths, .. } = *report;
-    let entry = |source: &str, target: &str| FstabEntry { source: source.to_owned(), target: target.to_owned() };
+    let entry = |source: &str, target: &str| FstabEntry {
+        source: source.to_owned(),
+        target: target.to_owned(),
+        options: "defaults".to_owned(),
+    };
     assert_eq!(fstab, [entry("UUID=0a-1b", "/var/lib/cassandra"), entry("LABEL=root", "/")]);
     let path = |path: &str, uid, gid| {
         let mount_point = "/var/lib/cassandra".to_owned();

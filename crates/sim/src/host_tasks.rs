@@ -118,7 +118,7 @@ fn report(
         if let Some(source) = &host.shape.fstab {
             let uuid = || format!("UUID={}", content.uuid.clone().unwrap_or_default());
             let source = if source == UUID { uuid() } else { source.clone() };
-            fstab.push(FstabEntry { source, target: target.clone() });
+            fstab.push(FstabEntry { source, target: target.clone(), options: "defaults,nofail".to_owned() });
         }
         block_devices.push(HostBlockDevice {
             path: device.clone(),
@@ -161,8 +161,30 @@ fn report(
         let (part, target, size_bytes) = (None, target.clone(), GIB);
         mounts.push(Mount { source, part, target, fs_type, options, size_bytes, available_bytes: GIB });
     }
+    if let Some(options) = &host.shape.ephemeral {
+        let (path, uuid) = ("/dev/nvme2n1".to_owned(), "e0e0".to_owned());
+        let (source, target) = (format!("UUID={uuid}"), "/mnt/ephemeral".to_owned());
+        fstab.push(FstabEntry { source, target, options: options.clone() });
+        let (kind, fs_type, uuid) = ("disk".to_owned(), Some("xfs".to_owned()), Some(uuid));
+        let (volume, parent, label, partitioned) = (None, None, None, false);
+        let (size_bytes, instance_store) = (GIB, true);
+        let device = HostBlockDevice {
+            path,
+            volume,
+            kind,
+            parent,
+            size_bytes,
+            fs_type,
+            label,
+            uuid,
+            partitioned,
+            instance_store,
+        };
+        block_devices.push(device);
+    }
     let running = view.is_some();
     HostReport {
+        holders: host.shape.holders.clone(),
         os: "simulated".to_owned(),
         block_devices,
         service: ServiceReport {

@@ -19,6 +19,10 @@ pub(crate) const UUID: &str = "UUID";
 /// What a legacy host shows of its data file system, and how well it can be asked.
 #[derive(Clone, Debug)]
 pub struct HostShape {
+    /// Processes of others that use its volumes.
+    pub holders: Vec<String>,
+    /// Options of the line in fstab for an instance store beside its volumes, if it has one.
+    pub ephemeral: Option<String>,
     /// lsblk's TYPE of the device.
     pub kind: String,
     /// Whether the device has a partition table.
@@ -66,6 +70,8 @@ pub struct HostShape {
 impl Default for HostShape {
     fn default() -> Self {
         Self {
+            holders: Vec::new(),
+            ephemeral: None,
             kind: "disk".to_owned(),
             partitioned: false,
             instance_store: false,

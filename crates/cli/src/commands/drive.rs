@@ -175,14 +175,18 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     };
     refuse_finalized(&record)?;
     if args.output == Format::Text {
-        eshow!("{}", undo_text(&rehome_engine::rollback_plan(&plan, &record), record.header.opened_at_ms.is_some()));
+        let opened_on = record.header.opened_at_ms.and(record.header.cutover_at_ms);
+        let age_s = opened_on.map(|at_ms| look::now_ms().saturating_sub(at_ms) / 1000);
+        eshow!("{}", undo_text(&rehome_engine::rollback_plan(&plan, &record), age_s));
     }
     confirm::by_name(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
 }
 
 /// What a rollback does, to be reviewed line by line.
-fn undo_text(plan: &Plan, opened: bool) -> String {
+///
+/// Of a run that was opened `age_s` tells how old the originals are.
+fn undo_text(plan: &Plan, age_s: Option<u64>) -> String {
     let mut text = format!(
         "Roll back migration {}: the legacy cluster serves again, on its original volumes.\n\n",
         plan.migration
@@ -191,12 +195,18 @@ fn undo_text(plan: &Plan, opened: bool) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {} {}", output::sign(step), step.title);
     }
-    text.push_str(if opened {
+    let Some(age_s) = age_s else {
+        text.push_str("\nNothing was written to the new side: no client was let in. The claims stay parked.\n");
+        return text;
+    };
+    let _ = write!(
+        text,
         "\nWhat was written since the opening is given up: it is on the new volumes only, and they are deleted. --keep-writes \
-         brings it along.\n"
-    } else {
-        "\nNothing was written to the new side: no client was let in. The claims stay parked.\n"
-    });
+         brings it along.\n\nThe originals are as they were captured {} ago. An application that forgets its deletions after a \
+         time (Cassandra: gc_grace_seconds) may bring back what was deleted before the capture, where a member had missed the \
+         deletion: of tables whose time is shorter than that, run a repair before anything compacts.\n",
+        output::duration(age_s)
+    );
     text
 }
 
@@ -322,6 +332,16 @@ mod tests {
 
     use super::super::staged::{Staged, ended, staged};
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rollback_shows_how_old_the_originals_are_and_no_estimates() {
+        let Staged { plan, .. } = staged(2).await;
+        let opened = undo_text(&plan, Some(12 * 86_400));
+        assert!(opened.contains("captured 288 h 0 min ago") && opened.contains("gc_grace_seconds"), "{opened}");
+        let before = undo_text(&plan, None);
+        assert!(before.contains("no client was let in") && !before.contains("gc_grace"), "{before}");
+        assert!(!opened.contains("Estimates") && !opened.contains("a month"), "{opened}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_changed_while_the_question_was_open_is_found_by_the_second_look() {

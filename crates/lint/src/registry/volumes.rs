@@ -135,4 +135,20 @@ pub(super) const CHECKS: &[Check] = &[
          is captured may lack what was written last.",
         "Unmount the other one, and take its line out of fstab, before you plan. Of a bind mount and what it is made of only one may stay.",
     ),
+    check(
+        "RH0221",
+        Error,
+        "host does not boot without its instance store",
+        "The cutover stops the instance, which erases its instance store. On the way back systemd waits at boot for a file system that \
+         is there no more, and drops into an emergency shell, where neither the SSM agent nor sshd runs: nobody reaches the host.",
+        "Give its line in fstab the option nofail, or take it out. What Cassandra needs of it must be made anew at boot.",
+    ),
+    check(
+        "RH0222",
+        Warning,
+        "volume that moves is used by others",
+        "The volume is unmounted before it is captured. Whatever has a file open there, or stands in it, keeps it busy: the cutover waits \
+         for it in the downtime, and is undone.",
+        "End these processes before the cutover, or keep them off the mount point: shells, agents that read logs there, backups.",
+    ),
 ];

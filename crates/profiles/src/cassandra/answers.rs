@@ -171,6 +171,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
         directories: section("directories").iter().filter_map(|line| directory(line)).collect(),
         settings: section("settings").iter().filter_map(|line| setting(line)).collect(),
+        holders: section("holders").iter().map(|line| (*line).to_owned()).collect(),
         starts_once: section("once").iter().map(|line| (*line).to_owned()).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &mounts)).collect(),
         mounts,
@@ -288,13 +289,14 @@ fn flatten(devices: &Value, all: &mut Vec<Value>) {
     }
 }
 
-/// `UUID="..." /mount/point`; a mount point of `none` or `swap` is nobody's.
+/// `UUID="..." /mount/point defaults,nofail`; a mount point of `none` or `swap` is nobody's.
 fn fstab_entry(line: &str) -> Option<FstabEntry> {
-    let (source, target) = line.split_once(' ')?;
-    let target = target.trim();
+    let mut fields = line.split_whitespace();
+    let (source, target) = (fields.next()?, fields.next()?);
+    let options = fields.next().unwrap_or_default().to_owned();
     // `mount` finds a mount point with or without the last slash.
     let target = if target == "/" { target } else { target.trim_end_matches('/') };
-    Some(FstabEntry { source: source.replace('"', ""), target: target.to_owned() })
+    Some(FstabEntry { source: source.replace('"', ""), target: target.to_owned(), options })
 }
 
 /// `commitlog<TAB>/mount/point<TAB>/path`; what could not be found out is empty.

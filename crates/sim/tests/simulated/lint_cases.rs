@@ -211,6 +211,8 @@ pub fn cases() -> Vec<Case> {
         scene("RH0220", |s| s.host.mounted_also = Some("/data".to_owned())),
         // On itself.
         scene("RH0220", |s| s.host.other_mounts = vec!["/var/lib/refdb".to_owned()]),
+        scene("RH0221", |s| s.host.ephemeral = Some("defaults,noatime".to_owned())),
+        scene("RH0222", |s| s.host.holders = vec!["7 bash /var/lib/refdb/data".to_owned()]),
         world("RH0301", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["unschedulable"] = json!(true));
         }),

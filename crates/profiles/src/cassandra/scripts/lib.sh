@@ -9,6 +9,16 @@ IN_USE=$CONF
 processes() {
   grep -lzx 'org[.]apache[.]cassandra[.]service[.]CassandraDaemon' "/proc/"[0-9]*/cmdline 2>/dev/null | sed 's|/cmdline$||; s|.*/||'
 }
+# holders POINT: other processes that have a file open there, or stand in it: `pid name path`.
+holders() {
+  own=" $(processes | tr '\n' ' ')"
+  find "/proc/"[0-9]*/cwd "/proc/"[0-9]*/root "/proc/"[0-9]*/fd -maxdepth 1 -type l \( -lname "$1" -o -lname "$1/*" \) \
+    -printf '%p %l\n' 2>/dev/null | sed -E 's|^.*/([0-9]+)/(cwd\|root\|fd)[^ ]* |\1 |' | sort -u -k 1,1n | head -n 20 |
+    while read -r pid path; do
+      case $own in *" $pid "*) continue ;; esac
+      printf '%s %s %s\n' "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$path"
+    done
+}
 # shown PROPERTY [UNIT]: what systemd says of the unit. `--value` came with systemd 230.
 shown() { systemctl show -p "$1" "${2:-$UNIT}" | sed -n "s/^$1=//p"; }
 case $UNIT in *.*) ;; *) UNIT=$UNIT.service ;; esac

@@ -22,7 +22,7 @@ attach() {
 detach() {
   automount=$(automount_of "$1")
   # In this order: systemd detaches what is above an automount that it stops, though it be in use (MNT_DETACH in automount.c).
-  mounted "$1" && { umount "$1" || fail "$1 $IS_BUSY"; }
+  mounted "$1" && { umount "$1" || fail "$1 $IS_BUSY: $(holders "$1" | head -n 5 | tr '\n' ';')"; }
   [ -z "$automount" ] || systemctl stop "$automount" || fail "$automount does not stop: it would mount $1 again"
   mounted "$1" && fail "$1 is still mounted"
   return 0

@@ -23,11 +23,12 @@ section mounts; json findmnt -J -b -l -t "no$pseudo" -o SOURCE,TARGET,FSTYPE,OPT
 section inside; for path in $MOUNTS; do
   findmnt -n -r -o TARGET,FSTYPE,SOURCE | awk -v below="${path%/}/" 'index($1, below) == 1 { print $1 "\t" $2 "\t" $3 }'
 done | head -n 50
+section holders; for path in $MOUNTS; do holders "$path"; done
 section service; systemctl show "$UNIT" -p Id -p ActiveState -p UnitFileState -p Restart 2>/dev/null
 # As systemd has them: by the hierarchy of its own where there are several.
 section processes; for pid in $pids; do
   printf '%s %s\n' "$pid" "$(sed -n 's/^[0-9]*:name=systemd://p; s/^0:://p' "/proc/$pid/cgroup" 2>/dev/null | head -n 1)"; done
-section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2}' /etc/fstab 2>/dev/null
+section fstab; awk '!/^[ \t]*#/ && NF > 1 {print $1, $2, $4}' /etc/fstab 2>/dev/null
 tell() {
   case $2 in
     /*) printf '%s\t%s\t%s\n' "$1" "$(mount_of "$2")" "$(readlink -m "$2")" ;;
