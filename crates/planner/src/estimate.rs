@@ -18,12 +18,38 @@ const APPLICATION_S: (u64, u64) = (30, 180);
 const SNAPSHOT_CENTS_GIB: u64 = 5;
 const VOLUME_CENTS_GIB: u64 = 8;
 
-pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits) -> Estimate {
+/// Calls of EC2 that a second brings, and those that may come at once (EC2 API developer guide, "Request throttling"):
+/// CreateSnapshots and CreateVolume each have a bucket of their own, AttachVolume shares one.
+const CREATES: (u64, u64) = (5, 100);
+const ATTACHES: (u64, u64) = (5, 50);
+/// As the engine takes it where the migration does not say.
+const SHARE_PERCENT: u64 = 80;
+
+pub(crate) fn estimate(members: &[MemberPlan], limits: ProfileLimits, share_percent: Option<u8>) -> Estimate {
     let specs = || members.iter().flat_map(|member| member.volumes.iter().map(|volume| &volume.spec));
     let sizes: Vec<u64> = specs().map(|spec| u64::from(spec.size_gib)).collect();
     let mut estimate = of_volumes(&sizes, u64::from(limits.flush_s));
+    let share = share_percent.map_or(SHARE_PERCENT, u64::from);
+    let (volumes, members) = (sizes.len() as u64, members.len() as u64);
+    let lines = [line(members, CREATES, share), line(volumes, CREATES, share), line(volumes, ATTACHES, share)];
+    // Beside each other at best, one after the other at worst.
+    let (fast, slow) = (lines.into_iter().max().unwrap_or(0), lines.into_iter().sum::<u64>());
+    for range in [&mut estimate.downtime_s, &mut estimate.total_s] {
+        *range = (range.0 + fast, range.1 + slow);
+    }
+    if slow > 0 {
+        estimate.assumptions.push(format!(
+            "{members} CreateSnapshots, {volumes} CreateVolume and {volumes} AttachVolume calls, at {share} % of the rates that EC2 \
+             documents"
+        ));
+    }
     estimate.assumptions.push(room(specs()));
     estimate
+}
+
+/// How long calls of one kind stand in line, in seconds.
+fn line(calls: u64, (rate, burst): (u64, u64), share_percent: u64) -> u64 {
+    calls.saturating_sub(burst * share_percent / 100) * 100 / (rate * share_percent).max(1)
 }
 
 /// What the account must have room for: EC2 checks its quotas of storage and IOPS when a volume is made, in the downtime, and
@@ -82,6 +108,15 @@ mod tests {
         let specs = [spec("gp3", 500, Some(3_000)), spec("gp3", 1_000, Some(6_000)), spec("st1", 125, None)];
         let wanted = "the account's EBS quotas have room for 1500 GiB and 9000 IOPS more of gp3, 125 GiB more of st1";
         assert_eq!(room(specs.iter()), wanted);
+    }
+
+    #[test]
+    fn many_calls_stand_in_line() {
+        assert_eq!(line(80, CREATES, 80), 0);
+        // 4 a second, after 80 at once.
+        assert_eq!(line(2_000, CREATES, 80), 480);
+        assert_eq!(line(2_000, ATTACHES, 100), 390);
+        assert_eq!(line(10, CREATES, 1), 180);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn plan(
         namespace: target.namespace.clone(),
         api_share_percent: migration.spec.limits.api_share_percent.map(u8::from),
         facts: facts::facts(&members, &target.namespace, survey),
-        estimate: estimate::estimate(&members, profile.limits()),
+        estimate: estimate::estimate(&members, profile.limits(), migration.spec.limits.api_share_percent.map(u8::from)),
         members,
         steps,
         groups,

@@ -220,6 +220,18 @@ async fn each_limit_of_the_migration_is_its_steps_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_downtime_of_many_members_has_the_lines_at_ec2_in_it() {
+    let downtime = async |members| Stage::new(Scene::new(members, 62)).plan().await.estimate;
+    let (few, many) = (downtime(3).await, downtime(140).await);
+    // 60 beyond the burst of two of the calls, 100 beyond that of the third, at 4 a second.
+    assert_eq!((many.downtime_s.0 - few.downtime_s.0, many.downtime_s.1 - few.downtime_s.1), (25, 15 + 15 + 25));
+    let assumed = |estimate: &rehome_model::plan::Estimate| {
+        estimate.assumptions.iter().any(|line| line.contains("140 CreateSnapshots"))
+    };
+    assert!(assumed(&many) && !assumed(&few));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_that_was_to_stop_before_its_cutover_has_stopped_nobody_and_goes_on_when_told() {
     let stage = Stage::new(Scene::new(3, 61));
     let plan = Box::new(stage.plan().await);
