@@ -46,7 +46,7 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "cluster has members that the migration does not name",
         "What is left behind keeps part of the data, and would talk to the moved members' old addresses.",
-        "Name all members under spec.source.members, or decommission those that shall not move.",
+        "Name all members under spec.source.members. A cluster with a data center that stays cannot be moved yet; decommission only members that nobody needs.",
     ),
     check(
         "RH0107",

@@ -57,7 +57,8 @@ pub enum SstableError {
 /// What to do about a format: those of 2.x and 3.x are written anew by 4.x.
 fn other_format(version: &str) -> &'static str {
     if version.starts_with(['l', 'm']) {
-        "on the running member `nodetool upgradesstables system local peers_v2` writes it anew"
+        "a member of version 4 or later writes it anew by `nodetool upgradesstables system local peers_v2`; one of 3 cannot be moved \
+         before it is upgraded"
     } else {
         "use Cassandra's own sstabledump"
     }
