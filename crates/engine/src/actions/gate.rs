@@ -8,7 +8,7 @@ use rehome_model::{labels, names};
 use rehome_planner::manifests;
 use serde_json::{Value, json};
 
-use super::members;
+use super::{members, revision};
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::{label, paths, text, uid};
@@ -61,21 +61,23 @@ fn check_ours(context: &StepContext, name: &str, found: &Value) -> Result<(), St
     Err(StepError::failed("Stranger", format!("ConfigMap {name} exists and does not belong to this migration")))
 }
 
-/// Right before pods may start: the gate says closed, and the set's template takes it. The plan was made, and the gate
-/// written, up to a day before; whoever deleted one or deployed the other anew meanwhile would let clients in at once. Pods
-/// may start when the set is scaled up, or when their volumes are released, if somebody else has scaled it up.
-pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<(), StepError> {
+/// Right before pods may start: the gate says closed, the set's template takes it, and pods that wait already are of this
+/// template. The plan was made, and the gate written, up to a day before; whoever deleted one or deployed the other anew
+/// meanwhile would let clients in at once. Pods may start when the set is scaled up, or when their volumes are released, if
+/// somebody else has scaled it up. Answers what was found.
+pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateFound, StepError> {
     let name = names::gate(set);
     // A plan of a version that knew no gate.
-    let Some(data) = written(context.plan(), &name) else { return Ok(()) };
+    let Some(data) = written(context.plan(), &name) else { return Ok(GateFound::default()) };
     let found = context.gate(set).await?;
     if !says(&found, data) {
         // Before it is closed again, and nothing tells any more that it was open.
         see_pods_shut(context, set).await?;
         write(context, &name, data).await?;
     }
-    if is_taken(context, &found, set) {
-        return Ok(());
+    if let Some(of) = found.set.as_ref().filter(|_| is_taken(context, &found, set)) {
+        revision::see_current(context, set, of).await?;
+        return Ok(found);
     }
     let (namespace, variable) = (&context.plan().namespace, context.profile().gate().variable);
     Err(StepError::failed(
@@ -136,7 +138,7 @@ fn is_taken(context: &StepContext, found: &GateFound, set: &str) -> bool {
 }
 
 /// The pods of a set that the plan waits for.
-fn targets<'a>(plan: &'a Plan, set: &str) -> impl Iterator<Item = &'a PodTarget> {
+pub(super) fn targets<'a>(plan: &'a Plan, set: &str) -> impl Iterator<Item = &'a PodTarget> {
     let pods = plan.steps.iter().find_map(|step| match &step.action {
         Action::AwaitPods { pods, .. } => Some(pods),
         _ => None,

@@ -10,6 +10,7 @@ mod members;
 mod prepared;
 mod release;
 mod returned;
+mod revision;
 mod sets;
 mod snapshots;
 mod sweep;

@@ -83,7 +83,7 @@ async fn may_start(context: &StepContext, member: &MemberName) -> Result<(), Ste
     };
     let closed = async {
         match planned.slot.set.as_deref() {
-            Some(set) => gate::see_closed(context, set).await,
+            Some(set) => gate::see_closed(context, set).await.map(|_| ()),
             None => Ok(()),
         }
     };

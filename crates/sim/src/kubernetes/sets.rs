@@ -3,8 +3,12 @@
 use rehome_model::names;
 use serde_json::{Value, json};
 
+use super::api::written;
 use super::cluster::Cluster;
 use super::objects::{Key, is_going, text};
+
+/// The label that tells a pod's revision (kubernetes `ControllerRevisionHashLabelKey`).
+const REVISION: &str = "controller-revision-hash";
 
 impl Cluster {
     pub(crate) fn run_sets(&mut self, now: u64) {
@@ -21,14 +25,17 @@ impl Cluster {
         let replicas = set["spec"]["replicas"].as_u64().unwrap_or(1) as u32;
         let first = set["spec"]["ordinals"]["start"].as_u64().unwrap_or(0) as u32;
         let parallel = text(set, "/spec/podManagementPolicy") == "Parallel";
+        let update = revision(key, set);
         let mut ready = 0;
         let mut current = 0;
+        let mut updated = 0;
         for ordinal in first..first + replicas {
             let pod_key = Key::new("pods", &key.namespace, &names::pod(&key.name, ordinal));
             if let Some(pod) = self.get(&pod_key) {
                 current += 1;
                 let is_ready = super::pods::is_ready(pod);
                 ready += u32::from(is_ready);
+                updated += u32::from(pod["metadata"]["labels"][REVISION] == update.as_str());
                 if text(pod, "/status/phase") == "Pending" && self.looks_again(key, set, ordinal) {
                     self.make_claims(now, key, set, ordinal);
                 }
@@ -38,17 +45,25 @@ impl Cluster {
                 continue;
             }
             if self.make_claims(now, key, set, ordinal) {
-                let pod = pod(key, set, ordinal);
+                let pod = pod(key, set, ordinal, &update);
                 // The name was free a moment ago, and nobody else acts between.
                 let _ = self.put_new(now, &pod_key, pod);
                 current += 1;
+                updated += 1;
             }
             if !parallel {
                 break;
             }
         }
         self.scale_down(now, key, first, replicas, parallel);
-        json!({"replicas": current, "readyReplicas": ready})
+        // A roll-out is over when every pod is of the new revision and ready. Here it never goes on by itself, as with `OnDelete`.
+        let before = text(set, "/status/currentRevision");
+        let over = before.is_empty() || (updated == current && ready == current);
+        let revision = if over { update.as_str() } else { before };
+        json!({
+            "replicas": current, "readyReplicas": ready, "currentRevision": revision, "updateRevision": update,
+            "observedGeneration": set["metadata"]["generation"],
+        })
     }
 
     /// Whether the controller has looked at the set since a claim of the pod went: a claim that goes wakes it not, a change of
@@ -113,7 +128,13 @@ impl Cluster {
     }
 }
 
-fn pod(key: &Key, set: &Value, ordinal: u32) -> Value {
+/// The name of the ControllerRevision of a set's template.
+fn revision(key: &Key, set: &Value) -> String {
+    let hash = blake3::hash(&written(&set["spec"]["template"])).to_hex();
+    format!("{}-{}", key.name, &hash[..10])
+}
+
+fn pod(key: &Key, set: &Value, ordinal: u32, revision: &str) -> Value {
     let empty = Vec::new();
     let volumes: Vec<Value> = set["spec"]["volumeClaimTemplates"]
         .as_array()
@@ -124,10 +145,12 @@ fn pod(key: &Key, set: &Value, ordinal: u32) -> Value {
             json!({"name": name, "persistentVolumeClaim": {"claimName": names::claim(name, &key.name, ordinal)}})
         })
         .collect();
+    let mut labels = set["spec"]["template"]["metadata"]["labels"].clone();
+    labels[REVISION] = json!(revision);
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "labels": set["spec"]["template"]["metadata"]["labels"],
+            "labels": labels,
             "ownerReferences": [{
                 "apiVersion": "apps/v1", "kind": "StatefulSet", "name": key.name,
                 "uid": set["metadata"]["uid"], "controller": true,

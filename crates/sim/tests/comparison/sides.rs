@@ -174,10 +174,13 @@ fn projected(objects: &BTreeMap<String, Value>, key: &str, uids: &BTreeMap<Strin
         "configmaps" => seen["of"] = object["data"].clone(),
         "leases" => seen["of"] = spec["holderIdentity"].clone(),
         "statefulsets" => seen["of"] = json!([spec["replicas"], status["replicas"].as_u64().unwrap_or(0)]),
-        // Labels that the controller gives every pod of a set.
+        // Labels that the controller gives every pod of a set. Its revision is named after a hash: whether it is the set's tells.
         _ => {
+            let revision = &metadata["labels"]["controller-revision-hash"];
+            let set = objects.iter().find(|(key, _)| key.starts_with("statefulsets/")).map(|(_, set)| set);
+            let current = set.is_some_and(|set| set["status"]["updateRevision"] == *revision);
             seen["labels"] = Value::Null;
-            seen["of"] = json!([spec["nodeName"], status["phase"]]);
+            seen["of"] = json!([spec["nodeName"], status["phase"], revision.is_string(), current]);
         }
     }
     seen

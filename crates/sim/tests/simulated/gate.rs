@@ -303,3 +303,47 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
         assert_eq!(checks::legacy_serving(&stage.world), 3, "{why}");
     }
 }
+
+/// The template of the set is mended while its pods wait for their volumes already.
+fn change_template(world: &World) {
+    world.change_objects("statefulsets", |set| {
+        set["spec"]["template"]["metadata"]["annotations"] = json!({"mended": "1"});
+    });
+}
+
+fn base_snapshots_are_looked_at(call: &Call<'_>) -> bool {
+    call.name == "DescribeSnapshots"
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_waits_and_is_of_an_older_template_ends_the_run_while_all_members_serve() {
+    let acts: [Act; 2] = [(base_snapshots_are_looked_at, scale_up), (a_member_is_flushed, change_template)];
+    let (stage, outcome, _) = applied(&acts, None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let failure = outcome.failure.expect("a reason");
+    let command = "kubectl -n refdb delete pod refdb-0 refdb-1 refdb-2";
+    assert!(failure.starts_with("legacy-whole") && failure.contains(command), "{failure}");
+    assert!(!outcome.record.steps.keys().any(|id| id.as_str().starts_with("stop-service")));
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+    // Whoever does as told can go on.
+    for n in 0..3 {
+        let path = format!("/api/v1/namespaces/refdb/pods/refdb-{n}");
+        Kube::new(stage.ports.kube()).delete(&path, "").await.expect("deleted");
+    }
+    let mut stage = stage;
+    stage.ports = SimPorts::new(&stage.world, &stage.control);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let outcome = stage.apply(&stage.plan().await).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_volume_is_released_to_a_pod_of_an_older_template() {
+    let acts: [Act; 2] = [(base_snapshots_are_looked_at, scale_up), (a_volume_is_made, change_template)];
+    let (stage, outcome, early) = applied(&acts, None).await;
+    assert!(!early, "a pod was open before it was verified");
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let failure = outcome.failure.expect("a reason");
+    assert!(failure.starts_with("release-volume") && failure.contains("delete pod refdb-0"), "{failure}");
+    assert_eq!((checks::pods_running(&stage.world), checks::legacy_serving(&stage.world)), (0, 3));
+}
