@@ -17,6 +17,13 @@ pub(crate) fn is_committed(shared: &Shared) -> bool {
     shared.plan.groups.iter().any(|group| steps.contains_key(&group.commit))
 }
 
+/// Whether a step of a group was begun: its intent is written before it acts, so that without one no legacy instance was touched
+/// but for its protections, base snapshots and flushes.
+pub(crate) fn is_in_cutover(shared: &Shared) -> bool {
+    let steps = shared.steps();
+    shared.plan.steps.iter().any(|step| step.group.is_some() && steps.contains_key(&step.id))
+}
+
 /// Whether the undo of a step only takes away what the run made. Nothing waits for that: production comes first, and what was
 /// captured last is kept until it serves again.
 fn is_cleanup(step: &Step) -> bool {

@@ -125,6 +125,22 @@ pub(super) async fn on_hosts(
     at_addresses(context, members, &BTreeMap::new()).await
 }
 
+/// Of a run that is taken back and has begun no step of its cutover: no act of it has touched a member, so each serves as it did
+/// before, and what it lacks is not this run's to wait for or to mend. It is told of, after one look.
+pub(super) async fn untouched(
+    context: &StepContext,
+    members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
+) -> Result<Outputs, StepError> {
+    let lacks = match look_at_hosts(context, members, &BTreeMap::new()).await {
+        Ok(Ok(())) => return Ok(Outputs::new()),
+        Ok(Err(reason)) => reason,
+        Err(error) if error.kind == StepErrorKind::Interrupted => return Err(error),
+        Err(error) => error.message,
+    };
+    context.note(format!("the legacy cluster is not whole, and this run has changed nothing of it: {lacks}"));
+    Ok(Outputs::new())
+}
+
 /// The same of members that came back: each sees every one at its legacy address again.
 pub(super) async fn returned(
     context: &StepContext,
@@ -140,31 +156,36 @@ async fn at_addresses(
     members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
     addresses: &BTreeMap<&str, &str>,
 ) -> Result<Outputs, StepError> {
+    context.wait(async || look_at_hosts(context, members, addresses).await).await?;
+    Ok(Outputs::new())
+}
+
+/// One look. Answers what is not so.
+async fn look_at_hosts(
+    context: &StepContext,
+    members: &BTreeMap<MemberName, (InstanceId, MemberIdentity)>,
+    addresses: &BTreeMap<&str, &str>,
+) -> Result<Result<(), String>, StepError> {
     let ids = members.values().map(|(_, identity)| identity.id.as_str()).collect();
     let whole = Whole { ids, grown: false, legacy_addresses: &[], open: true };
-    context
-        .wait(async || {
-            let all = members.values().map(|(instance, _)| hosts::view(context, instance));
-            for ((name, (_, identity)), answer) in members.iter().zip(futures::future::join_all(all).await) {
-                let view = match answer {
-                    Ok(view) => view,
-                    Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
-                    Err(error) => return Err(error),
-                };
-                let who = format!("member {name}");
-                check_identity(&who, identity, &view)?;
-                if let Some(reason) = whole.lacks(&who, &view) {
-                    return Ok(Err(reason));
-                }
-                let moved = |peer: &&PeerView| addresses.get(peer.id.as_str()).is_some_and(|at| *at != peer.address);
-                if let Some(peer) = view.members.iter().find(moved) {
-                    return Ok(Err(format!("{who} still sees member {} at {}", peer.id, peer.address)));
-                }
-            }
-            Ok(Ok(()))
-        })
-        .await?;
-    Ok(Outputs::new())
+    let all = members.values().map(|(instance, _)| hosts::view(context, instance));
+    for ((name, (_, identity)), answer) in members.iter().zip(futures::future::join_all(all).await) {
+        let view = match answer {
+            Ok(view) => view,
+            Err(error) if error.kind == StepErrorKind::Again => return Ok(Err(error.message)),
+            Err(error) => return Err(error),
+        };
+        let who = format!("member {name}");
+        check_identity(&who, identity, &view)?;
+        if let Some(reason) = whole.lacks(&who, &view) {
+            return Ok(Err(reason));
+        }
+        let moved = |peer: &&PeerView| addresses.get(peer.id.as_str()).is_some_and(|at| *at != peer.address);
+        if let Some(peer) = view.members.iter().find(moved) {
+            return Ok(Err(format!("{who} still sees member {} at {}", peer.id, peer.address)));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn check_identity(who: &str, expected: &MemberIdentity, view: &MemberView) -> Result<(), StepError> {

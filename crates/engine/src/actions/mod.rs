@@ -20,6 +20,7 @@ use rehome_model::plan::{Action, Purpose};
 
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
+use crate::undo;
 
 /// Carries out one action, once, from wherever an earlier attempt left it.
 pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Outputs, StepError> {
@@ -69,6 +70,9 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::AwaitLegacyMembers { members } => {
             if context.plan().purpose == Purpose::Apply && !context.undo {
                 prepared::still(context).await?;
+            }
+            if context.undo && !undo::is_in_cutover(&context.shared) {
+                return members::untouched(context, members).await;
             }
             members::on_hosts(context, members).await
         }

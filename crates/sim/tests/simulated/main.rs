@@ -6,6 +6,7 @@
 mod common;
 mod leftovers;
 mod lint_cases;
+mod once;
 mod opened;
 
 mod checkers;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::Stage;
+use crate::once::{a_member_is_flushed, applied, notes};
 use crate::opened::{bind_elsewhere, claim_path, completed, delete_object};
 use async_trait::async_trait;
 use rehome_ec2_emulator::api::ApiError;
@@ -335,4 +336,17 @@ async fn a_pod_of_somebody_elses_that_holds_a_claim_is_named() {
     assert!(why.contains(named), "{why}");
     delete_object(&stage, "/api/v1/namespaces/refdb/pods/debug").await;
     is_back(&stage, 3).await;
+}
+
+/// A run that fails before its cutover has changed nothing of the members: what one of them lacks is not waited for once more.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_was_not_whole_before_the_cutover_is_left_as_it_is_at_once() {
+    let (stage, outcome, events) = applied(92, a_member_is_flushed, |world| world.kill_service(1)).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.as_ref().is_some_and(|why| why.starts_with("legacy-whole")), "{:?}", outcome.failure);
+    assert_eq!(notes(&events, "the legacy cluster is not whole, and this run has changed nothing of it"), 1);
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+    let failed = events.iter().position(|event| matches!(event.kind, EventKind::StepFailed { .. })).expect("it failed");
+    let (from, to) = (events[failed].at_ms, events.last().expect("an end").at_ms);
+    assert!(to - from < 120_000, "{} s", (to - from) / 1000);
 }
