@@ -42,6 +42,8 @@ pub const UNDO: Duration = Duration::from_mins(30);
 pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
 /// How long a pod may be missing before its set is looked at: somebody may have scaled it down.
 pub const POD_MISSING: Duration = Duration::from_secs(15);
+/// How long a pod whose set is scaled to 0 may not even begin to end, before a person is told how to end it.
+pub const POD_ENDS: Duration = Duration::from_mins(1);
 /// How long a pod that should let nobody in any more is asked, on the way back. Its set is scaled down next.
 pub const CLOSE: Duration = Duration::from_mins(1);
 /// A driver starts no act when its lease has less than this left by its machine's clocks (invariant I10).

@@ -71,6 +71,18 @@ impl World {
         });
     }
 
+    /// The readiness probe of a pod fails from now on.
+    pub fn unready(&self, pod: &str) {
+        self.with(|state, _| {
+            state.ready.insert(pod.to_owned(), u64::MAX);
+            state.cluster.change_all("pods", |object| {
+                if object["metadata"]["name"] == pod {
+                    object["status"]["conditions"] = serde_json::json!([{"type": "Ready", "status": "False"}]);
+                }
+            });
+        });
+    }
+
     /// Changes all objects of a kind, as another user would.
     pub fn change_objects(&self, plural: &'static str, change: impl Fn(&mut serde_json::Value)) {
         self.with(|state, _| state.cluster.change_all(plural, change));

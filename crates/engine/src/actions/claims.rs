@@ -1,6 +1,6 @@
 //! Parked claims, and the way back to them (invariant I5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::plan::{ClaimSpec, LEFT};
 use rehome_model::{labels, quantity};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
-use crate::limits::HOLDERS_NAMED;
+use crate::limits::{HOLDERS_NAMED, POD_ENDS};
 
 /// Code of a claim that a ResourceQuota has no room for.
 const OVER_QUOTA: &str = "ExceededQuota";
@@ -228,7 +228,8 @@ pub(super) async fn keep_closed(context: &StepContext, namespace: &str, pod: &st
         .wait(async || {
             Ok(match gone_or_closed(context, namespace, pod).await? {
                 None => Ok(()),
-                Some(object) => Err(ends(namespace, pod, &object)),
+                Some(object) if is_going(&object) || context.elapsed() < POD_ENDS => Err(ends(namespace, pod, &object)),
+                Some(_) => Err(not_begun(namespace, pod, &*context.pods().await?)),
             })
         })
         .await
@@ -247,11 +248,32 @@ async fn gone_or_closed(context: &StepContext, namespace: &str, pod: &str) -> Re
 /// What a pod that ends waits for. Without its node it never does by itself, and only a person knows that the node is dead.
 fn ends(namespace: &str, pod: &str, object: &Value) -> String {
     let node = text(object, "/spec/nodeName");
-    if object["metadata"]["deletionTimestamp"].is_null() || node.is_empty() {
+    if !is_going(object) || node.is_empty() {
         return format!("pod {pod} ends");
     }
     format!(
         "pod {pod} ends on node {node}; if that node is off for certain: kubectl -n {namespace} delete pod {pod} --force"
+    )
+}
+
+fn is_going(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Of a pod whose set is scaled to 0, and that nobody has begun to end for long. With OrderedReady the controller ends one pod
+/// after the other from the highest on, and does not go on at one that is not ready if a lower one is not ready either
+/// (kubernetes `pkg/controller/statefulset`, processCondemned): it waits for ever, and rehome has no right to delete pods.
+fn not_begun(namespace: &str, pod: &str, pods: &BTreeMap<String, Value>) -> String {
+    let set = |name: &str| name.rsplit_once('-').map(|(set, _)| set.to_owned());
+    let going = pods.iter().find(|(name, other)| set(name) == set(pod) && is_going(other));
+    going.map_or_else(
+        || {
+            format!(
+                "pod {pod} ends; the controller of its set does not end it, as happens where two pods of an OrderedReady set are \
+                 not ready: kubectl -n {namespace} delete pod {pod}"
+            )
+        },
+        |(name, other)| format!("pod {pod} ends when its turn comes; {}", ends(namespace, name, other)),
     )
 }
 

@@ -114,6 +114,12 @@ impl Cluster {
             .map(|(ordinal, pod)| (ordinal, pod.clone()))
             .collect();
         surplus.sort_by(|left, right| right.cmp(left));
+        let unready = |pod: &Key| self.get(pod).is_some_and(|pod| is_going(pod) || !super::pods::is_ready(pod));
+        // From the highest on. At one that is not ready the controller waits while a lower one is not ready either.
+        let blocks = |pod: &Key| unready(pod) && surplus.iter().any(|(_, lower)| lower < pod && unready(lower));
+        if !parallel && surplus.first().is_some_and(|(_, highest)| blocks(highest)) {
+            return;
+        }
         for (_, pod) in surplus {
             if let Some(object) = self.objects.get_mut(&pod)
                 && !is_going(object)

@@ -338,6 +338,26 @@ async fn a_pod_of_somebody_elses_that_holds_a_claim_is_named() {
     is_back(&stage, 3).await;
 }
 
+/// With OrderedReady the controller waits for ever where two pods are not ready.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_its_controller_never_ends_is_named_with_what_ends_it() {
+    let (stage, _) = completed(Scene::new(3, 91)).await;
+    stage.world.change_objects("statefulsets", |set| set["spec"]["podManagementPolicy"] = json!("OrderedReady"));
+    stage.world.unready("refdb-1");
+    stage.world.unready("refdb-2");
+    let person = async {
+        tokio::time::sleep(Duration::from_secs(150)).await;
+        for n in 0..2 {
+            delete_object(&stage, &format!("/api/v1/namespaces/refdb/pods/refdb-{n}")).await;
+        }
+    };
+    let ((end, events), ()) = tokio::join!(stage.drive_with_events(Command::RollbackDiscardWrites), person);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let said = |event: &Event| matches!(&event.kind, EventKind::StepWaiting { reason, .. } if reason.contains("kubectl -n refdb delete pod refdb-0"));
+    assert!(events.iter().any(said), "nobody was told");
+}
+
 /// A run that fails before its cutover has changed nothing of the members: what one of them lacks is not waited for once more.
 #[tokio::test(start_paused = true)]
 async fn a_cluster_that_was_not_whole_before_the_cutover_is_left_as_it_is_at_once() {
