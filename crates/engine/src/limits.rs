@@ -42,6 +42,17 @@ pub const UNDO: Duration = Duration::from_mins(30);
 pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
 /// How long a pod may be missing before its set is looked at: somebody may have scaled it down.
 pub const POD_MISSING: Duration = Duration::from_secs(15);
+/// How long a container may wait for a name or a configuration that is wrong. A ConfigMap may be written anew in this moment.
+pub const MISCONFIGURED: Duration = Duration::from_mins(1);
+/// How long a container may wait for an image that cannot be pulled. Registries come back, and throttle.
+pub const UNPULLABLE: Duration = Duration::from_mins(3);
+/// How often a container is started anew before its pod counts as one that never answers. The kubelet's pauses double from 10 s:
+/// this is more than five minutes, and a member that waits for others has met them by then.
+pub const RESTARTS: u64 = 5;
+/// How long a pod may not answer before its containers are looked at.
+pub const NOT_ANSWERING: Duration = Duration::from_mins(1);
+/// How much is told of what a container has said at its end.
+pub const MESSAGE_CHARS: usize = 300;
 /// How long a pod whose set is scaled to 0 may not even begin to end, before a person is told how to end it.
 pub const POD_ENDS: Duration = Duration::from_mins(1);
 /// How long a pod that should let nobody in any more is asked, on the way back. Its set is scaled down next.

@@ -2,7 +2,7 @@
 
 use rehome_ec2_emulator::api::Action;
 
-use crate::kubernetes::Key;
+use crate::kubernetes::{Ailing, Ailment, Key};
 use crate::world::{State, World};
 
 impl World {
@@ -68,6 +68,15 @@ impl World {
             for host in state.hosts.values_mut() {
                 host.shape.directories.insert(purpose.to_owned(), Some(path.to_owned()));
             }
+        });
+    }
+
+    /// Keeps the container of a pod from starting, for a while from now on.
+    pub fn ail(&self, pod: &str, ailment: Ailment, for_a_while: std::time::Duration) {
+        let for_ms = u64::try_from(for_a_while.as_millis()).unwrap_or(u64::MAX);
+        self.with(|state, now| {
+            let until = now.saturating_add(for_ms);
+            state.cluster.ailing.push(Ailing { pod: pod.to_owned(), ailment, until });
         });
     }
 

@@ -7,11 +7,12 @@ use rehome_model::ids::{InstanceId, MemberName};
 use rehome_model::plan::{PodTarget, Purpose, ReturnedMember};
 use rehome_model::task::PodTask;
 
+use super::starts::Starts;
 use super::{gate, hosts};
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
-use crate::limits::CLOSE;
+use crate::limits::{CLOSE, NOT_ANSWERING};
 
 /// Lets clients in, or shuts them out, pod by pod.
 pub(super) async fn switch(context: &StepContext, pods: &[PodTarget], open: bool) -> Result<Outputs, StepError> {
@@ -55,55 +56,78 @@ pub(super) async fn in_pods(
     let whole = Whole { ids, grown: context.plan().purpose == Purpose::Finalize, legacy_addresses, open };
     // Whom to ask before all others: the one that was not there at the last look.
     let mut first = None;
+    // Once clients were let in, nothing is taken back by itself, and a failure ends no downtime.
+    let mut starts = (!open).then(|| Starts::new(context));
     let views = context
         .wait(async || {
-            if let Some(pod) = first
-                && let Err(error) = context.pod(pod, PodTask::View).await
-                && error.kind == StepErrorKind::Again
+            let look = look_in_pods(context, pods, &whole, &mut first, starts.as_mut()).await?;
+            if let Some(starts) = starts.as_mut()
+                && look.is_err()
+                && context.elapsed() >= NOT_ANSWERING
             {
-                return Ok(Err(error.message));
+                starts.look(pods, &*context.pods().await?)?;
             }
-            let all = pods.iter().map(async |pod| {
-                let output = context.pod(pod, PodTask::View).await?;
-                context
-                    .profile()
-                    .read_pod_view(&output.stdout)
-                    .map_err(|error| StepError::again("Answer", format!("pod {}: {error}", pod.pod)))
-            });
-            let answers = futures::future::join_all(all).await;
-            if !open && context.plan().purpose == Purpose::Apply {
-                let early =
-                    pods.iter().zip(&answers).filter(|(_, view)| view.as_ref().is_ok_and(|view| view.clients_open));
-                let mut said = None;
-                for (pod, _) in early {
-                    said = Some(shut(context, pod).await?);
-                }
-                if let Some(said) = said {
-                    return Ok(Err(said));
-                }
-            }
-            let mut views = Vec::new();
-            for (pod, view) in pods.iter().zip(answers) {
-                match view {
-                    Ok(view) => views.push(view),
-                    // A member that still starts cannot answer: that is what is waited for.
-                    Err(error) if error.kind == StepErrorKind::Again => {
-                        first = Some(pod);
-                        return Ok(Err(error.message));
-                    }
-                    Err(error) => return Err(error),
-                }
-                let view = &views[views.len() - 1];
-                check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
-                if let Some(reason) = whole.lacks(&format!("pod {}", pod.pod), view) {
-                    return Ok(Err(reason));
-                }
-            }
-            Ok(Ok(views))
+            Ok(look)
         })
         .await?;
     let outputs = pods.iter().zip(views).map(|(pod, view)| (format!("address/{}", pod.member), view.address));
     Ok(outputs.collect())
+}
+
+/// One look. Answers the views, or what is not so.
+async fn look_in_pods<'a>(
+    context: &StepContext,
+    pods: &'a [PodTarget],
+    whole: &Whole<'_>,
+    first: &mut Option<&'a PodTarget>,
+    starts: Option<&mut Starts>,
+) -> Result<Result<Vec<MemberView>, String>, StepError> {
+    if let Some(pod) = *first
+        && let Err(error) = context.pod(pod, PodTask::View).await
+        && error.kind == StepErrorKind::Again
+    {
+        return Ok(Err(error.message));
+    }
+    let all = pods.iter().map(async |pod| {
+        let output = context.pod(pod, PodTask::View).await?;
+        context
+            .profile()
+            .read_pod_view(&output.stdout)
+            .map_err(|error| StepError::again("Answer", format!("pod {}: {error}", pod.pod)))
+    });
+    let answers = futures::future::join_all(all).await;
+    if let Some(starts) = starts {
+        let answered = pods.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        answered.for_each(|(pod, _)| starts.answers(&pod.pod));
+    }
+    if !whole.open && context.plan().purpose == Purpose::Apply {
+        let early = pods.iter().zip(&answers).filter(|(_, view)| view.as_ref().is_ok_and(|view| view.clients_open));
+        let mut said = None;
+        for (pod, _) in early {
+            said = Some(shut(context, pod).await?);
+        }
+        if let Some(said) = said {
+            return Ok(Err(said));
+        }
+    }
+    let mut views = Vec::new();
+    for (pod, view) in pods.iter().zip(answers) {
+        match view {
+            Ok(view) => views.push(view),
+            // A member that still starts cannot answer: that is what is waited for.
+            Err(error) if error.kind == StepErrorKind::Again => {
+                *first = Some(pod);
+                return Ok(Err(error.message));
+            }
+            Err(error) => return Err(error),
+        }
+        let view = &views[views.len() - 1];
+        check_identity(&format!("pod {}", pod.pod), &pod.identity, view)?;
+        if let Some(reason) = whole.lacks(&format!("pod {}", pod.pod), view) {
+            return Ok(Err(reason));
+        }
+    }
+    Ok(Ok(views))
 }
 
 /// A pod let clients in before it was verified, or may have: its gate does not hold. It is closed, and what was written counts.

@@ -13,6 +13,7 @@ mod returned;
 mod revision;
 mod sets;
 mod snapshots;
+mod starts;
 mod sweep;
 mod volumes;
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::claims::{keep_closed, used_claims};
 use super::gate;
+use super::starts::{self, Starts};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{paths, text};
@@ -58,15 +59,17 @@ pub(super) async fn pods_run(
     pods: &[PodTarget],
     volumes: &BTreeMap<String, Vec<String>>,
 ) -> Result<Outputs, StepError> {
+    let mut starts = Starts::new(context);
     context
         .wait(async || {
             let found = context.pods().await?;
+            starts.look(pods, &found)?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {
                     let missing = format!("pod {} is not there yet", target.pod);
                     return Ok(Err(scaled_again(context, target).await?.unwrap_or(missing)));
                 };
-                if let Some(reason) = not_running(pod, &target.container) {
+                if let Some(reason) = starts::not_running(pod, &target.container) {
                     return Ok(Err(format!("pod {}: {reason}", target.pod)));
                 }
             }
@@ -106,27 +109,6 @@ async fn scaled_again(context: &StepContext, target: &PodTarget) -> Result<Optio
     );
     context.note(text.clone());
     Ok(Some(text))
-}
-
-fn not_running(pod: &Value, container: &str) -> Option<String> {
-    let empty = Vec::new();
-    let statuses = pod.pointer("/status/containerStatuses").and_then(Value::as_array).unwrap_or(&empty);
-    if let Some(status) = statuses.iter().find(|status| status["name"] == container) {
-        if status["state"]["running"].is_object() {
-            return None;
-        }
-        for state in ["waiting", "terminated"] {
-            if let Some(reason) = status["state"][state]["reason"].as_str() {
-                return Some(format!("container {container} is {state}: {reason}"));
-            }
-        }
-    }
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array).unwrap_or(&empty);
-    let unscheduled = conditions.iter().find(|c| c["type"] == "PodScheduled" && c["status"] == "False");
-    Some(unscheduled.map_or_else(
-        || format!("it is {}", text(pod, "/status/phase")),
-        |condition| text(condition, "/message").to_owned(),
-    ))
 }
 
 fn check_volumes(

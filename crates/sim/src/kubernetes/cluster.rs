@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::ailments::Ailing;
 use super::objects::{Failure, Key, text, time};
 
 /// How long the quota controller takes to notice that a claim went.
@@ -77,6 +78,8 @@ pub struct Cluster {
     pub(crate) addresses: u32,
     /// Volumes attached to nodes: (handle, node).
     pub(crate) attached: BTreeSet<(String, String)>,
+    /// Containers that do not start.
+    pub(crate) ailing: Vec<Ailing>,
     /// What callers may not do: `verb plural`.
     pub denied: BTreeSet<String>,
     /// How many claims a ResourceQuota lets be in a namespace.

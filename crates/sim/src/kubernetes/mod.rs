@@ -3,6 +3,7 @@
 //! In: HTTP requests as `kube::Client` sends them, and a time. Out: replies as the apiserver gives them. It is stricter
 //! than the real one: a request for anything it does not know is refused.
 
+mod ailments;
 mod api;
 mod binder;
 mod cluster;
@@ -11,5 +12,7 @@ mod pods;
 mod rules;
 mod sets;
 
+pub(crate) use ailments::Ailing;
+pub use ailments::Ailment;
 pub use cluster::{Cluster, KubeTiming, Machines};
 pub use objects::{Failure, Key};

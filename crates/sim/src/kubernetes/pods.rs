@@ -127,6 +127,7 @@ impl Cluster {
             let pull_ms = self.timing.pull_ms;
             let until = *run.pull_until.get_or_insert(now + pull_ms);
             if now >= until
+                && !self.show_ailing(now, until, key)
                 && let Some(env) = self.environment(key, pod)
             {
                 self.addresses += 1;

@@ -32,6 +32,7 @@ mod restored;
 mod scale;
 mod seeds;
 mod silence;
+mod starts;
 mod survey_hosts;
 mod tagged;
 mod troubles;

@@ -30,6 +30,11 @@ pub fn a_member_is_flushed(call: &Call<'_>) -> bool {
     call.name == "flush"
 }
 
+/// All volumes are released.
+pub fn the_set_is_scaled(call: &Call<'_>) -> bool {
+    call.name == "kube update" && call.subject.ends_with("/scale")
+}
+
 /// An apply of three members beside that stranger: the world after it, how it ended, and what was told.
 pub async fn applied(
     seed: u64,
