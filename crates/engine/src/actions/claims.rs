@@ -240,7 +240,7 @@ async fn gone_or_closed(context: &StepContext, namespace: &str, pod: &str) -> Re
     let Some(object) = context.kube().get(&paths::pod(namespace, pod)).await? else { return Ok(None) };
     let member = context.plan().members.iter().find(|member| member.slot.pod.as_deref() == Some(pod));
     if let Some(set) = member.and_then(|member| member.slot.set.as_deref()) {
-        super::sets::set_replicas(context, set, 0).await?;
+        super::replicas::set(context, set, 0).await?;
     }
     Ok(Some(object))
 }

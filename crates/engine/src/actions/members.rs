@@ -8,7 +8,7 @@ use rehome_model::plan::{PodTarget, Purpose, ReturnedMember};
 use rehome_model::task::PodTask;
 
 use super::starts::Starts;
-use super::{gate, hosts};
+use super::{gate, hosts, replicas};
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
@@ -61,11 +61,15 @@ pub(super) async fn in_pods(
     let views = context
         .wait(async || {
             let look = look_in_pods(context, pods, &whole, &mut first, starts.as_mut()).await?;
-            if let Some(starts) = starts.as_mut()
-                && look.is_err()
-                && context.elapsed() >= NOT_ANSWERING
-            {
-                starts.look(pods, &*context.pods().await?)?;
+            let Some(starts) = starts.as_mut().filter(|_| look.is_ok() || context.elapsed() >= NOT_ANSWERING) else {
+                return Ok(look);
+            };
+            let found = context.pods().await?;
+            if let Some(beyond) = replicas::scaled_beyond(context, &found).await? {
+                return Ok(Err(beyond));
+            }
+            if look.is_err() {
+                starts.look(pods, &found)?;
             }
             Ok(look)
         })

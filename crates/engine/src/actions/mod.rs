@@ -9,6 +9,7 @@ mod instances;
 mod members;
 mod prepared;
 mod release;
+mod replicas;
 mod returned;
 mod revision;
 mod sets;

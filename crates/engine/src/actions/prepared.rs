@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{claims, gate};
+use super::{claims, gate, replicas};
 use crate::context::StepContext;
 use crate::error::StepError;
 
@@ -14,7 +14,10 @@ pub(super) async fn still(context: &StepContext) -> Result<(), StepError> {
     futures::future::try_join_all(all.map(|volume| claims::still_parked(context, &volume.claim))).await?;
     let sets: BTreeSet<&str> = members.iter().filter_map(|member| member.slot.set.as_deref()).collect();
     for set in sets {
-        gate::see_closed(context, set).await?;
+        let found = gate::see_closed(context, set).await?;
+        if let Some(found) = &found.set {
+            replicas::see_not_more(context, set, found)?;
+        }
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ mod planted;
 mod record;
 mod restored;
 mod scale;
+mod scaled;
 mod seeds;
 mod silence;
 mod starts;
