@@ -269,7 +269,8 @@ impl StepContext {
             self.shared.may_still_act()?;
         }
         let text = self.profile().pod_script(&task, &self.plan().settings);
-        let script = PodScript { text, task, limit_s: VIEW_SCRIPT_S };
+        let limit_s = if task == PodTask::Drain { SCRIPT_S } else { VIEW_SCRIPT_S };
+        let script = PodScript { text, task, limit_s };
         let namespace = &self.plan().namespace;
         let output = self.shared.ports.pods.run(namespace, &target.pod, &target.container, &script).await?;
         succeeded(&format!("{} in pod {}", script.task.name(), target.pod), &output)?;

@@ -55,7 +55,7 @@ pub const NOT_ANSWERING: Duration = Duration::from_mins(1);
 pub const MESSAGE_CHARS: usize = 300;
 /// How long a pod whose set is scaled to 0 may not even begin to end, before a person is told how to end it.
 pub const POD_ENDS: Duration = Duration::from_mins(1);
-/// How long a pod that should let nobody in any more is asked, on the way back. Its set is scaled down next.
+/// How long a pod that should let nobody in any more, or be drained, is asked, on the way back. Its set is scaled down next.
 pub const CLOSE: Duration = Duration::from_mins(1);
 /// A driver starts no act when its lease has less than this left by its machine's clocks (invariant I10).
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);

@@ -114,6 +114,8 @@ pub enum PodTask {
     Open,
     /// Shut clients out.
     Close,
+    /// Leave service for good: shut clients out, and bring all that was taken to the volumes. It takes as long as that does.
+    Drain,
 }
 
 impl PodTask {
@@ -123,6 +125,7 @@ impl PodTask {
             Self::View => "view",
             Self::Open => "open",
             Self::Close => "close",
+            Self::Drain => "drain",
         }
     }
 }

@@ -225,9 +225,12 @@ fn hosts_and_pods_call_nodetool_as_their_settings_say_and_no_shell_reads_the_wor
     let (code, _, stderr) = run(&cassandra().pod_script(&PodTask::Open, &settings));
     assert!(code == 127 && !stderr.contains("called with"), "{stderr}");
     let settings = BTreeMap::from([("podNodetool".to_owned(), words)]);
-    for (task, command) in
-        [(PodTask::View, "info -T"), (PodTask::Open, "enablebinary"), (PodTask::Close, "disablebinary")]
-    {
+    for (task, command) in [
+        (PodTask::View, "info -T"),
+        (PodTask::Open, "enablebinary"),
+        (PodTask::Close, "disablebinary"),
+        (PodTask::Drain, "drain"),
+    ] {
         let (code, _, stderr) = run(&cassandra().pod_script(&task, &settings));
         assert!(code != 0 && stderr.contains(&called(command)), "{task:?}: {stderr}");
     }

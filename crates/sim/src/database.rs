@@ -87,6 +87,9 @@ pub struct ReferenceDatabase {
     pub violations: Vec<String>,
     /// Members of the cluster: a quorum is more than half.
     pub members: usize,
+    /// Whether members in pods keep what they take to themselves until they sync (a compressed commit log), and are killed at
+    /// their end (by a kubelet, when the grace period is over).
+    pub(crate) pods_are_killed: bool,
     next_row: u64,
     written_ms: u64,
     write_every_ms: u64,
@@ -178,6 +181,23 @@ impl ReferenceDatabase {
         }
     }
 
+    /// The end of a process in a pod.
+    pub(crate) fn end_in_pod(&mut self, disks: &mut MemoryDisks, place: &str) {
+        if self.pods_are_killed {
+            self.processes.remove(place);
+        } else {
+            self.stop(disks, place);
+        }
+    }
+
+    /// Leaves service, everything on disk, as `nodetool drain` does. The process goes on.
+    pub(crate) fn drain(&mut self, disks: &mut MemoryDisks, place: &str) -> Option<()> {
+        let process = self.processes.get_mut(place)?;
+        process.open = false;
+        process.flush(disks);
+        Some(())
+    }
+
     /// Writes out what members have taken, as `nodetool flush` does.
     pub fn flush(&mut self, disks: &mut MemoryDisks, place: &str) {
         if let Some(process) = self.processes.get_mut(place) {
@@ -220,6 +240,9 @@ impl ReferenceDatabase {
         for process in self.processes.values_mut().filter(|process| process.due_ms() <= at) {
             if process.synced_ms + SYNC_MS <= at {
                 process.synced_ms = at;
+                if self.pods_are_killed {
+                    process.write_out(disks);
+                }
                 disks.sync(process.log.as_ref().unwrap_or(&process.volume));
             }
             if process.log.is_some() && process.flushed_ms + FLUSH_MS <= at {
@@ -246,7 +269,10 @@ impl ReferenceDatabase {
         }
         let by_pods = takers.iter().any(|process| process.side == Side::Pods);
         for process in takers {
-            process.take(first, self.next_row, disks);
+            process.take(first, self.next_row);
+            if process.side == Side::Legacy || !self.pods_are_killed {
+                process.write_out(disks);
+            }
         }
         self.ledger.acknowledged.insert(first, self.next_row);
         if by_pods {
@@ -327,11 +353,17 @@ impl Process {
         if self.log.is_some() { synced.min(self.flushed_ms + FLUSH_MS) } else { synced }
     }
 
-    /// Takes rows, into the memory of its machine.
-    fn take(&mut self, first: u64, last: u64, disks: &mut MemoryDisks) {
+    /// Takes rows, into its own memory.
+    fn take(&mut self, first: u64, last: u64) {
         self.rows.insert(first, last);
-        if let Some(log) = &self.log {
+        if self.log.is_some() {
             self.logged.insert(first, last);
+        }
+    }
+
+    /// What it has taken goes into the memory of its machine.
+    fn write_out(&self, disks: &mut MemoryDisks) {
+        if let Some(log) = &self.log {
             disks.write(log, ROWS, self.logged.encode());
         } else {
             disks.write(&self.volume, ROWS, self.rows.encode());
@@ -340,6 +372,7 @@ impl Process {
 
     /// Everything to the data volume, and the log begins anew.
     fn flush(&mut self, disks: &mut MemoryDisks) {
+        self.write_out(disks);
         if let Some(log) = &self.log {
             disks.write(&self.volume, ROWS, self.rows.encode());
             disks.sync(&self.volume);

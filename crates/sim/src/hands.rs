@@ -92,6 +92,11 @@ impl World {
         });
     }
 
+    /// From now on members in pods keep back what they have not synced, and are killed when their pods end.
+    pub fn kill_pods(&self) {
+        self.with(|state, _| state.database.pods_are_killed = true);
+    }
+
     /// Changes all objects of a kind, as another user would.
     pub fn change_objects(&self, plural: &'static str, change: impl Fn(&mut serde_json::Value)) {
         self.with(|state, _| state.cluster.change_all(plural, change));

@@ -122,7 +122,7 @@ impl Machines for Nodes<'_> {
 
     fn stop(&mut self, now: u64, pod: &str) {
         self.ready.remove(pod);
-        self.ec2.with_at(now, |inner, _| self.database.stop(&mut inner.disks, pod));
+        self.ec2.with_at(now, |inner, _| self.database.end_in_pod(&mut inner.disks, pod));
     }
 
     fn ready_at(&self, pod: &str) -> Option<u64> {

@@ -234,6 +234,9 @@ impl Pods for SimPorts {
                 let view = self.world.ec2.with(|inner, _| state.database.view(now, &inner.disks, pod));
                 view.map(|view| serde_json::to_string(&view).unwrap_or_default())
             }
+            PodTask::Drain => {
+                self.world.ec2.with(|inner, _| state.database.drain(&mut inner.disks, pod)).map(|()| String::new())
+            }
             PodTask::Open | PodTask::Close => {
                 let process = state.database.processes.get_mut(pod)?;
                 process.open = script.task == PodTask::Open;

@@ -1,6 +1,7 @@
 //! The actions: each looks first, acts only if needed, and looks again. One file a topic.
 
 mod claims;
+mod drain;
 mod fence;
 mod finalize;
 pub(crate) mod gate;

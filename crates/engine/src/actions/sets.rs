@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::claims::{keep_closed, used_claims};
 use super::starts::{self, Starts};
-use super::{gate, replicas as scaled};
+use super::{drain, gate, replicas as scaled};
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::text;
@@ -21,6 +21,9 @@ pub(super) async fn scale(
 ) -> Result<Outputs, StepError> {
     if replicas > 0 && context.plan().purpose == Purpose::Apply && !context.undo {
         gate::see_closed(context, set).await?;
+    }
+    if replicas == 0 && context.plan().purpose == Purpose::RollbackKeepWrites {
+        drain::drain(context, set).await?;
     }
     scaled::set(context, set, replicas).await?;
     for pod in gone {

@@ -91,8 +91,8 @@ impl Builder<'_> {
         for (_, action) in self.undo_of(|action| matches!(action, Action::ScaleSet { .. })) {
             let Action::ScaleSet { set, .. } = &action else { continue };
             let text = (
-                format!("stop the pods of set {set}"),
-                "a clean stop: everything that was acknowledged is on the volumes",
+                format!("drain and stop the pods of set {set}"),
+                "everything that was acknowledged is on the volumes, even if a kubelet kills what takes long to end",
             );
             last.push(self.sequel.add(id(&format!("stop-pods:{set}")), None, text, &closed, (action, PODS_S)));
         }

@@ -195,6 +195,8 @@ impl Profile for Cassandra {
             PodTask::View => format!("fail() {{ echo \"$*\" >&2; exit 1; }}\n{VIEW}"),
             PodTask::Open => "nodetool enablebinary".to_owned(),
             PodTask::Close => "nodetool disablebinary".to_owned(),
+            // Of a node that is drained already it says so in its log, and ends well (StorageService.drain).
+            PodTask::Drain => "nodetool drain".to_owned(),
         };
         function + &body
     }

@@ -1,9 +1,11 @@
 //! The way back after the opening on which nothing that was written is lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{End, Stage};
 use crate::leftovers::{by_file, cluster_gone, delete};
+use crate::once::notes;
 use crate::opened::{change_text, completed, data_of, keep, refusal};
 use rehome_engine::{Command, EngineError};
 use rehome_model::cloud::VolumeState;
@@ -12,7 +14,7 @@ use rehome_model::labels;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_ports::{Cloud, InstanceProtection};
-use rehome_sim::{Kill, Scene, checks};
+use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, checks};
 
 const RESTARTS: u32 = 6;
 
@@ -78,6 +80,37 @@ async fn pods_that_take_long_to_answer_do_not_cost_the_lease() {
     stage.world.slow_pods(Duration::from_secs(8));
     let outcome = keep(&stage).await.outcome();
     assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    returned(&stage, &plan, "returned").await;
+}
+
+/// A kubelet kills what has not ended within the grace period; a commit log that is compressed keeps back what it has not synced.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_lost_where_pods_are_killed_at_their_end() {
+    let (stage, plan) = completed(Scene::new(3, 76)).await;
+    stage.world.kill_pods();
+    tokio::time::sleep(Duration::from_secs(65)).await;
+    let outcome = keep(&stage).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    returned(&stage, &plan, "returned").await;
+}
+
+/// Nobody reaches one pod.
+struct Deaf;
+
+impl Gate for Deaf {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let deaf = call.port == Port::Pods && call.subject == "refdb-1";
+        (0, if deaf { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_does_not_answer_is_stopped_undrained_and_told_of() {
+    let (mut stage, plan) = completed(Scene::new(3, 77)).await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(Deaf));
+    let (end, events) = stage.drive_with_events(Command::RollbackKeepWrites).await;
+    assert_eq!(end.outcome().phase, Phase::Returned);
+    assert_eq!(notes(&events, "pod refdb-1 was not drained before it is stopped"), 1);
     returned(&stage, &plan, "returned").await;
 }
 
