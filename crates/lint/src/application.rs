@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 
 use rehome_model::answer::MemberIdentity;
-use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport, VolumeMount};
-use rehome_model::host::{Holds, UNKNOWN};
+use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
+use rehome_model::host::UNKNOWN;
 use rehome_model::migration::SetSlots;
 use rehome_model::names;
 use rehome_model::on_host::OnHost;
 use rehome_profiles::SetConfiguration;
 
 use crate::context::Context;
+use crate::directories;
 
 pub(crate) fn check(context: &mut Context<'_>) {
     for (slots, set) in context.sets() {
@@ -30,8 +31,8 @@ pub(crate) fn check(context: &mut Context<'_>) {
         check_version(context, &subject, slots, &configuration);
         check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
-        check_mounts(context, &subject, slots, set);
-        check_directories(context, &subject, slots, container, &configuration);
+        directories::check_mounts(context, &subject, slots, set, container);
+        directories::check_places(context, &subject, slots, container, &configuration);
         check_settings(context, &subject, slots, &configuration);
         check_uid(context, &subject, &configuration);
     }
@@ -150,68 +151,6 @@ fn check_start(context: &mut Context<'_>, subject: &str, configuration: &SetConf
     }
 }
 
-fn check_mounts(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &StatefulSetReport) {
-    for source in &context.migration.spec.source.volumes {
-        let template = slots.claims.get(&source.role).map_or(source.role.as_str(), String::as_str);
-        let mounts = |container: &ContainerReport| container.mounts.iter().any(|mount| mount.volume == template);
-        let used = set.containers.iter().any(mounts);
-        if !used {
-            let message = format!("no container mounts claim template {template}");
-            context.report("RH0610", subject.to_owned(), message, Vec::new());
-        }
-    }
-}
-
-/// Would a pod look for what the members keep on their volumes where the set mounts these? One that looks elsewhere starts
-/// without a part of the data, or replays no commit log, and tells nobody.
-fn check_directories(
-    context: &mut Context<'_>,
-    subject: &str,
-    slots: &SetSlots,
-    container: &ContainerReport,
-    configuration: &SetConfiguration,
-) {
-    let volumes = &context.migration.spec.source.volumes;
-    let (mut seen, mut elsewhere) = (BTreeSet::new(), BTreeSet::new());
-    for member in context.members_of(slots) {
-        let directories = member.host.iter().flat_map(|host| &host.directories);
-        for directory in directories.filter(|directory| directory.holds == Holds::Writes) {
-            let (Some(path), Some(mount_point)) = (&directory.path, &directory.mount_point) else { continue };
-            // What is on no volume that moves is another check's.
-            let Some(source) = volumes.iter().find(|source| source.mount_path == *mount_point) else { continue };
-            let template = slots.claims.get(&source.role).map_or(source.role.as_str(), String::as_str);
-            let on_volume = path.strip_prefix(mount_point.as_str()).unwrap_or_default().trim_matches('/');
-            let in_pod: Vec<String> = container
-                .mounts
-                .iter()
-                .filter(|mount| mount.volume == template)
-                .filter_map(|mount| seen_at(mount, on_volume))
-                .collect();
-            let place = if in_pod.is_empty() { "nowhere".to_owned() } else { in_pod.join(" and ") };
-            let line = format!("{} of {path} would be at {place} in the pods", directory.purpose);
-            match configuration.directories.get(&directory.purpose) {
-                Some(wanted) if in_pod.contains(wanted) => {}
-                Some(wanted) => {
-                    elsewhere.insert(format!("{line}, and they look at {wanted}"));
-                }
-                None => {
-                    seen.insert(line);
-                }
-            }
-        }
-    }
-    if configuration.directories_are_certain && !elsewhere.is_empty() {
-        let message = "its pods look for data where the volumes do not have it".to_owned();
-        context.report("RH0611", subject.to_owned(), message, elsewhere.into_iter().collect());
-    } else {
-        seen.extend(elsewhere);
-    }
-    if !seen.is_empty() {
-        let message = "it cannot be told that its pods look for data where the volumes have it".to_owned();
-        context.report("RH0612", subject.to_owned(), message, seen.into_iter().collect());
-    }
-}
-
 /// Who may come in, and what is encrypted: nothing of it is on the volumes.
 fn check_settings(context: &mut Context<'_>, subject: &str, slots: &SetSlots, configuration: &SetConfiguration) {
     let (mut other, mut unknown) = (BTreeSet::new(), BTreeSet::new());
@@ -243,17 +182,6 @@ fn check_settings(context: &mut Context<'_>, subject: &str, slots: &SetSlots, co
     }
 }
 
-/// Where a directory of a volume is seen in a container, if it is.
-fn seen_at(mount: &VolumeMount, on_volume: &str) -> Option<String> {
-    let shown = match mount.sub_path.as_deref().map(|path| path.trim_matches('/')) {
-        None | Some("") => on_volume,
-        Some(only) if on_volume == only => "",
-        Some(only) => on_volume.strip_prefix(only)?.strip_prefix('/')?,
-    };
-    let path = mount.path.trim_end_matches('/');
-    Some(if shown.is_empty() { path.to_owned() } else { format!("{path}/{shown}") })
-}
-
 fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &SetConfiguration) {
     let Some(uid) = configuration.uid.filter(|uid| *uid != 0) else { return };
     let (survey, volumes) = (context.survey, &context.migration.spec.source.volumes);
@@ -273,25 +201,5 @@ fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &SetConfig
     if !wrong.is_empty() {
         let message = format!("its pods run as uid {uid} and cannot write the members' files");
         context.report("RH0512", subject.to_owned(), message, wrong);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_directory_is_seen_where_its_volume_and_sub_path_show_it() {
-        let seen = |path: &str, sub_path: Option<&str>, directory: &str| {
-            let mount =
-                VolumeMount { volume: "data".to_owned(), path: path.to_owned(), sub_path: sub_path.map(str::to_owned) };
-            seen_at(&mount, directory)
-        };
-        assert_eq!(seen("/var/lib/cassandra", None, "data").as_deref(), Some("/var/lib/cassandra/data"));
-        assert_eq!(seen("/var/lib/cassandra/", None, "").as_deref(), Some("/var/lib/cassandra"));
-        assert_eq!(seen("/db/data", Some("cassandra/data"), "cassandra/data").as_deref(), Some("/db/data"));
-        assert_eq!(seen("/db", Some("cassandra"), "cassandra/data").as_deref(), Some("/db/data"));
-        assert_eq!(seen("/db", Some("cassandra"), "cassandra2/data"), None);
-        assert_eq!(seen("/db", Some("cassandra/data"), "commitlog"), None);
     }
 }

@@ -3,7 +3,7 @@
 use rehome_model::cluster::StatefulSetReport;
 use rehome_model::finding::Finding;
 use rehome_model::host::{HostBlockDevice, Mount};
-use rehome_model::ids::FindingCode;
+use rehome_model::ids::{FindingCode, RoleName};
 use rehome_model::migration::{Migration, SetSlots, Slots};
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_profiles::Profile;
@@ -73,6 +73,11 @@ impl<'a> Context<'a> {
     pub(crate) fn namespace(&self) -> &'a str {
         &self.migration.spec.target.namespace
     }
+}
+
+/// The claim template that a role lands in: of its own name, unless the migration says otherwise.
+pub(crate) fn template_of<'a>(slots: &'a SetSlots, role: &'a RoleName) -> &'a str {
+    slots.claims.get(role).map_or(role.as_str(), String::as_str)
 }
 
 /// The mount at a path, and the device under it.

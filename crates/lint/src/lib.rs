@@ -6,6 +6,7 @@
 mod application;
 mod cluster;
 mod context;
+mod directories;
 mod members;
 mod placement;
 mod places;

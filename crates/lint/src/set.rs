@@ -6,7 +6,7 @@ use rehome_model::cluster::{ClaimReport, ClaimTemplateReport, StatefulSetReport}
 use rehome_model::migration::SetSlots;
 use rehome_model::{labels, names, quantity};
 
-use crate::context::{Context, mounted};
+use crate::context::{Context, mounted, template_of};
 
 pub(crate) fn check(context: &mut Context<'_>) {
     for slots in context.set_slots() {
@@ -27,7 +27,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
 
 fn check_templates(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &StatefulSetReport) {
     for source in &context.migration.spec.source.volumes {
-        let name = slots.claims.get(&source.role).map_or(source.role.as_str(), String::as_str);
+        let name = template_of(slots, &source.role);
         let Some(template) = set.templates.iter().find(|template| template.name == name) else {
             let known: Vec<&str> = set.templates.iter().map(|template| template.name.as_str()).collect();
             let message = format!("it has no claim template {name} for role {}", source.role);
@@ -129,7 +129,7 @@ fn claims_of(
 ) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for source in &context.migration.spec.source.volumes {
-        let template = slots.claims.get(&source.role).map_or(source.role.as_str(), String::as_str);
+        let template = template_of(slots, &source.role);
         for ordinal in ordinals {
             let claim = names::claim(template, &set.name, *ordinal);
             let volume = names::persistent_volume(context.namespace(), &claim);

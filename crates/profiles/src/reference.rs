@@ -113,6 +113,7 @@ impl Profile for Reference {
         let own_log = container.mounts.iter().any(|mount| mount.path == "/var/lib/refdb-log");
         let log = if own_log { "/var/lib/refdb-log" } else { "/var/lib/refdb/log" };
         configuration.directories.insert("commitlog".to_owned(), log.to_owned());
+        configuration.directories.insert("hints".to_owned(), "/var/lib/refdb/hints".to_owned());
         configuration.directories_are_certain = !container.own_command;
         if !container.own_command {
             configuration.settings.insert("passwords".to_owned(), "none".to_owned());

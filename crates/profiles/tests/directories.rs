@@ -371,13 +371,15 @@ fn the_identity_is_read_where_cassandras_own_tables_are() {
 
 #[test]
 fn who_may_come_in_and_what_is_encrypted_is_told_as_each_version_writes_it() {
-    let all = |pairs: [(&str, &str); 6]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let all = |pairs: [(&str, &str); 8]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let (server, client) = ("server_encryption_options.internode_encryption", "client_encryption_options.enabled");
     let old = "authenticator: PasswordAuthenticator\nauthorizer: org.apache.cassandra.auth.CassandraAuthorizer # ours\n\
-               role_manager: CassandraRoleManager\ncommitlog_sync: batch\nserver_encryption_options:\n    # none, dc, rack, all\n    \
+               role_manager: CassandraRoleManager\ncommitlog_sync: batch\ncdc_enabled: true\nnetwork_authorizer: CassandraNetworkAuthorizer\n\
+               server_encryption_options:\n    # none, dc, rack, all\n    \
                internode_encryption: all\n    keystore: conf/.keystore\nclient_encryption_options:\n    enabled: true\n    optional: false\n";
     let new = "authenticator:\n  class_name : org.apache.cassandra.auth.PasswordAuthenticator\n  parameters:\n    - x: y\nauthorizer:\n  \
-               class_name: CassandraAuthorizer\nrole_manager:\n  - class_name: CassandraRoleManager\ncommitlog_sync: batch\n\
+               class_name: CassandraAuthorizer\nrole_manager:\n  - class_name: CassandraRoleManager\ncommitlog_sync: batch\ncdc_enabled: true\n\
+               network_authorizer:\n  class_name: CassandraNetworkAuthorizer\n\
                server_encryption_options:\n  internode_encryption: \"all\"\nclient_encryption_options:\n  #enabled: false\n  enabled: true\n";
     for config in [old, new] {
         let wanted: BTreeMap<String, String> = all([
@@ -385,6 +387,8 @@ fn who_may_come_in_and_what_is_encrypted_is_told_as_each_version_writes_it() {
             ("authorizer", "CassandraAuthorizer"),
             ("role_manager", "CassandraRoleManager"),
             ("commitlog_sync", "batch"),
+            ("cdc_enabled", "true"),
+            ("network_authorizer", "CassandraNetworkAuthorizer"),
             (server, "all"),
             (client, "true"),
         ]);

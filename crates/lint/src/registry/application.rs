@@ -80,16 +80,16 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "pods look elsewhere for data",
         "A pod starts without what it does not look for: tables of a second data directory are gone without a word, a commit log is \
-         not replayed, and where it finds nothing at all a new member is made.",
-        "Mount each claim template (with subPath, if need be) so that every directory is where the pods look for it, or mount a \
-         configuration that names the directories as they will be.",
+         not replayed, and where it finds nothing at all a new member is made. What another volume is mounted over is seen by nobody.",
+        "Mount each claim template (with subPath, if need be) so that every directory is where the pods look for it, and nothing else \
+         over it; or mount a configuration that names the directories as they will be.",
     ),
     check(
         "RH0612",
         Warning,
         "where pods look for data cannot be told",
         "The image, a mounted configuration or a command of the set's own decides where the pods look.",
-        "Compare what is said here with data_file_directories and commitlog_directory as the pods will have them.",
+        "Compare what is said here with data_file_directories, commitlog_directory and hints_directory as the pods will have them.",
     ),
     check(
         "RH0613",
@@ -145,5 +145,13 @@ pub(super) const CHECKS: &[Check] = &[
          names the members' very version: after the opening the way back would cost all new writes.",
         "Move with an image of the members' own version, named in full (5.0.9, not 5.0), and upgrade after finalize. Nothing, if new \
          writes need not come back.",
+    ),
+    check(
+        "RH0620",
+        Warning,
+        "pods look elsewhere for hints",
+        "Hints that the members had not delivered when they stopped would never be: writes at consistency ANY are then nowhere, and \
+         others are repaired by reads and by repair only. What is in cdc_raw would not be read.",
+        "Mount the claim template so that the directory is where the pods look for it, or mount a configuration that names it.",
     ),
 ];

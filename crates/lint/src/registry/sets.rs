@@ -118,4 +118,13 @@ pub(super) const CHECKS: &[Check] = &[
         "The first keeps claims from binding to provisioned volumes, the second modifies the adopted one.",
         "Remove it from the template.",
     ),
+    check(
+        "RH0518",
+        Error,
+        "template without a role",
+        "Its claims are provisioned blank. Where a commit log or a table is looked for on one, acknowledged writes are gone without a \
+         word; and no claim of it is parked, so that nothing keeps a pod from starting on it.",
+        "Map a role to it under spec.target.slots[].claims, or make the set without it: what may be blank (logs, heap dumps) is an \
+         emptyDir or a generic ephemeral volume of the pod.",
+    ),
 ];

@@ -5,15 +5,21 @@ use rehome_model::cluster::ContainerReport;
 use crate::profile::SetConfiguration;
 
 /// Where the official image keeps what (docker-library/cassandra: `/var/lib/cassandra`, below it the names of Cassandra itself).
-const DIRECTORIES: [(&str, &str); 2] =
-    [("data", "/var/lib/cassandra/data"), ("commitlog", "/var/lib/cassandra/commitlog")];
-/// What the configuration of a new installation says, the official image's too, of who may come in, what is encrypted, and when a
-/// write is on disk. The image has no variable for any of it.
-pub(super) const SETTINGS: [(&str, &str); 6] = [
+const DIRECTORIES: [(&str, &str); 4] = [
+    ("data", "/var/lib/cassandra/data"),
+    ("commitlog", "/var/lib/cassandra/commitlog"),
+    ("hints", "/var/lib/cassandra/hints"),
+    ("cdc_raw", "/var/lib/cassandra/cdc_raw"),
+];
+/// What the configuration of a new installation says, the official image's too, of who may come in, what is encrypted, when a
+/// write is on disk, and whether a log of changes is kept for others. The image has no variable for any of it.
+pub(super) const SETTINGS: [(&str, &str); 8] = [
     ("authenticator", "AllowAllAuthenticator"),
     ("authorizer", "AllowAllAuthorizer"),
+    ("network_authorizer", "AllowAllNetworkAuthorizer"),
     ("role_manager", "CassandraRoleManager"),
     ("commitlog_sync", "periodic"),
+    ("cdc_enabled", "false"),
     ("server_encryption_options.internode_encryption", "none"),
     ("client_encryption_options.enabled", "false"),
 ];
@@ -144,6 +150,7 @@ mod tests {
         assert!(bare.is_its_own_seed && bare.directories_are_certain);
         assert_eq!(bare.settings["authenticator"], "AllowAllAuthenticator");
         assert_eq!(bare.directories["commitlog"], "/var/lib/cassandra/commitlog");
+        assert_eq!(bare.directories["hints"], "/var/lib/cassandra/hints");
         let attribute = |name: &str| bare.attributes.get(name).map(String::as_str);
         assert_eq!(
             ["cluster", "token_count", "data_center", "rack"].map(attribute),

@@ -7,6 +7,7 @@ use crate::lint_cases::{
     Case, add_env, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object, rename,
     scene, world,
 };
+use crate::lint_cases_set;
 use rehome_lint::{checks, lint};
 use rehome_model::cloud::InstanceState;
 use rehome_model::finding::{Finding, Severity};
@@ -43,7 +44,7 @@ async fn every_check_is_triggered_by_a_world_and_says_what_it_saw() {
         "gp2".clone_into(&mut s.volume.volume_type);
         s.volume.size_gib = 33;
     });
-    for case in cases().into_iter().chain([small]) {
+    for case in cases().into_iter().chain(lint_cases_set::cases()).chain([small]) {
         let found = findings(&case).await;
         let codes: Vec<&str> = found.iter().map(|finding| finding.code.as_str()).collect();
         assert!(codes.contains(&case.code), "{} is not among {codes:?}", case.code);
@@ -184,7 +185,7 @@ fn borders() -> Vec<Case> {
 
 #[tokio::test(start_paused = true)]
 async fn a_check_finds_nothing_on_the_good_side_of_its_border() {
-    for case in borders() {
+    for case in borders().into_iter().chain(lint_cases_set::borders()) {
         let found = findings(&case).await;
         let told: Vec<&Finding> = found.iter().filter(|finding| finding.code.as_str() == case.code).collect();
         assert!(told.is_empty(), "{told:#?}");

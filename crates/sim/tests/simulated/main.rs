@@ -6,6 +6,7 @@
 mod common;
 mod leftovers;
 mod lint_cases;
+mod lint_cases_set;
 mod once;
 mod opened;
 

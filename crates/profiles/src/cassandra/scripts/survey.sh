@@ -48,7 +48,7 @@ each hints hints_directory hints
 each saved_caches saved_caches_directory saved_caches
 case $(setting cdc_enabled) in '' | false) ;; *) each cdc_raw cdc_raw_directory cdc_raw ;; esac
 # What only the configuration says, and a pod must say alike. From 5.0 on some are a class with parameters.
-section settings; for name in authenticator authorizer role_manager commitlog_sync; do
+section settings; for name in authenticator authorizer network_authorizer role_manager commitlog_sync cdc_enabled; do
   value=$(nested "$name" class_name)
   [ -n "$value" ] || value=$(setting "$name" | head -n 1)
   [ -z "$value" ] || printf '%s\t%s\n' "$name" "$value"

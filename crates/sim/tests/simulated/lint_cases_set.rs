@@ -1,0 +1,97 @@
+//! For each check of what the set mounts and wants worlds in which it finds something, and worlds just beside them.
+
+use rehome_model::migration::{Migration, Slots};
+use rehome_sim::Scene;
+use serde_json::{Value, json};
+
+use crate::lint_cases::{Case, container, keeps, scene};
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        // Memory, or a template of the set's own, over the commit log on the adopted volume; over a directory around it; and
+        // where a command may say otherwise.
+        scene("RH0611", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
+        scene("RH0611", |s| adds_template(s, "log", "/var/lib/refdb/log")),
+        scene("RH0611", |s| {
+            keeps(s, "commitlog", Some("/var/lib/refdb/a/log"));
+            mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/a/"}));
+        }),
+        scene("RH0611", |s| {
+            container(s)["command"] = json!(["sh", "-c", "refdb"]);
+            mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}));
+        }),
+        scene("RH0612", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/data/orders"}))),
+        scene("RH0518", |s| adds_template(s, "log", "/var/lib/refdb/log")),
+        scene("RH0518", |s| adds_template(s, "logs", "/var/log/refdb")),
+        // Only the container that makes backups mounts it.
+        scene("RH0610", |s| {
+            add_sidecar(s);
+            container(s)["volumeMounts"] = json!([]);
+        }),
+        scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
+        scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
+    ]
+}
+
+pub fn borders() -> Vec<Case> {
+    vec![
+        // A volume for the commit log inside the one for the data, on both sides.
+        Case { code: "RH0611", scene: own_log, world: |_| (), migration: with_own_log },
+        Case { code: "RH0612", scene: own_log, world: |_| (), migration: with_own_log },
+        Case { code: "RH0518", scene: own_log, world: |_| (), migration: with_own_log },
+        // Beside it.
+        scene("RH0611", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/logs"}))),
+        scene("RH0612", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/data2"}))),
+        // Hidden in one place and seen in the right one.
+        scene("RH0611", |s| {
+            mounts(s, &json!({"name": "data", "mountPath": "/var/lib/refdb/log", "subPath": "log"}));
+        }),
+        // Blank, and none of the application's.
+        scene("RH0518", |s| {
+            adds_template(s, "backups", "/backups");
+            add_sidecar(s);
+            container(s)["volumeMounts"].as_array_mut().expect("mounts").pop();
+        }),
+        scene("RH0610", add_sidecar),
+        // It does not move at all.
+        scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
+        scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
+    ]
+}
+
+/// Gives the set's container one more mount.
+fn mounts(scene: &mut Scene, mount: &Value) {
+    container(scene)["volumeMounts"].as_array_mut().expect("mounts").push(mount.clone());
+}
+
+/// Gives the set one more claim template, and its container the mount.
+fn adds_template(scene: &mut Scene, name: &str, path: &str) {
+    let templates = scene.set()["spec"]["volumeClaimTemplates"].as_array_mut().expect("templates");
+    let mut template = templates[0].clone();
+    template["metadata"]["name"] = json!(name);
+    templates.push(template);
+    mounts(scene, &json!({"name": name, "mountPath": path}));
+}
+
+/// A second container that mounts all that the first one does.
+fn add_sidecar(scene: &mut Scene) {
+    let containers = scene.set()["spec"]["template"]["spec"]["containers"].as_array_mut().expect("containers");
+    let mut sidecar = containers[0].clone();
+    sidecar["name"] = json!("backup");
+    containers.push(sidecar);
+}
+
+/// Where the hosts mount a volume for the commit log inside the one for the data, and so does the set.
+fn own_log(scene: &mut Scene) {
+    scene.host.other_mounts = vec!["/var/lib/refdb/log".to_owned()];
+    adds_template(scene, "commitlog", "/var/lib/refdb/log");
+}
+
+fn with_own_log(migration: &mut Migration) {
+    let mut second = migration.spec.source.volumes[0].clone();
+    second.role = "log".into();
+    "/var/lib/refdb/log".clone_into(&mut second.mount_path);
+    migration.spec.source.volumes.push(second);
+    let Slots::StatefulSets(sets) = &mut migration.spec.target.slots else { panic!("no sets") };
+    sets[0].claims.insert("log".into(), "commitlog".to_owned());
+}
