@@ -80,6 +80,19 @@ pub(crate) fn template_of<'a>(slots: &'a SetSlots, role: &'a RoleName) -> &'a st
     slots.claims.get(role).map_or(role.as_str(), String::as_str)
 }
 
+/// Lines of evidence that a person reads through; of more it is said how many there are.
+const EVIDENCE_LINES: usize = 20;
+
+/// The first lines of evidence that may have one for each of a thousand members.
+pub(crate) fn at_most(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(EVIDENCE_LINES);
+    if more > 0 {
+        lines.truncate(EVIDENCE_LINES);
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
 /// The mount at a path, and the device under it.
 pub(crate) fn mounted<'a>(member: &'a MemberSurvey, path: &str) -> Option<(&'a Mount, Option<&'a HostBlockDevice>)> {
     let host = member.host.as_ref()?;

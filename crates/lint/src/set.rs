@@ -1,11 +1,10 @@
-//! The StatefulSet, its templates, and the names the claims will have.
+//! The StatefulSet and its templates.
 
-use std::collections::BTreeSet;
-
-use rehome_model::cluster::{ClaimReport, ClaimTemplateReport, StatefulSetReport};
+use rehome_model::cluster::{ClaimTemplateReport, StatefulSetReport};
 use rehome_model::migration::SetSlots;
-use rehome_model::{labels, names, quantity};
+use rehome_model::quantity;
 
+use crate::claims;
 use crate::context::{Context, mounted, template_of};
 
 pub(crate) fn check(context: &mut Context<'_>) {
@@ -18,7 +17,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
     for (slots, set) in context.sets() {
         let subject = format!("statefulset {}/{}", set.namespace, set.name);
         check_templates(context, &subject, slots, set);
-        check_names(context, slots, set);
+        claims::check(context, &subject, slots, set);
         check_service(context, &subject, set);
         check_owners(context, &subject, set);
         check_pods(context, &subject, slots, set);
@@ -91,62 +90,6 @@ fn check_size(context: &mut Context<'_>, subject: &str, template: &ClaimTemplate
     }
 }
 
-/// The names that claims and PersistentVolumes will have must be free, or parked by this migration before.
-fn check_names(context: &mut Context<'_>, slots: &SetSlots, set: &StatefulSetReport) {
-    let namespace = context.namespace().to_owned();
-    let cluster = &context.survey.cluster;
-    let mut taken = Vec::new();
-    for (claim, volume) in claims_of(context, slots, set, &ordinals_of(context, slots, set)) {
-        if let Some(found) = cluster.claims.iter().find(|found| found.name == claim)
-            && !is_parked(context, found, &volume)
-        {
-            let on = found.volume_name.as_deref().unwrap_or("no volume");
-            taken.push(("RH0401", format!("claim {namespace}/{claim}"), format!("it is {} on {on}", found.phase)));
-        }
-        if let Some(found) = cluster.volumes.iter().find(|found| found.name == volume) {
-            taken.push(("RH0402", format!("persistentvolume {volume}"), format!("it is {}", found.phase)));
-        }
-    }
-    for (code, subject, seen) in taken {
-        context.report(code, subject, "the name is taken".to_owned(), vec![seen]);
-    }
-}
-
-/// The ordinals that members land on: those that the migration gives, and the first ones that are left.
-fn ordinals_of(context: &Context<'_>, slots: &SetSlots, set: &StatefulSetReport) -> BTreeSet<u32> {
-    let given: BTreeSet<u32> = slots.ordinals.values().copied().collect();
-    let members = context.members_of(slots).len();
-    let left = (set.first_ordinal..).filter(|ordinal| !given.contains(ordinal));
-    left.take(members.saturating_sub(given.len())).chain(given.iter().copied()).collect()
-}
-
-/// The claims of some ordinals of a set, each with the PersistentVolume that it names while it is parked.
-fn claims_of(
-    context: &Context<'_>,
-    slots: &SetSlots,
-    set: &StatefulSetReport,
-    ordinals: &BTreeSet<u32>,
-) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for source in &context.migration.spec.source.volumes {
-        let template = template_of(slots, &source.role);
-        for ordinal in ordinals {
-            let claim = names::claim(template, &set.name, *ordinal);
-            let volume = names::persistent_volume(context.namespace(), &claim);
-            all.push((claim, volume));
-        }
-    }
-    all
-}
-
-/// Whether this migration has parked a claim before, and it still is: no pod starts on it.
-fn is_parked(context: &Context<'_>, claim: &ClaimReport, volume: &str) -> bool {
-    claim.labels.get(labels::MIGRATION) == Some(&context.migration.metadata.name)
-        && claim.volume_name.as_deref() == Some(volume)
-        && claim.phase == "Pending"
-        && !claim.going
-}
-
 fn check_service(context: &mut Context<'_>, subject: &str, set: &StatefulSetReport) {
     match context.survey.cluster.services.iter().find(|service| service.name == set.service_name) {
         Some(service) if service.headless => {
@@ -192,14 +135,16 @@ fn check_owners(context: &mut Context<'_>, subject: &str, set: &StatefulSetRepor
 
 fn check_pods(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &StatefulSetReport) {
     // Whoever scales the set up while its claims are parked has pods that wait.
-    let claims = &context.survey.cluster.claims;
     let pods = (set.first_ordinal..set.first_ordinal.saturating_add(set.current_replicas)).collect();
-    let wait = claims_of(context, slots, set, &pods)
-        .iter()
-        .all(|(claim, volume)| claims.iter().any(|found| found.name == *claim && is_parked(context, found, volume)));
-    if set.current_replicas > 0 && !wait {
+    if set.current_replicas > 0 && !claims::are_parked(context, slots, set, &pods) {
         let seen = vec![format!("{} replicas wanted, {} pods there", set.replicas, set.current_replicas)];
         context.report("RH0516", subject.to_owned(), "it has pods already".to_owned(), seen);
+    }
+    let members = context.members_of(slots).len();
+    if usize::try_from(set.replicas).unwrap_or(usize::MAX) > members {
+        let seen = vec![format!("replicas: {}", set.replicas)];
+        let message = format!("{members} members land on it, and it wants more pods");
+        context.report("RH0519", subject.to_owned(), message, seen);
     }
     if set.pod_management_policy != "Parallel" && context.profile.needs_parallel_start() {
         let seen = vec![format!("podManagementPolicy: {}", set.pod_management_policy)];

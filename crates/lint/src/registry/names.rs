@@ -1,6 +1,6 @@
 //! Names of claims and volumes in the cluster.
 
-use rehome_model::finding::Severity::Error;
+use rehome_model::finding::Severity::{Error, Warning};
 
 use super::{Check, check};
 
@@ -27,5 +27,13 @@ pub(super) const CHECKS: &[Check] = &[
         "volume is behind a PersistentVolume already",
         "Two PersistentVolumes on one EBS volume both bind, and two pods write.",
         "Delete the other PersistentVolume (Retain keeps the volume).",
+    ),
+    check(
+        "RH0404",
+        Warning,
+        "claims beyond the members",
+        "The set's next replica starts on the claim that is there: with the data of a trial, under the name of production's cluster. \
+         `rollback --keep-writes` takes such a claim, if it is bound, for one of a member that was added since, and is refused.",
+        "Delete the claims if nobody needs their volumes.",
     ),
 ];

@@ -127,4 +127,12 @@ pub(super) const CHECKS: &[Check] = &[
         "Map a role to it under spec.target.slots[].claims, or make the set without it: what may be blank (logs, heap dumps) is an \
          emptyDir or a generic ephemeral volume of the pod.",
     ),
+    check(
+        "RH0519",
+        Error,
+        "set wants more pods than members",
+        "The pods beyond the members get blank volumes, and start while the run prepares: under the members' cluster name, as new \
+         members of it.",
+        "Set spec.replicas to 0, or to the number of members at most, also where it is kept in Git.",
+    ),
 ];

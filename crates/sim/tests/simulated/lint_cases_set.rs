@@ -4,7 +4,7 @@ use rehome_model::migration::{Migration, Slots};
 use rehome_sim::Scene;
 use serde_json::{Value, json};
 
-use crate::lint_cases::{Case, container, keeps, scene};
+use crate::lint_cases::{Case, container, keeps, object, scene};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -28,6 +28,13 @@ pub fn cases() -> Vec<Case> {
             add_sidecar(s);
             container(s)["volumeMounts"] = json!([]);
         }),
+        scene("RH0404", |s| leaves_claim(s, "data-refdb-3")),
+        scene("RH0404", |s| leaves_claim(s, "data-refdb-4294967295")),
+        scene("RH0404", |s| {
+            adds_template(s, "log", "/var/lib/refdb/log");
+            leaves_claim(s, "log-refdb-7");
+        }),
+        scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
     ]
@@ -53,10 +60,26 @@ pub fn borders() -> Vec<Case> {
             container(s)["volumeMounts"].as_array_mut().expect("mounts").pop();
         }),
         scene("RH0610", add_sidecar),
+        // A member lands on it; it is another set's, and no ordinal's.
+        scene("RH0404", |s| leaves_claim(s, "data-refdb-2")),
+        scene("RH0404", |s| {
+            for name in ["data-refdb-b-3", "data-refdb-3-old", "data-refdb-", "other-refdb-3", "data-refdb-+3"] {
+                leaves_claim(s, name);
+            }
+        }),
+        scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(3)),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
     ]
+}
+
+/// A claim that somebody left behind.
+pub fn leaves_claim(scene: &mut Scene, name: &str) {
+    let claim = object(scene, "persistentvolumeclaims", "refdb", name);
+    claim["spec"] = json!({
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pvc-1"
+    });
 }
 
 /// Gives the set's container one more mount.

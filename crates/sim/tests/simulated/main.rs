@@ -22,6 +22,7 @@ mod keep_writes;
 mod keep_writes_refused;
 mod lease;
 mod lint;
+mod lint_evidence;
 mod migration;
 mod parked;
 mod permissions;

@@ -1,0 +1,43 @@
+//! What findings tell of the set: lines that a person works through, also where there are a thousand members.
+
+use crate::common::Stage;
+use crate::lint_cases::{Case, scene};
+use crate::lint_cases_set::leaves_claim;
+use rehome_lint::lint;
+use rehome_sim::Scene;
+use serde_json::json;
+
+/// The lines of the only finding of a code, in a world of so many members.
+async fn evidence_of(members: u32, case: &Case) -> Vec<String> {
+    let mut scene = Scene::new(members, 11);
+    (case.scene)(&mut scene);
+    let mut stage = Stage::new(scene);
+    (case.world)(&stage);
+    (case.migration)(&mut stage.migration);
+    let survey = stage.survey().await;
+    let found = lint(&stage.migration, &survey, stage.profile());
+    let mut told = found.into_iter().filter(|finding| finding.code.as_str() == case.code);
+    let first = told.next().expect("it is found");
+    assert_eq!(told.next(), None, "{first:?}");
+    first.evidence
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_beyond_the_members_are_told_and_what_bound_ones_mean_for_the_way_back() {
+    let refused = "after the opening `rollback --keep-writes` is refused while one of them is bound";
+    let waits = evidence_of(3, &scene("RH0404", |s| leaves_claim(s, "data-refdb-3"))).await;
+    assert_eq!(waits, ["claim data-refdb-3 is Pending on pvc-1"]);
+    let bound = Case {
+        code: "RH0404",
+        scene: |s| leaves_claim(s, "data-refdb-3"),
+        world: |stage| {
+            stage.world.change_objects("persistentvolumeclaims", |claim| claim["status"]["phase"] = json!("Bound"));
+        },
+        migration: |_| (),
+    };
+    let bound = evidence_of(3, &bound).await;
+    assert_eq!(bound, ["claim data-refdb-3 is Bound on pvc-1", refused]);
+    let many = scene("RH0404", |s| (3..30).for_each(|n| leaves_claim(s, &format!("data-refdb-{n}"))));
+    let many = evidence_of(3, &many).await;
+    assert_eq!((many.len(), many.last().map(String::as_str)), (21, Some("and 7 more")));
+}
