@@ -112,6 +112,9 @@ pub struct StatefulSetReport {
     pub selector: BTreeMap<String, String>,
     /// Its claim templates.
     pub templates: Vec<ClaimTemplateReport>,
+    /// A short hash of spec.template, the whole of it. None in surveys of an older rehome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_hash: Option<String>,
     /// Its containers, init containers not among them.
     pub containers: Vec<ContainerReport>,
     /// Pod security context: runAsUser.

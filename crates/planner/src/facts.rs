@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::cloud::InstanceState;
+use rehome_model::cluster::StatefulSetReport;
 use rehome_model::host::Holds;
 use rehome_model::ids::StepId;
 use rehome_model::plan::{Fact, MemberPlan, Plan};
@@ -127,30 +128,45 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
         seen.extend(of_slot(member, namespace, survey));
     }
     for set in survey.cluster.sets.iter().filter(|s| members.iter().any(|m| m.slot.set.as_ref() == Some(&s.name))) {
-        let path = |what: &str| format!("set/{namespace}/{}/{what}", set.name);
-        seen.push(Observed {
-            path: path("uid"),
-            value: set.uid.clone(),
-            why: "the slots are this very set's",
-            changed_by: Vec::new(),
-        });
-        let templates: Vec<String> = set
-            .templates
-            .iter()
-            .map(|t| format!("{}:{}", t.name, t.storage_class.as_deref().unwrap_or("(default)")))
-            .collect();
-        seen.push(Observed {
-            path: path("templates"),
-            value: templates.join(" "),
-            why: "claims are named and classed after its templates",
-            changed_by: Vec::new(),
-        });
-        seen.push(Observed {
-            path: path("first-ordinal"),
-            value: set.first_ordinal.to_string(),
-            why: "ordinals name the claims",
-            changed_by: Vec::new(),
-        });
+        seen.extend(of_set(set, namespace));
+    }
+    seen
+}
+
+fn of_set(set: &StatefulSetReport, namespace: &str) -> Vec<Observed> {
+    let path = |what: &str| format!("set/{namespace}/{}/{what}", set.name);
+    let templates: Vec<String> = set
+        .templates
+        .iter()
+        .map(|t| format!("{}:{}", t.name, t.storage_class.as_deref().unwrap_or("(default)")))
+        .collect();
+    let always = |what: &str, value: String, why: &'static str| Observed {
+        path: path(what),
+        value,
+        why,
+        changed_by: Vec::new(),
+    };
+    // No step changes these two. Once its pods are started they are what they are, and the set is its owner's to change: a run
+    // that goes on is not refused for it.
+    let until_started = |what: &str, value: String, why: &'static str| Observed {
+        path: path(what),
+        value,
+        why,
+        changed_by: vec![ids::scale(&set.name)],
+    };
+    let mut seen = vec![
+        always("uid", set.uid.clone(), "the slots are this very set's"),
+        always("templates", templates.join(" "), "claims are named and classed after its templates"),
+        always("first-ordinal", set.first_ordinal.to_string(), "ordinals name the claims"),
+        until_started(
+            "retention",
+            format!("whenDeleted {}, whenScaled {}", set.when_deleted, set.when_scaled),
+            "the claims of adopted data must outlive the set and its replicas",
+        ),
+    ];
+    if let Some(hash) = &set.template_hash {
+        let why = "image, mounts, users and settings of the pods were checked when the plan was made";
+        seen.push(until_started("template", hash.clone(), why));
     }
     seen
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::error::SurveyError;
 use crate::expansion::expanded;
+use crate::fingerprint::fingerprint;
 use crate::permissions::PERMISSIONS;
 use crate::placement::{placement, taints};
 
@@ -276,6 +277,7 @@ fn read_set(set: &Value, config_maps: &[Value]) -> StatefulSetReport {
         when_scaled: or_retain(text(set, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled")),
         selector: map(set, "/spec/selector/matchLabels"),
         templates: array(set, "/spec/volumeClaimTemplates").iter().map(read_template).collect(),
+        template_hash: set.pointer("/spec/template").map(fingerprint),
         containers: array(set, &at("/containers")).iter().map(|c| read_container(c, config_maps)).collect(),
         run_as_user: number(set, &at("/securityContext/runAsUser")),
         fs_group: number(set, &at("/securityContext/fsGroup")),

@@ -8,6 +8,7 @@ mod attached;
 mod cluster;
 mod error;
 mod expansion;
+mod fingerprint;
 mod identities;
 mod intended;
 mod permissions;

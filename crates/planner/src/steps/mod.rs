@@ -53,6 +53,9 @@ pub(crate) mod ids {
     pub(crate) fn create(member: &MemberName, role: &RoleName) -> StepId {
         StepId(format!("create-volume:{member}:{role}"))
     }
+    pub(crate) fn scale(set: &str) -> StepId {
+        StepId(format!("scale-set:{set}"))
+    }
     pub(crate) fn protect(member: &MemberName) -> StepId {
         of("protect-instance", member)
     }

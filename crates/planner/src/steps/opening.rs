@@ -19,7 +19,7 @@ impl Builder<'_> {
             let replicas =
                 of_set.iter().map(|m| m.slot.ordinal.saturating_sub(first).saturating_add(1)).max().unwrap_or(0);
             let pods = of_set.iter().filter_map(|m| m.slot.pod.clone()).collect();
-            let id = StepId(format!("scale-set:{set}"));
+            let id = ids::scale(&set);
             let draft = Draft {
                 id: id.clone(),
                 title: format!("scale set {set} to {replicas}"),

@@ -256,6 +256,27 @@ async fn i9_a_commit_log_that_was_moved_since_the_plan_is_named() {
     assert!(found[0].0 == "member/refdb-0/directories" && now.contains("commitlog /var/log/refdb on /"), "{found:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn i9_a_pod_template_that_was_changed_since_the_plan_is_named_until_the_pods_start() {
+    let stage = Stage::new(Scene::new(2, 33));
+    let mut plan = stage.plan().await;
+    assert_eq!(differences(&stage, &plan).await, []);
+    stage.world.change_objects("statefulsets", |set| {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("refdb:1.0.1");
+        set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = json!("Delete");
+        set["spec"]["replicas"] = json!(0);
+    });
+    let paths = |found: &[(String, Option<String>)]| found.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+    let found = differences(&stage, &plan).await;
+    assert_eq!(paths(&found), ["set/refdb/refdb/retention", "set/refdb/refdb/template"]);
+    assert_eq!(found[0].1.as_deref(), Some("whenDeleted Retain, whenScaled Delete"));
+    let begun = ["scale-set:refdb".into()].into();
+    assert_eq!(rehome_planner::differences(&plan, &stage.survey().await, &begun), []);
+    // A plan of an older rehome relies on neither.
+    plan.facts.retain(|fact| !fact.path.ends_with("/template") && !fact.path.ends_with("/retention"));
+    assert_eq!(differences(&stage, &plan).await, []);
+}
+
 /// What differs from a plan: path and what is seen now.
 async fn differences(stage: &Stage, plan: &Plan) -> Vec<(String, Option<String>)> {
     let begun = std::collections::BTreeSet::new();
