@@ -7,11 +7,10 @@ use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::host::UNKNOWN;
 use rehome_model::migration::SetSlots;
 use rehome_model::names;
-use rehome_model::on_host::OnHost;
 use rehome_profiles::SetConfiguration;
 
 use crate::context::Context;
-use crate::directories;
+use crate::{directories, owners};
 
 pub(crate) fn check(context: &mut Context<'_>) {
     for (slots, set) in context.sets() {
@@ -34,7 +33,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         directories::check_mounts(context, &subject, slots, set, container);
         directories::check_places(context, &subject, slots, container, &configuration);
         check_settings(context, &subject, slots, &configuration);
-        check_uid(context, &subject, &configuration);
+        owners::check(context, &subject, slots, set, &configuration);
     }
 }
 
@@ -179,27 +178,5 @@ fn check_settings(context: &mut Context<'_>, subject: &str, slots: &SetSlots, co
     if !unknown.is_empty() {
         let message = "it cannot be told that its pods have the members' settings".to_owned();
         context.report("RH0617", subject.to_owned(), message, unknown.into_iter().collect());
-    }
-}
-
-fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &SetConfiguration) {
-    let Some(uid) = configuration.uid.filter(|uid| *uid != 0) else { return };
-    let (survey, volumes) = (context.survey, &context.migration.spec.source.volumes);
-    let wrong: Vec<String> = survey
-        .members
-        .iter()
-        .filter_map(|member| Some((&member.name, member.host.as_ref()?)))
-        .flat_map(|(name, host)| volumes.iter().map(move |volume| (name, host, volume.mount_path.as_str())))
-        .filter_map(|(name, host, path)| Some((name, path, OnHost::of(host, path)?)))
-        // The application's files count, if they have one owner; root's own mount point keeps nobody from them.
-        .filter(|(_, _, on_host)| on_host.files.unwrap_or(on_host.top).uid != uid)
-        .map(|(name, path, on_host)| match on_host.files {
-            Some(files) => format!("{name}: the files in {path} are owned by uid {}", files.uid),
-            None => format!("{name}: {path} is owned by uid {}", on_host.top.uid),
-        })
-        .collect();
-    if !wrong.is_empty() {
-        let message = format!("its pods run as uid {uid} and cannot write the members' files");
-        context.report("RH0512", subject.to_owned(), message, wrong);
     }
 }

@@ -9,6 +9,7 @@ mod cluster;
 mod context;
 mod directories;
 mod members;
+mod owners;
 mod placement;
 mod places;
 mod registry;

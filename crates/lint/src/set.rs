@@ -151,11 +151,6 @@ fn check_pods(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &
         let message = format!("{} starts as a whole, the set starts one after the other", context.profile.name());
         context.report("RH0510", subject.to_owned(), message, seen);
     }
-    if set.fs_group.is_some() && set.fs_group_change_policy.as_deref() != Some("OnRootMismatch") {
-        let seen = vec![format!("fsGroup {:?}, fsGroupChangePolicy {:?}", set.fs_group, set.fs_group_change_policy)];
-        let message = "every file of the volume is changed before the first start".to_owned();
-        context.report("RH0511", subject.to_owned(), message, seen);
-    }
     if set.host_network {
         context.report("RH0513", subject.to_owned(), "its pods use the node's network".to_owned(), Vec::new());
     }

@@ -140,6 +140,9 @@ pub struct DataPath {
     pub uid: u32,
     /// Numeric group.
     pub gid: u32,
+    /// Permission bits, with setuid, setgid and sticky; of mount points only. None in surveys of an older rehome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
 }
 
 /// The application's service on the host (systemd's ActiveState, UnitFileState, Restart).

@@ -201,7 +201,7 @@ fn the_survey_tells_fstab_and_whose_the_files_are() {
     let mounts = r#"{"filesystems":[{"source":"/dev/nvme1n1","target":"/var/lib/cassandra","fstype":"xfs"}]}"#;
     let text = format!(
         "@@ os\nDebian\n@@ lsblk\n{}\n@@ links\n@@ mounts\n{}\n@@ fstab\nUUID=\"0a-1b\" /var/lib/cassandra/ defaults\nLABEL=root / defaults\n\
-         @@ service\nActiveState=active\n@@ paths\n0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n",
+         @@ service\nActiveState=active\n@@ modes\n2775 /var/lib/cassandra\n@@ paths\n0 0 /var/lib/cassandra\n997 998 /var/lib/cassandra/data\n",
         packed(r#"{"blockdevices":[]}"#),
         packed(mounts)
     );
@@ -215,11 +215,12 @@ fn the_survey_tells_fstab_and_whose_the_files_are() {
         options: "defaults".to_owned(),
     };
     assert_eq!(fstab, [entry("UUID=0a-1b", "/var/lib/cassandra"), entry("LABEL=root", "/")]);
-    let path = |path: &str, uid, gid| {
+    let path = |path: &str, uid, gid, mode| {
         let mount_point = "/var/lib/cassandra".to_owned();
-        DataPath { path: path.to_owned(), mount_point, uid, gid }
+        DataPath { path: path.to_owned(), mount_point, uid, gid, mode }
     };
-    assert_eq!(data_paths, [path("/var/lib/cassandra", 0, 0), path("/var/lib/cassandra/data", 997, 998)]);
+    let wanted = [path("/var/lib/cassandra", 0, 0, Some(0o2775)), path("/var/lib/cassandra/data", 997, 998, None)];
+    assert_eq!(data_paths, wanted);
 }
 
 #[test]
@@ -233,7 +234,9 @@ fn the_surveys_script_looks_below_each_mount_point() {
     let script = cassandra().host_script(&HostTask::Survey, &context);
     let (code, stdout, stderr) = run(&script, &host.root.path().join("bin"), &host.log());
     assert_eq!(code, 0, "{stderr}");
-    let paths = stdout.split("@@ paths").nth(1).unwrap();
+    let (modes, paths) = stdout.split_once("@@ modes").unwrap().1.split_once("@@ paths").unwrap();
+    let digits = modes.trim().strip_suffix(&format!(" {}", mounts[0])).unwrap();
+    assert!(u32::from_str_radix(digits, 8).is_ok(), "{modes}");
     for path in [&mounts[0], &host.point.display().to_string()] {
         assert!(paths.lines().any(|line| line.ends_with(path)), "{path} is not in {paths}");
     }

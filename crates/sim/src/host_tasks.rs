@@ -146,7 +146,8 @@ fn report(
             mounts.push(mount);
             mounts.extend(also);
             let mut path = |path: String, id: u32| {
-                data_paths.push(DataPath { path, mount_point: target.clone(), uid: id, gid: id });
+                let mode = if path == *target { host.shape.top_mode } else { None };
+                data_paths.push(DataPath { path, mount_point: target.clone(), uid: id, gid: id, mode });
             };
             path(target.clone(), host.shape.top_uid.unwrap_or(host.shape.uid));
             path(format!("{target}/data"), host.shape.uid);

@@ -35,6 +35,8 @@ pub struct HostShape {
     pub uid: u32,
     /// Owner of the mount point itself, if it is another.
     pub top_uid: Option<u32>,
+    /// Mode of the mount point, if the survey asks for it.
+    pub top_mode: Option<u32>,
     /// The directory of the file system that is mounted, if it is not all of it.
     pub part: Option<String>,
     /// A second place where the file system is mounted.
@@ -78,6 +80,7 @@ impl Default for HostShape {
             free_percent: 50,
             uid: 999,
             top_uid: None,
+            top_mode: Some(0o755),
             part: None,
             mounted_also: None,
             control_group: Some("/system.slice/refdb.service".to_owned()),

@@ -34,6 +34,11 @@ pub fn cases() -> Vec<Case> {
             adds_template(s, "log", "/var/lib/refdb/log");
             leaves_claim(s, "log-refdb-7");
         }),
+        // The kubelet's policy looks at the group of the volume's root, and at its mode.
+        scene("RH0511", |s| groups(s, 1000, Some(0o2770))),
+        scene("RH0511", |s| groups(s, 999, Some(0o755))),
+        scene("RH0511", |s| groups(s, 999, Some(0o770))),
+        scene("RH0511", |s| groups(s, 999, Some(0o2750))),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
@@ -68,6 +73,10 @@ pub fn borders() -> Vec<Case> {
             }
         }),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(3)),
+        scene("RH0511", |s| groups(s, 999, Some(0o2770))),
+        scene("RH0511", |s| groups(s, 999, Some(0o3775))),
+        // A survey of before does not tell the mode.
+        scene("RH0511", |s| groups(s, 999, None)),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
@@ -80,6 +89,14 @@ pub fn leaves_claim(scene: &mut Scene, name: &str) {
     claim["spec"] = json!({
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pvc-1"
     });
+}
+
+/// The set has an fsGroup, and spares volumes whose root is as it wants it.
+pub fn groups(scene: &mut Scene, group: u32, mode: Option<u32>) {
+    scene.host.top_mode = mode;
+    let context = &mut scene.set()["spec"]["template"]["spec"]["securityContext"];
+    context["fsGroup"] = json!(group);
+    context["fsGroupChangePolicy"] = json!("OnRootMismatch");
 }
 
 /// Gives the set's container one more mount.

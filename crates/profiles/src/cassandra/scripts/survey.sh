@@ -82,6 +82,7 @@ if [ -n "$once" ] && [ -z "$(property cassandra.replace_address_first_boot)" ]; 
   [ -n "$told$changed" ] || told="the running process: $once"
   [ -z "$told" ] || printf '%s\n' "$told"
 fi
+section modes; for path in $MOUNTS; do stat -c '%a %n' "$path" 2>/dev/null; done
 # Each mount point, and of what lies right below it one for each owner: a data directory may have hundreds of keyspaces.
 # What is mounted there is not below it.
 section paths; for path in $MOUNTS; do
