@@ -21,6 +21,7 @@ pub(crate) fn check(
     configuration: &SetConfiguration,
 ) {
     check_uid(context, subject, configuration);
+    check_start(context, subject, slots, configuration);
     check_group(context, subject, slots, set);
 }
 
@@ -43,6 +44,26 @@ fn check_uid(context: &mut Context<'_>, subject: &str, configuration: &SetConfig
     if !wrong.is_empty() {
         let message = format!("its pods run as uid {uid} and cannot write the members' files");
         context.report("RH0512", subject.to_owned(), message, wrong);
+    }
+}
+
+/// An image that makes itself the owner at each start changes every file that is somebody else's.
+fn check_start(context: &mut Context<'_>, subject: &str, slots: &SetSlots, configuration: &SetConfiguration) {
+    let Some(owner) = configuration.takes_files_over_as else { return };
+    let volumes = &context.migration.spec.source.volumes;
+    let mut seen = Vec::new();
+    for member in context.members_of(slots) {
+        for path in volumes.iter().map(|volume| volume.mount_path.as_str()) {
+            let files = member.host.as_ref().and_then(|host| OnHost::of(host, path));
+            let files = files.map(|on_host| on_host.files.unwrap_or(on_host.top));
+            if let Some(files) = files.filter(|files| files.uid != owner) {
+                seen.push(format!("{}: the files in {path} are owned by uid {}", member.name, files.uid));
+            }
+        }
+    }
+    if !seen.is_empty() {
+        let message = format!("its pods start as root, and give every file to uid {owner} first");
+        context.report("RH0520", subject.to_owned(), message, at_most(seen));
     }
 }
 

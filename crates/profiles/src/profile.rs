@@ -53,6 +53,8 @@ pub struct SetConfiguration {
     pub version: Option<String>,
     /// The uid it runs as, where image or set say it.
     pub uid: Option<u32>,
+    /// The uid to which the image gives all files before it starts, where it is started as root and does so.
+    pub takes_files_over_as: Option<u32>,
     /// Whether the readiness probe can only pass once clients are let in.
     pub readiness_needs_clients: bool,
     /// The probe, liveness or startup, that ends a pod which lets no clients in.

@@ -102,6 +102,7 @@ impl Profile for Reference {
         }
         configuration.version = image_tag(&container.image);
         configuration.uid = container.run_as_user.or(set.run_as_user);
+        configuration.takes_files_over_as = configuration.uid.is_none_or(|uid| uid == 0).then_some(999);
         configuration.readiness_needs_clients =
             container.readiness.as_deref().is_some_and(|probe| probe.starts_with("tcp:9042"));
         let closed_is_ended =

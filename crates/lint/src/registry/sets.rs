@@ -85,7 +85,7 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "uid mismatch",
         "The application could not write its own files; fsGroup changes groups, never the uid.",
-        "Set runAsUser to the files' uid, or leave it out with an image that changes the owner at start.",
+        "Set runAsUser to the files' uid, or leave it out with an image that changes the owner at start (see RH0520).",
     ),
     check(
         "RH0513",
@@ -138,5 +138,13 @@ pub(super) const CHECKS: &[Check] = &[
         "The pods beyond the members get blank volumes, and start while the run prepares: under the members' cluster name, as new \
          members of it.",
         "Set spec.replicas to 0, or to the number of members at most, also where it is kept in Git.",
+    ),
+    check(
+        "RH0520",
+        Warning,
+        "image that takes all files over",
+        "The official image, started as root, walks the volume at each start and changes the owner of every file that is not its own \
+         user's (uid 999 in Cassandra's): on a volume that is still loaded from its snapshot that is minutes to hours of downtime.",
+        "Set runAsUser (and runAsGroup) to the files' owner; the image then leaves the files as they are.",
     ),
 ];

@@ -23,6 +23,9 @@ pub(super) const SETTINGS: [(&str, &str); 8] = [
     ("server_encryption_options.internode_encryption", "none"),
     ("client_encryption_options.enabled", "false"),
 ];
+/// Its own user, whom it gives what it finds in /var/lib/cassandra when it is started as root (docker-entrypoint.sh: `find ...
+/// \! -user cassandra -exec chown cassandra`).
+const USER: u32 = 999;
 /// Where it has its configuration. Whatever is mounted there takes its place.
 const CONFIGURATION: [&str; 2] = ["/etc/cassandra", "/opt/cassandra/conf"];
 
@@ -60,6 +63,13 @@ pub(super) fn defaults(container: &ContainerReport, configuration: &mut SetConfi
     let another = snitch.is_some_and(|snitch| snitch.known() != Some("SimpleSnitch"));
     attribute(another, "data_center", "datacenter1");
     attribute(another, "rack", "rack1");
+}
+
+/// Whom the image gives all files before it starts: what is built from the official one has its entrypoint, as a rule, and a
+/// command of the set's own goes through it.
+pub(super) fn takes_files_over_as(image: &str, uid: Option<u32>) -> Option<u32> {
+    let is_root = uid.is_none_or(|uid| uid == 0);
+    (is_root && Image::of(image) != Image::Other).then_some(USER)
 }
 
 /// Whose image it is, by its name.
@@ -191,6 +201,16 @@ mod tests {
         });
         assert_eq!(mounted, SetConfiguration::default());
         assert_eq!(configured(|container| "acme/db:7".clone_into(&mut container.image)), SetConfiguration::default());
+    }
+
+    #[test]
+    fn the_official_image_takes_all_files_over_if_it_is_started_as_root() {
+        for (image, uid) in [("cassandra:5.0", None), ("acme/cassandra:5.0.9", Some(0))] {
+            assert_eq!(takes_files_over_as(image, uid), Some(USER), "{image}");
+        }
+        for (image, uid) in [("cassandra:5.0", Some(997)), ("bitnami/cassandra:5.0", None), ("acme/db:1", Some(0))] {
+            assert_eq!(takes_files_over_as(image, uid), None, "{image}");
+        }
     }
 
     #[test]

@@ -276,6 +276,7 @@ impl Profile for Cassandra {
         configuration.opening_fault = configuration.version.as_deref().and_then(image::opening_fault);
         configuration.question_refused = nodetool::refused(known("LOCAL_JMX").as_deref(), settings);
         configuration.uid = container.run_as_user.or(set.run_as_user);
+        configuration.takes_files_over_as = image::takes_files_over_as(&container.image, configuration.uid);
         configuration.readiness_needs_clients = image::needs_clients(container.readiness.as_deref());
         configuration.closed_is_ended_by = [("liveness", &container.liveness), ("startup", &container.startup)]
             .into_iter()

@@ -39,6 +39,14 @@ pub fn cases() -> Vec<Case> {
         scene("RH0511", |s| groups(s, 999, Some(0o755))),
         scene("RH0511", |s| groups(s, 999, Some(0o770))),
         scene("RH0511", |s| groups(s, 999, Some(0o2750))),
+        scene("RH0520", |s| {
+            runs_as(s, &json!({}));
+            (s.host.uid, s.host.top_uid) = (997, Some(999));
+        }),
+        scene("RH0520", |s| {
+            runs_as(s, &json!({"runAsUser": 0}));
+            s.host.uid = 997;
+        }),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
@@ -77,6 +85,12 @@ pub fn borders() -> Vec<Case> {
         scene("RH0511", |s| groups(s, 999, Some(0o3775))),
         // A survey of before does not tell the mode.
         scene("RH0511", |s| groups(s, 999, None)),
+        // The files are its user's already, whosever the mount point is; and one that is not root changes no owner.
+        scene("RH0520", |s| {
+            runs_as(s, &json!({}));
+            s.host.top_uid = Some(0);
+        }),
+        scene("RH0520", |s| s.host.uid = 997),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
@@ -97,6 +111,11 @@ pub fn groups(scene: &mut Scene, group: u32, mode: Option<u32>) {
     let context = &mut scene.set()["spec"]["template"]["spec"]["securityContext"];
     context["fsGroup"] = json!(group);
     context["fsGroupChangePolicy"] = json!("OnRootMismatch");
+}
+
+/// As whom the set runs its pods.
+fn runs_as(scene: &mut Scene, context: &Value) {
+    scene.set()["spec"]["template"]["spec"]["securityContext"] = context.clone();
 }
 
 /// Gives the set's container one more mount.
