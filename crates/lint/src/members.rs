@@ -39,6 +39,9 @@ pub(crate) fn check(context: &mut Context<'_>) {
             ];
             context.report("RH0104", subject.clone(), "the application does not answer on it".to_owned(), seen);
         }
+        if member.host.as_ref().and_then(|host| host.view.as_ref()).is_some_and(|view| !view.clients_open) {
+            context.report("RH0123", subject.clone(), "it lets no clients in".to_owned(), Vec::new());
+        }
         check_stop(context, &subject, member);
         check_disk(context, &subject, member);
         check_service(context, &subject, member);

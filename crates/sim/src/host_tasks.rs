@@ -32,6 +32,7 @@ pub(crate) fn host_task(
                     view
                 });
                 let view = view.filter(|_| host.shape.answers).map(|mut view| {
+                    view.clients_open &= !host.shape.closed;
                     if let Some(address) = &host.shape.known_as {
                         view.address.clone_from(address);
                     }

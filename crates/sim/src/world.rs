@@ -65,6 +65,8 @@ pub struct HostShape {
     pub starts_once: bool,
     /// The address by which the others know it, if not its own.
     pub known_as: Option<String>,
+    /// Whether the application says that it lets no clients in.
+    pub closed: bool,
     /// Schema versions that its member sees.
     pub schema_versions: usize,
 }
@@ -95,6 +97,7 @@ impl Default for HostShape {
             supervised: false,
             starts_once: false,
             known_as: None,
+            closed: false,
             schema_versions: 1,
         }
     }

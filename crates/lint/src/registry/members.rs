@@ -167,4 +167,12 @@ pub(super) const CHECKS: &[Check] = &[
         "Replace the member by one on an On-Demand instance with an EBS root, by the application's own means (Cassandra: add a node, \
          decommission this one), then plan again.",
     ),
+    check(
+        "RH0123",
+        Error,
+        "member that is closed to clients",
+        "A member that serves nobody is no whole member: the run would find that out hours later, when all base snapshots are made, and \
+         a rollback waits for every member to serve.",
+        "Open it (`nodetool enablebinary` on the host) and see why it was closed, then plan again.",
+    ),
 ];

@@ -124,6 +124,8 @@ fn borders() -> Vec<Case> {
         },
         // Root's own mount point, with files of the pods' uid in it.
         scene("RH0512", |s| s.host.top_uid = Some(0)),
+        // One that does not answer is told of by itself.
+        scene("RH0123", |s| (s.host.closed, s.host.answers) = (true, false)),
         // A part of the unit's control group, and the unit in another hierarchy's place.
         scene("RH0221", |s| s.host.ephemeral = Some("defaults,nofail".to_owned())),
         scene("RH0221", |s| s.host.ephemeral = Some("noauto".to_owned())),

@@ -129,6 +129,7 @@ pub fn cases() -> Vec<Case> {
         scene("RH0118", |s| s.host.control_group = Some("/system.slice/refdb.service-2".to_owned())),
         scene("RH0118", |s| s.host.control_group = None),
         scene("RH0120", |s| s.host.starts_once = true),
+        scene("RH0123", |s| s.host.closed = true),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
         Case {
             code: "RH0117",
