@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rehome_model::answer::MemberIdentity;
 use rehome_model::cluster::{ContainerReport, EnvValue, StatefulSetReport};
 use rehome_model::host::UNKNOWN;
 use rehome_model::migration::SetSlots;
@@ -10,7 +9,7 @@ use rehome_model::names;
 use rehome_profiles::SetConfiguration;
 
 use crate::context::Context;
-use crate::{directories, owners};
+use crate::{attributes, directories, owners};
 
 pub(crate) fn check(context: &mut Context<'_>) {
     for (slots, set) in context.sets() {
@@ -26,7 +25,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         };
         let configuration =
             context.profile.set_configuration(set, container, &context.migration.spec.application.settings);
-        check_attributes(context, &subject, slots, &configuration);
+        attributes::check(context, &subject, slots, set, &configuration);
         check_version(context, &subject, slots, &configuration);
         check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
@@ -34,35 +33,6 @@ pub(crate) fn check(context: &mut Context<'_>) {
         directories::check_places(context, &subject, slots, container, &configuration);
         check_settings(context, &subject, slots, &configuration);
         owners::check(context, &subject, slots, set, &configuration);
-    }
-}
-
-/// Attribute of the configuration, its check, and how a member's value of it is read.
-type Attribute = (&'static str, &'static str, fn(&MemberIdentity) -> Option<String>);
-
-const ATTRIBUTES: &[Attribute] = &[
-    ("cluster", "RH0601", |identity| Some(identity.cluster.clone())),
-    ("data_center", "RH0602", |identity| identity.attributes.get("data_center").cloned()),
-    ("rack", "RH0603", |identity| identity.attributes.get("rack").cloned()),
-    ("token_count", "RH0604", |identity| {
-        identity.attributes.get("tokens").map(|tokens| tokens.split(',').count().to_string())
-    }),
-];
-
-fn check_attributes(context: &mut Context<'_>, subject: &str, slots: &SetSlots, configuration: &SetConfiguration) {
-    let members = context.members_of(slots);
-    let identities = || members.iter().filter_map(|m| Some((&m.name, &m.host.as_ref()?.view.as_ref()?.identity)));
-    for (attribute, code, read) in ATTRIBUTES {
-        let Some(configured) = configuration.attributes.get(*attribute) else { continue };
-        let wrong: Vec<String> = identities()
-            .filter_map(|(name, identity)| Some((name, read(identity)?)))
-            .filter(|(_, value)| value != configured)
-            .map(|(name, value)| format!("{name} has {value:?}"))
-            .collect();
-        if !wrong.is_empty() {
-            let message = format!("its {} is {configured:?}, the members' is not", attribute.replace('_', " "));
-            context.report(code, subject.to_owned(), message, wrong);
-        }
     }
 }
 

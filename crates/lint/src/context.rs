@@ -1,5 +1,7 @@
 //! What a check sees, and how it says what it found.
 
+use std::collections::BTreeSet;
+
 use rehome_model::cluster::StatefulSetReport;
 use rehome_model::finding::Finding;
 use rehome_model::host::{HostBlockDevice, Mount};
@@ -68,6 +70,18 @@ impl<'a> Context<'a> {
         };
         let all = self.survey.members.iter();
         if self.set_slots().len() > 1 { all.filter(named).collect() } else { all.collect() }
+    }
+
+    /// Where each member lands in a set: on the ordinal that the migration gives it, the others on those that are left, by name.
+    pub(crate) fn landing(&self, slots: &SetSlots, set: &StatefulSetReport) -> Vec<(u32, &'a MemberSurvey)> {
+        let taken: BTreeSet<u32> = slots.ordinals.values().copied().collect();
+        let mut free = (set.first_ordinal..).filter(|ordinal| !taken.contains(ordinal));
+        let given = |member: &MemberSurvey| {
+            let ordinals = &slots.ordinals;
+            ordinals.get(member.name.as_str()).or_else(|| ordinals.get(member.instance.id.as_str())).copied()
+        };
+        let members = self.members_of(slots).into_iter();
+        members.filter_map(|member| Some((given(member).or_else(|| free.next())?, member))).collect()
     }
 
     pub(crate) fn namespace(&self) -> &'a str {

@@ -4,6 +4,7 @@
 //! relies on another one having passed: what was not seen is the subject of its own check.
 
 mod application;
+mod attributes;
 mod claims;
 mod cluster;
 mod context;

@@ -49,6 +49,8 @@ pub struct SetConfiguration {
     pub container: String,
     /// Values by the names of [`MemberIdentity::attributes`], and `cluster`; compared with every member's.
     pub attributes: BTreeMap<String, String>,
+    /// What of `attributes` the pods must have as the members' data has it, and may have from where nobody can look.
+    pub unknown_attributes: Vec<String>,
     /// The application's version, from the image's tag.
     pub version: Option<String>,
     /// The uid it runs as, where image or set say it.

@@ -98,6 +98,9 @@ impl Profile for Reference {
         ] {
             if let Some(value) = known(variable) {
                 configuration.attributes.insert(attribute.to_owned(), value);
+            } else if container.env.contains_key(variable) {
+                // What it is not told it takes from its data.
+                configuration.unknown_attributes.push(attribute.to_owned());
             }
         }
         configuration.version = image_tag(&container.image);

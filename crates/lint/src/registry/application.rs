@@ -154,4 +154,13 @@ pub(super) const CHECKS: &[Check] = &[
          others are repaired by reads and by repair only. What is in cdc_raw would not be read.",
         "Mount the claim template so that the directory is where the pods look for it, or mount a configuration that names it.",
     ),
+    check(
+        "RH0621",
+        Warning,
+        "what pods say of themselves cannot be told",
+        "The application refuses to start in another cluster, data center or rack, or with another number of tokens, than its data says, \
+         and that would show in the downtime. The image, a mounted configuration or a command of the set's own decides what its pods say.",
+        "See that each pod has the values that are shown. Where pods differ, a command can choose by the pod's ordinal; which member lands \
+         in which pod is in the plan.",
+    ),
 ];

@@ -65,6 +65,13 @@ pub(super) fn defaults(container: &ContainerReport, configuration: &mut SetConfi
     attribute(another, "rack", "rack1");
 }
 
+/// What Cassandra compares with its data at the start, and neither the set nor the image says.
+pub(super) fn unknown_attributes(configuration: &SetConfiguration) -> Vec<String> {
+    let compared = ["cluster", "data_center", "rack", "token_count"];
+    let unknown = compared.into_iter().filter(|name| !configuration.attributes.contains_key(*name));
+    unknown.map(str::to_owned).collect()
+}
+
 /// Whom the image gives all files before it starts: what is built from the official one has its entrypoint, as a rule, and a
 /// command of the set's own goes through it.
 pub(super) fn takes_files_over_as(image: &str, uid: Option<u32>) -> Option<u32> {
@@ -179,6 +186,11 @@ mod tests {
             container.env.insert("CASSANDRA_ENDPOINT_SNITCH".to_owned(), snitch);
         });
         assert_eq!(simple.attributes["data_center"], "datacenter1");
+        let all = ["cluster", "data_center", "rack", "token_count"];
+        assert_eq!(
+            (unknown_attributes(&bare), unknown_attributes(&said)),
+            (Vec::new(), all.map(str::to_owned).to_vec())
+        );
     }
 
     #[test]

@@ -282,6 +282,7 @@ impl Profile for Cassandra {
             .into_iter()
             .find_map(|(kind, probe)| image::needs_clients(probe.as_deref()).then_some(kind));
         image::defaults(container, &mut configuration);
+        configuration.unknown_attributes = image::unknown_attributes(&configuration);
         let seeds = known("CASSANDRA_SEEDS").unwrap_or_default();
         configuration.addresses = seeds.split(',').filter(|seed| !seed.is_empty()).map(str::to_owned).collect();
         configuration

@@ -4,7 +4,7 @@ use rehome_model::migration::{Migration, Slots};
 use rehome_sim::Scene;
 use serde_json::{Value, json};
 
-use crate::lint_cases::{Case, container, keeps, object, scene};
+use crate::lint_cases::{Case, add_env, container, keeps, object, scene};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -49,6 +49,7 @@ pub fn cases() -> Vec<Case> {
         }),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
+        scene("RH0621", |s| takes_from_pod(s, "REFDB_RACK")),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
     ]
 }
@@ -91,6 +92,8 @@ pub fn borders() -> Vec<Case> {
             s.host.top_uid = Some(0);
         }),
         scene("RH0520", |s| s.host.uid = 997),
+        // What is known is compared.
+        scene("RH0621", |s| add_env(s, json!({"name": "REFDB_RACK", "value": "us-east-1a"}))),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
@@ -116,6 +119,11 @@ pub fn groups(scene: &mut Scene, group: u32, mode: Option<u32>) {
 /// As whom the set runs its pods.
 fn runs_as(scene: &mut Scene, context: &Value) {
     scene.set()["spec"]["template"]["spec"]["securityContext"] = context.clone();
+}
+
+/// The pods have a variable from where nobody can look before there are any.
+pub fn takes_from_pod(scene: &mut Scene, variable: &str) {
+    add_env(scene, json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['zone']"}}}));
 }
 
 /// Gives the set's container one more mount.

@@ -2,8 +2,9 @@
 
 use crate::common::Stage;
 use crate::lint_cases::{Case, scene};
-use crate::lint_cases_set::{groups, leaves_claim};
+use crate::lint_cases_set::{groups, leaves_claim, takes_from_pod};
 use rehome_lint::lint;
+use rehome_model::migration::Slots;
 use rehome_sim::Scene;
 use serde_json::json;
 
@@ -51,4 +52,39 @@ async fn a_group_that_every_file_would_get_is_told_with_what_spares_them() {
     let closed = evidence_of(1, &scene("RH0511", |s| groups(s, 999, Some(0o755)))).await;
     assert_eq!(closed[0], "refdb-0: /var/lib/refdb has mode 0755, and fsGroup wants 2770");
     assert_eq!(evidence_of(40, &scene("RH0511", |s| groups(s, 1000, None))).await.len(), 22);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_each_pod_must_say_is_told_by_value_with_the_ordinals_and_once_where_all_are_alike() {
+    let racks = |a: &str, b: &str, c: &str| {
+        let line = |rack: &str, pods: &str| format!("rack must be {rack:?} in pods {pods}");
+        [line("us-east-1a", a), line("us-east-1b", b), line("us-east-1c", c)]
+    };
+    let rack = scene("RH0621", |s| takes_from_pod(s, "REFDB_RACK"));
+    assert_eq!(evidence_of(5, &rack).await, racks("0, 3", "1, 4", "2"));
+    let many = evidence_of(60, &rack).await;
+    assert!(many.len() == 3 && many[2].ends_with(", 35 and 8 more"), "{many:?}");
+    // The last member lands on the first ordinal, which is 1.
+    let placed = Case {
+        code: "RH0621",
+        scene: |s| {
+            takes_from_pod(s, "REFDB_RACK");
+            s.set()["spec"]["ordinals"] = json!({"start": 1});
+        },
+        world: |_| (),
+        migration: |m| {
+            let Slots::StatefulSets(sets) = &mut m.spec.target.slots else { panic!("no sets") };
+            sets[0].ordinals = [("refdb-2".to_owned(), 1)].into();
+        },
+    };
+    assert_eq!(evidence_of(3, &placed).await, racks("2", "3", "1"));
+    let alike = evidence_of(
+        3,
+        &scene("RH0621", |s| {
+            takes_from_pod(s, "REFDB_TOKENS");
+            takes_from_pod(s, "REFDB_RACK");
+        }),
+    )
+    .await;
+    assert_eq!(alike[3], "token count must be \"1\" in every pod");
 }
