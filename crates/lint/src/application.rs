@@ -9,7 +9,7 @@ use rehome_model::names;
 use rehome_profiles::SetConfiguration;
 
 use crate::context::Context;
-use crate::{attributes, directories, owners};
+use crate::{attributes, directories, owners, seeds};
 
 pub(crate) fn check(context: &mut Context<'_>) {
     for (slots, set) in context.sets() {
@@ -29,6 +29,7 @@ pub(crate) fn check(context: &mut Context<'_>) {
         check_version(context, &subject, slots, &configuration);
         check_gate(context, &subject, set, container);
         check_start(context, &subject, &configuration);
+        seeds::check(context, &subject, &configuration);
         directories::check_mounts(context, &subject, slots, set, container);
         directories::check_places(context, &subject, slots, container, &configuration);
         check_settings(context, &subject, slots, &configuration);
@@ -107,16 +108,6 @@ fn check_start(context: &mut Context<'_>, subject: &str, configuration: &SetConf
     if configuration.readiness_needs_clients {
         let message = "its readiness probe passes only once clients are let in".to_owned();
         context.report("RH0607", subject.to_owned(), message, Vec::new());
-    }
-    let literal: Vec<String> = configuration
-        .addresses
-        .iter()
-        .filter(|address| address.parse::<std::net::IpAddr>().is_ok())
-        .map(|address| format!("seed {address}"))
-        .collect();
-    if !literal.is_empty() {
-        let message = "its configuration names literal addresses".to_owned();
-        context.report("RH0608", subject.to_owned(), message, literal);
     }
 }
 

@@ -14,6 +14,7 @@ mod owners;
 mod placement;
 mod places;
 mod registry;
+mod seeds;
 mod set;
 mod volumes;
 

@@ -163,4 +163,12 @@ pub(super) const CHECKS: &[Check] = &[
         "See that each pod has the values that are shown. Where pods differ, a command can choose by the pod's ordinal; which member lands \
          in which pod is in the plan.",
     ),
+    check(
+        "RH0622",
+        Warning,
+        "seeds that are no pods",
+        "A pod that finds none of its seeds does not start, in the downtime; one that finds a legacy host's name there, or another \
+         cluster, asks that one.",
+        "Name some of the members' pods (<pod>.<service>), or a service of the namespace that selects them.",
+    ),
 ];

@@ -49,6 +49,11 @@ pub fn cases() -> Vec<Case> {
         }),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
+        scene("RH0608", |s| seeds(s, "refdb-0.refdb,10.0.1.10:7000")),
+        // Somebody's own name; a pod that no member lands in; a service of another namespace.
+        scene("RH0622", |s| seeds(s, "refdb-0.refdb, db.example.com")),
+        scene("RH0622", |s| seeds(s, "refdb-3.refdb")),
+        scene("RH0622", |s| seeds(s, "refdb.other.svc.cluster.local")),
         scene("RH0621", |s| takes_from_pod(s, "REFDB_RACK")),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/hints"}))),
     ]
@@ -94,6 +99,9 @@ pub fn borders() -> Vec<Case> {
         scene("RH0520", |s| s.host.uid = 997),
         // What is known is compared.
         scene("RH0621", |s| add_env(s, json!({"name": "REFDB_RACK", "value": "us-east-1a"}))),
+        scene("RH0608", |s| seeds(s, "refdb-0.refdb:7000")),
+        scene("RH0622", |s| seeds(s, "refdb-2.refdb.refdb.svc.cluster.local:7000, refdb-0.refdb.refdb, refdb")),
+        scene("RH0622", |s| seeds(s, "10.0.1.10")),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
@@ -124,6 +132,10 @@ fn runs_as(scene: &mut Scene, context: &Value) {
 /// The pods have a variable from where nobody can look before there are any.
 pub fn takes_from_pod(scene: &mut Scene, variable: &str) {
     add_env(scene, json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['zone']"}}}));
+}
+
+fn seeds(scene: &mut Scene, names: &str) {
+    container(scene)["env"][2]["value"] = json!(names);
 }
 
 /// Gives the set's container one more mount.
