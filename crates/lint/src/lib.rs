@@ -16,6 +16,7 @@ mod places;
 mod registry;
 mod seeds;
 mod set;
+mod tags;
 mod volumes;
 
 use rehome_model::finding::Finding;
@@ -31,6 +32,7 @@ pub fn lint(migration: &Migration, survey: &Survey, profile: &dyn Profile) -> Ve
     members::check(&mut context);
     volumes::check(&mut context);
     places::check(&mut context);
+    tags::check(&mut context);
     cluster::check(&mut context);
     set::check(&mut context);
     application::check(&mut context);

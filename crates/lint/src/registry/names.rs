@@ -1,6 +1,6 @@
-//! Names of claims and volumes in the cluster.
+//! Names of claims and volumes in the cluster, and the tags of the latter.
 
-use rehome_model::finding::Severity::{Error, Warning};
+use rehome_model::finding::Severity::{Error, Info, Warning};
 
 use super::{Check, check};
 
@@ -35,5 +35,13 @@ pub(super) const CHECKS: &[Check] = &[
         "The set's next replica starts on the claim that is there: with the data of a trial, under the name of production's cluster. \
          `rollback --keep-writes` takes such a claim, if it is bound, for one of a member that was added since, and is refused.",
         "Delete the claims if nobody needs their volumes.",
+    ),
+    check(
+        "RH0405",
+        Info,
+        "tags that stay behind",
+        "AWS Backup plans and policies of Data Lifecycle Manager choose volumes by tags, and so do reports of costs: a new volume without \
+         them is in no backup, and nobody is told.",
+        "Add those that matter to spec.tags of the migration, as they are shown.",
     ),
 ];

@@ -1,10 +1,12 @@
 //! For each check of what the set mounts and wants worlds in which it finds something, and worlds just beside them.
 
+use rehome_model::ids::VolumeId;
 use rehome_model::migration::{Migration, Slots};
 use rehome_sim::Scene;
 use serde_json::{Value, json};
 
-use crate::lint_cases::{Case, add_env, container, keeps, object, scene};
+use crate::common::Stage;
+use crate::lint_cases::{Case, add_env, container, first_member, keeps, object, scene, world};
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -47,6 +49,7 @@ pub fn cases() -> Vec<Case> {
             runs_as(s, &json!({"runAsUser": 0}));
             s.host.uid = 997;
         }),
+        world("RH0405", |stage| tags_volumes(stage, |_| true, &[("backup", "daily")])),
         scene("RH0519", |s| s.set()["spec"]["replicas"] = json!(4)),
         scene("RH0620", |s| keeps(s, "hints", Some("/var/lib/refdb/spool"))),
         scene("RH0608", |s| seeds(s, "refdb-0.refdb,10.0.1.10:7000")),
@@ -102,6 +105,22 @@ pub fn borders() -> Vec<Case> {
         scene("RH0608", |s| seeds(s, "refdb-0.refdb:7000")),
         scene("RH0622", |s| seeds(s, "refdb-2.refdb.refdb.svc.cluster.local:7000, refdb-0.refdb.refdb, refdb")),
         scene("RH0622", |s| seeds(s, "10.0.1.10")),
+        // What a run gives, what AWS gives, what the migration gives, and what one of them has alone.
+        world("RH0405", |stage| {
+            let given = [("Name", "refdb"), ("rehome.dev/run", "old"), ("aws:cloudformation:stack-name", "db")];
+            tags_volumes(stage, |_| true, &given);
+        }),
+        Case {
+            code: "RH0405",
+            scene: |_| (),
+            world: |stage| tags_volumes(stage, |_| true, &[("backup", "daily")]),
+            migration: |m| drop(m.spec.tags.insert("backup".to_owned(), "weekly".to_owned())),
+        },
+        world("RH0405", |stage| {
+            let (_, first) = first_member(stage);
+            tags_volumes(stage, |_| true, &[("backup", "daily")]);
+            tags_volumes(stage, |id| *id == first, &[("backup", "weekly")]);
+        }),
         // It does not move at all.
         scene("RH0620", |s| keeps(s, "hints", Some("/var/spool/refdb"))),
         scene("RH0620", |s| mounts(s, &json!({"name": "cache", "mountPath": "/var/lib/refdb/log"}))),
@@ -132,6 +151,16 @@ fn runs_as(scene: &mut Scene, context: &Value) {
 /// The pods have a variable from where nobody can look before there are any.
 pub fn takes_from_pod(scene: &mut Scene, variable: &str) {
     add_env(scene, json!({"name": variable, "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['zone']"}}}));
+}
+
+/// Gives legacy volumes tags.
+pub fn tags_volumes(stage: &Stage, which: impl Fn(&VolumeId) -> bool, tags: &[(&str, &str)]) {
+    stage.world.ec2().with(|inner, _| {
+        let volumes = inner.core.volumes.iter_mut().filter(|(id, _)| which(id));
+        for (_, volume) in volumes {
+            volume.tags.extend(tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        }
+    });
 }
 
 fn seeds(scene: &mut Scene, names: &str) {

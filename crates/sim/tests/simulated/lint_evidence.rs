@@ -1,8 +1,8 @@
 //! What findings tell of the set: lines that a person works through, also where there are a thousand members.
 
 use crate::common::Stage;
-use crate::lint_cases::{Case, scene};
-use crate::lint_cases_set::{groups, leaves_claim, takes_from_pod};
+use crate::lint_cases::{Case, scene, world};
+use crate::lint_cases_set::{groups, leaves_claim, tags_volumes, takes_from_pod};
 use rehome_lint::lint;
 use rehome_model::migration::Slots;
 use rehome_sim::Scene;
@@ -87,4 +87,16 @@ async fn what_each_pod_must_say_is_told_by_value_with_the_ordinals_and_once_wher
     )
     .await;
     assert_eq!(alike[3], "token count must be \"1\" in every pod");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_that_stay_behind_are_told_as_the_migration_takes_them() {
+    let tagged = world("RH0405", |stage| {
+        tags_volumes(stage, |_| true, &[("backup", "daily"), ("Name", "refdb"), ("cost: who", "\"us\"")]);
+    });
+    let lines = evidence_of(3, &tagged).await;
+    assert_eq!(lines, ["spec:", "  tags:", "    \"backup\": \"daily\"", "    \"cost: who\": \"\\\"us\\\"\""]);
+    let spec: std::collections::BTreeMap<String, std::collections::BTreeMap<String, rehome_model::cloud::Tags>> =
+        serde_saphyr::from_str(&lines.join("\n")).expect("YAML");
+    assert_eq!(spec["spec"]["tags"]["cost: who"], "\"us\"");
 }
