@@ -197,7 +197,7 @@ fn snapshots_and_backups_of_the_identity_are_not_brought_along() {
         for folder in ["snapshots/local-1", "backups"] {
             let folder = table.join(folder);
             std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join("nb-99-big-Data.db"), [7; 100_000]).unwrap();
+            std::fs::write(folder.join("nb-99-big-Data.db"), vec![7; 100_000]).unwrap();
         }
     }
     let (code, stdout, stderr) = read_identity(&settings, 0);

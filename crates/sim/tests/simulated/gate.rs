@@ -277,7 +277,8 @@ fn change_claim(world: &World, change: fn(&mut serde_json::Value)) {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
-    let cases: [(fn(&World), &str); 4] = [
+    type Case = (fn(&World), &'static str);
+    let cases: [Case; 4] = [
         (
             |world| {
                 change_claim(world, |claim| {
