@@ -49,6 +49,8 @@ pub const UNPULLABLE: Duration = Duration::from_mins(3);
 /// How often a container is started anew before its pod counts as one that never answers. The kubelet's pauses double from 10 s:
 /// this is more than five minutes, and a member that waits for others has met them by then.
 pub const RESTARTS: u64 = 5;
+/// And how often of these since the containers of all pods have been started: it may have ended for want of the others.
+pub const RESTARTS_TOGETHER: u64 = 2;
 /// How long a pod may not answer before its containers are looked at.
 pub const NOT_ANSWERING: Duration = Duration::from_mins(1);
 /// How much is told of what a container has said at its end.

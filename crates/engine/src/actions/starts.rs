@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::context::StepContext;
 use crate::error::StepError;
 use crate::kubernetes::{text, uid};
-use crate::limits::{MESSAGE_CHARS, MISCONFIGURED, RESTARTS, UNPULLABLE};
+use crate::limits::{MESSAGE_CHARS, MISCONFIGURED, RESTARTS, RESTARTS_TOGETHER, UNPULLABLE};
 
 /// Reasons of a container that waits for somebody who mends the set (kubernetes `pkg/kubelet/images`, `kuberuntime`).
 const WRONG: [&str; 2] = ["InvalidImageName", "CreateContainerConfigError"];
@@ -23,12 +23,14 @@ pub(super) struct Starts {
     /// The pod as it was seen first with these reasons, and when.
     since: BTreeMap<String, (String, &'static [&'static str; 2], Instant)>,
     answered: BTreeSet<String>,
+    /// How often each container was started anew when all of them had been started at all; none before that.
+    together: Option<BTreeMap<String, u64>>,
 }
 
 impl Starts {
     pub(super) fn new(context: &StepContext) -> Self {
         let heeds = context.plan().purpose == Purpose::Apply && !context.undo;
-        Self { heeds, since: BTreeMap::new(), answered: BTreeSet::new() }
+        Self { heeds, since: BTreeMap::new(), answered: BTreeSet::new(), together: None }
     }
 
     /// A pod whose member has answered has started, whatever comes after.
@@ -40,6 +42,10 @@ impl Starts {
     pub(super) fn look(&mut self, targets: &[PodTarget], pods: &BTreeMap<String, Value>) -> Result<(), StepError> {
         if !self.heeds {
             return Ok(());
+        }
+        let started = targets.iter().map(|target| Some((target.pod.clone(), started(pods.get(&target.pod)?, target)?)));
+        if self.together.is_none() {
+            self.together = started.collect();
         }
         for (target, pod) in targets.iter().filter_map(|target| Some((target, pods.get(&target.pod)?))) {
             self.see_waiting(target, pod)?;
@@ -74,16 +80,20 @@ impl Starts {
         Err(never(target, &why))
     }
 
-    /// One that runs at the moment may be about to answer. Restarts are counted since the pod was made: none was before its
+    /// One that runs at the moment may be about to answer, and one whose peers have not been started yet may end for want of
+    /// them: EBS can take ten minutes for one attachment. Restarts are counted since the pod was made: none was before its
     /// volumes were released.
     fn see_restarts(&self, target: &PodTarget, pod: &Value) -> Result<(), StepError> {
         let Some(status) = of_container(pod, &target.container) else { return Ok(()) };
         let count = status["restartCount"].as_u64().unwrap_or(0);
+        let Some(together) = &self.together else { return Ok(()) };
+        let alone = together.get(&target.pod).copied().unwrap_or(0);
         let ended = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
         let Some(ended) = ended.into_iter().find(|ended| ended.is_object()) else { return Ok(()) };
         let code = ended["exitCode"].as_i64().unwrap_or(0);
         let runs = status["state"]["running"].is_object();
-        if count < RESTARTS || code == 0 || runs || self.answered.contains(&target.pod) {
+        let enough = count >= RESTARTS.max(alone + RESTARTS_TOGETHER);
+        if !enough || code == 0 || runs || self.answered.contains(&target.pod) {
             return Ok(());
         }
         let (name, reason, said) = (&target.container, text(ended, "/reason"), short(text(ended, "/message")));
@@ -100,6 +110,14 @@ fn never(target: &PodTarget, why: &str) -> StepError {
 fn short(message: &str) -> String {
     let message = message.trim();
     if message.is_empty() { "no message".to_owned() } else { message.chars().take(MESSAGE_CHARS).collect() }
+}
+
+/// How often a pod's container was started anew; none if it never was at all.
+fn started(pod: &Value, target: &PodTarget) -> Option<u64> {
+    let status = of_container(pod, &target.container)?;
+    let count = status["restartCount"].as_u64().unwrap_or(0);
+    let begun = count > 0 || status["state"]["running"].is_object() || status["state"]["terminated"].is_object();
+    begun.then_some(count)
 }
 
 fn statuses<'a>(pod: &'a Value, which: &str) -> impl Iterator<Item = &'a Value> {
@@ -153,6 +171,39 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_pod_that_ends_for_want_of_a_peer_which_was_never_started_is_waited_for() {
+        let target = |pod: &str| PodTarget {
+            member: pod.into(),
+            pod: pod.to_owned(),
+            container: "db".to_owned(),
+            claims: Vec::new(),
+            identity: rehome_model::answer::MemberIdentity::default(),
+        };
+        let targets = [target("db-0"), target("db-1")];
+        let crashed = |count: u64| {
+            let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no peer answers"}});
+            let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+            let status = json!({"name": "db", "restartCount": count, "state": waits, "lastState": ended});
+            json!({"metadata": {"uid": "1"}, "status": {"containerStatuses": [status]}})
+        };
+        let waiting = json!({"name": "db", "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}});
+        let running = json!({"name": "db", "restartCount": 0, "state": {"running": {}}});
+        let peer = |status: &Value| json!({"metadata": {"uid": "2"}, "status": {"containerStatuses": [status]}});
+        let mut starts = Starts { heeds: true, since: BTreeMap::new(), answered: BTreeSet::new(), together: None };
+        let mut look = |count: u64, status: &Value| {
+            let pods = BTreeMap::from([("db-0".to_owned(), crashed(count)), ("db-1".to_owned(), peer(status))]);
+            starts.look(&targets, &pods)
+        };
+        assert_eq!(look(5, &waiting).map_err(|error| error.code), Ok(()));
+        assert_eq!(look(9, &waiting).map_err(|error| error.code), Ok(()));
+        // Now it is there, and the other is given time to meet it.
+        assert_eq!(look(9, &running).map_err(|error| error.code), Ok(()));
+        assert_eq!(look(10, &running).map_err(|error| error.code), Ok(()));
+        let never = look(11, &running).expect_err("it had its time").message;
+        assert!(never.contains("no peer answers"), "{never}");
+    }
 
     #[test]
     fn an_init_container_that_fails_is_what_a_pod_waits_for() {
