@@ -113,3 +113,12 @@ impl From<KubeError> for StepError {
         Self { kind, code: error.reason().to_owned(), message: error.to_string() }
     }
 }
+
+/// What may pass is a reason to wait, for a look that is repeated.
+pub(crate) fn or_wait<T, E: Into<StepError>>(looked: Result<T, E>) -> Result<Result<T, String>, StepError> {
+    match looked.map_err(Into::into) {
+        Ok(seen) => Ok(Ok(seen)),
+        Err(error) if error.kind == StepErrorKind::Again => Ok(Err(error.message)),
+        Err(error) => Err(error),
+    }
+}

@@ -44,13 +44,13 @@ pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
 pub const POD_MISSING: Duration = Duration::from_secs(15);
 /// How long a container may wait for a name or a configuration that is wrong. A ConfigMap may be written anew in this moment.
 pub const MISCONFIGURED: Duration = Duration::from_mins(1);
-/// How long a container may wait for an image that cannot be pulled. Registries come back, and throttle.
-pub const UNPULLABLE: Duration = Duration::from_mins(3);
-/// How often a container is started anew before its pod counts as one that never answers. The kubelet's pauses double from 10 s:
-/// this is more than five minutes, and a member that waits for others has met them by then.
-pub const RESTARTS: u64 = 5;
-/// And how often of these since the containers of all pods have been started: it may have ended for want of the others.
-pub const RESTARTS_TOGETHER: u64 = 2;
+/// How long a container may wait for an image that cannot be pulled. Registries come back, and throttle; and while the next pull
+/// goes well the kubelet still tells of the last one that did not.
+pub const UNPULLABLE: Duration = Duration::from_mins(10);
+/// How often a container is started anew before its pod counts as one that may never answer.
+pub const RESTARTS: u64 = 3;
+/// How long such a pod is waited for once all others answer. The kubelet's pause before the next start grows to five minutes.
+pub const ONE_MORE_TRY: Duration = Duration::from_mins(6);
 /// How long a pod may not answer before its containers are looked at.
 pub const NOT_ANSWERING: Duration = Duration::from_mins(1);
 /// How much is told of what a container has said at its end.

@@ -78,20 +78,30 @@ fn check_group(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: 
         return;
     }
     let volumes = &context.migration.spec.source.volumes;
-    let (mut seen, mut paths) = (Vec::new(), BTreeSet::new());
+    let (mut seen, mut advice) = (Vec::new(), BTreeSet::new());
     for member in context.members_of(slots) {
         for source in volumes {
             let data_paths = member.host.iter().flat_map(|host| &host.data_paths);
             let Some(top) = data_paths.into_iter().find(|path| path.path == source.mount_path) else { continue };
             if let Some(why) = mismatch(top, group) {
                 seen.push(format!("{}: {why}", member.name));
-                paths.insert(source.mount_path.as_str());
+                let path = &source.mount_path;
+                // Another group than the files' would take it from who gets at it by theirs, and be that of new files only.
+                let of_files =
+                    member.host.as_ref().and_then(|host| OnHost::of(host, path)?.files).map_or(top.gid, |o| o.gid);
+                if of_files != group {
+                    advice.insert(format!("the files' own group is {of_files}: fsGroup: {of_files}"));
+                }
+                if top.gid != of_files {
+                    advice.insert(format!("on the members: chgrp {of_files} {path}"));
+                }
+                advice.insert(format!("on the members: chmod g+rwxs {path}"));
             }
         }
     }
     if !seen.is_empty() {
         let mut seen = at_most(seen);
-        seen.extend(paths.iter().map(|path| format!("on the members: chgrp {group} {path}; chmod g+rwxs {path}")));
+        seen.extend(advice);
         context.report("RH0511", subject.to_owned(), message, seen);
     }
 }

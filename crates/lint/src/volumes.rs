@@ -79,7 +79,11 @@ fn check_boot(context: &mut Context<'_>, member: &MemberSurvey) {
         .fstab
         .iter()
         .filter(|line| host.block_devices.iter().any(|device| is_on(device) && names(device, &line.source)))
-        .filter(|line| !line.options.split(',').any(|option| matches!(option, "nofail" | "noauto")))
+        // Nobody waits for swap, nor for what is mounted when somebody looks.
+        .filter(|line| line.target.starts_with('/'))
+        .filter(|line| {
+            !line.options.split(',').any(|option| matches!(option, "nofail" | "noauto" | "x-systemd.automount"))
+        })
         .map(|line| format!("fstab: {} {} {}", line.source, line.target, line.options))
         .collect();
     if !seen.is_empty() {

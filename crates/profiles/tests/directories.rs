@@ -374,9 +374,9 @@ fn who_may_come_in_and_what_is_encrypted_is_told_as_each_version_writes_it() {
     let all = |pairs: [(&str, &str); 8]| pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let (server, client) = ("server_encryption_options.internode_encryption", "client_encryption_options.enabled");
     let old = "authenticator: PasswordAuthenticator\nauthorizer: org.apache.cassandra.auth.CassandraAuthorizer # ours\n\
-               role_manager: CassandraRoleManager\ncommitlog_sync: batch\ncdc_enabled: true\nnetwork_authorizer: CassandraNetworkAuthorizer\n\
+               role_manager: CassandraRoleManager\ncommitlog_sync: batch\ncdc_enabled: Yes\nnetwork_authorizer: CassandraNetworkAuthorizer\n\
                server_encryption_options:\n    # none, dc, rack, all\n    \
-               internode_encryption: all\n    keystore: conf/.keystore\nclient_encryption_options:\n    enabled: true\n    optional: false\n";
+               internode_encryption: all\n    keystore: conf/.keystore\nclient_encryption_options:\n    enabled: True\n    optional: false\n";
     let new = "authenticator:\n  class_name : org.apache.cassandra.auth.PasswordAuthenticator\n  parameters:\n    - x: y\nauthorizer:\n  \
                class_name: CassandraAuthorizer\nrole_manager:\n  - class_name: CassandraRoleManager\ncommitlog_sync: batch\ncdc_enabled: true\n\
                network_authorizer:\n  class_name: CassandraNetworkAuthorizer\n\

@@ -175,9 +175,9 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     };
     refuse_finalized(&record)?;
     if args.output == Format::Text {
-        let opened_on = record.header.opened_at_ms.and(record.header.cutover_at_ms);
-        let age_s = opened_on.map(|at_ms| look::now_ms().saturating_sub(at_ms) / 1000);
-        eshow!("{}", undo_text(&rehome_engine::rollback_plan(&plan, &record), age_s));
+        let undo = rehome_engine::rollback_plan(&plan, &record);
+        let captured = record.header.cutover_at_ms.map(|at_ms| look::now_ms().saturating_sub(at_ms) / 1000);
+        eshow!("{}", undo_text(&undo, rehome_planner::opened(&plan, &record), captured));
     }
     confirm::by_name(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
     drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
@@ -185,8 +185,8 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
 
 /// What a rollback does, to be reviewed line by line.
 ///
-/// Of a run that was opened `age_s` tells how old the originals are.
-fn undo_text(plan: &Plan, age_s: Option<u64>) -> String {
+/// `opened` as soon as clients may have written, `captured` so many seconds ago.
+fn undo_text(plan: &Plan, opened: bool, captured: Option<u64>) -> String {
     let mut text = format!(
         "Roll back migration {}: the legacy cluster serves again, on its original volumes.\n\n",
         plan.migration
@@ -195,17 +195,19 @@ fn undo_text(plan: &Plan, age_s: Option<u64>) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {} {}", output::sign(step), step.title);
     }
-    let Some(age_s) = age_s else {
-        text.push_str("\nNothing was written to the new side: no client was let in. The claims stay parked.\n");
+    if !opened {
+        text.push_str(
+            "\nNo client was let in by this run: nothing that was written is given up. The claims stay parked.\n",
+        );
         return text;
-    };
+    }
+    let ago = captured.map_or_else(|| "before the cutover".to_owned(), |s| format!("{} ago", output::duration(s)));
     let _ = write!(
         text,
         "\nWhat was written since the opening is given up: it is on the new volumes only, and they are deleted. --keep-writes \
-         brings it along.\n\nThe originals are as they were captured {} ago. An application that forgets its deletions after a \
+         brings it along.\n\nThe originals are as they were captured {ago}. An application that forgets its deletions after a \
          time (Cassandra: gc_grace_seconds) may bring back what was deleted before the capture, where a member had missed the \
-         deletion: of tables whose time is shorter than that, run a repair before anything compacts.\n",
-        output::duration(age_s)
+         deletion: of tables whose time is shorter than that, run a repair before anything compacts.\n"
     );
     text
 }
@@ -309,7 +311,8 @@ fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
         )),
         Phase::Preparing if outcome.failure.is_none() => {
             esay!(
-                "Prepared, up to the cutover: production serves. `rehome apply` without --until goes on, and stops it."
+                "Prepared, up to the cutover: production serves. `rehome apply` without --until goes on, and stops it. The \
+                 more is written until then, the longer the final snapshot takes in the downtime."
             );
             Ok(Exit::Ok)
         }
@@ -336,9 +339,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_rollback_shows_how_old_the_originals_are_and_no_estimates() {
         let Staged { plan, .. } = staged(2).await;
-        let opened = undo_text(&plan, Some(12 * 86_400));
+        let opened = undo_text(&plan, true, Some(12 * 86_400));
         assert!(opened.contains("captured 288 h 0 min ago") && opened.contains("gc_grace_seconds"), "{opened}");
-        let before = undo_text(&plan, None);
+        assert!(undo_text(&plan, true, None).contains("is given up"));
+        let before = undo_text(&plan, false, Some(7));
         assert!(before.contains("no client was let in") && !before.contains("gc_grace"), "{before}");
         assert!(!opened.contains("Estimates") && !opened.contains("a month"), "{opened}");
     }

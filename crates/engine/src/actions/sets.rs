@@ -9,7 +9,7 @@ use super::claims::{keep_closed, used_claims};
 use super::starts::{self, Starts};
 use super::{drain, gate, replicas as scaled};
 use crate::context::{Outputs, StepContext};
-use crate::error::StepError;
+use crate::error::{StepError, or_wait};
 use crate::kubernetes::text;
 
 /// Scales the set, and sees the pods go that must be gone.
@@ -41,15 +41,21 @@ pub(super) async fn pods_run(
     let mut starts = Starts::new(context);
     context
         .wait(async || {
-            let found = context.pods().await?;
-            if let Some(reason) = scaled::scaled_beyond(context, &found).await? {
-                return Ok(Err(reason));
+            // What passes is waited for here: begun anew, the step would forget what it has seen of the starts.
+            let found = match or_wait(context.pods().await)? {
+                Ok(found) => found,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            match or_wait(scaled::scaled_beyond(context, &found).await)? {
+                Ok(None) => {}
+                Ok(Some(reason)) | Err(reason) => return Ok(Err(reason)),
             }
-            starts.look(pods, &found)?;
+            starts.look(context, pods, &found).await?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {
                     let missing = format!("pod {} is not there yet", target.pod);
-                    return Ok(Err(scaled::scaled_again(context, target).await?.unwrap_or(missing)));
+                    let again = or_wait(scaled::scaled_again(context, target).await)?;
+                    return Ok(Err(again.map_or_else(|reason| reason, |again| again.unwrap_or(missing))));
                 };
                 if let Some(reason) = starts::not_running(pod, &target.container) {
                     return Ok(Err(format!("pod {}: {reason}", target.pod)));

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::plan::{PodTarget, Purpose};
+use rehome_model::task::PodTask;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::context::StepContext;
 use crate::error::StepError;
 use crate::kubernetes::{text, uid};
-use crate::limits::{MESSAGE_CHARS, MISCONFIGURED, RESTARTS, RESTARTS_TOGETHER, UNPULLABLE};
+use crate::limits::{MESSAGE_CHARS, MISCONFIGURED, ONE_MORE_TRY, RESTARTS, UNPULLABLE};
 
 /// Reasons of a container that waits for somebody who mends the set (kubernetes `pkg/kubelet/images`, `kuberuntime`).
 const WRONG: [&str; 2] = ["InvalidImageName", "CreateContainerConfigError"];
@@ -23,14 +24,14 @@ pub(super) struct Starts {
     /// The pod as it was seen first with these reasons, and when.
     since: BTreeMap<String, (String, &'static [&'static str; 2], Instant)>,
     answered: BTreeSet<String>,
-    /// How often each container was started anew when all of them had been started at all; none before that.
-    together: Option<BTreeMap<String, u64>>,
+    /// Since when all that a pod may end for want of have answered, while one ends again and again.
+    met: Option<Instant>,
 }
 
 impl Starts {
     pub(super) fn new(context: &StepContext) -> Self {
         let heeds = context.plan().purpose == Purpose::Apply && !context.undo;
-        Self { heeds, since: BTreeMap::new(), answered: BTreeSet::new(), together: None }
+        Self { heeds, since: BTreeMap::new(), answered: BTreeSet::new(), met: None }
     }
 
     /// A pod whose member has answered has started, whatever comes after.
@@ -39,19 +40,52 @@ impl Starts {
     }
 
     /// Ends the step if one of the pods will never start. The deadline of the step is for pods that may.
-    pub(super) fn look(&mut self, targets: &[PodTarget], pods: &BTreeMap<String, Value>) -> Result<(), StepError> {
+    pub(super) async fn look(
+        &mut self,
+        context: &StepContext,
+        targets: &[PodTarget],
+        pods: &BTreeMap<String, Value>,
+    ) -> Result<(), StepError> {
         if !self.heeds {
             return Ok(());
         }
-        let started = targets.iter().map(|target| Some((target.pod.clone(), started(pods.get(&target.pod)?, target)?)));
-        if self.together.is_none() {
-            self.together = started.collect();
-        }
         for (target, pod) in targets.iter().filter_map(|target| Some((target, pods.get(&target.pod)?))) {
             self.see_waiting(target, pod)?;
-            self.see_restarts(target, pod)?;
         }
-        Ok(())
+        let Some((never, others)) = self.ends_again(targets, pods) else {
+            self.met = None;
+            return Ok(());
+        };
+        // One that runs at the moment may be about to answer.
+        let Some(never) = never else { return Ok(()) };
+        let answers = others.into_iter().map(|other| context.pod(other, PodTask::View));
+        let all_answer = futures::future::join_all(answers).await.iter().all(Result::is_ok);
+        self.give_up(all_answer, never)
+    }
+
+    /// A pod ends for want of a peer that is still on its way, or answers late: EBS can take ten minutes for one attachment, and
+    /// a member longer for its files. Once all others answer, it is given the time of one more try.
+    fn give_up(&mut self, others_answer: bool, never: StepError) -> Result<(), StepError> {
+        self.met = if others_answer { self.met.or_else(|| Some(Instant::now())) } else { None };
+        if self.met.is_some_and(|met| met.elapsed() >= ONE_MORE_TRY) { Err(never) } else { Ok(()) }
+    }
+
+    /// Whether containers end again and again: the error of one of them that does not run now, if any, and all others but those of
+    /// the same kind.
+    fn ends_again<'a>(
+        &self,
+        targets: &'a [PodTarget],
+        pods: &BTreeMap<String, Value>,
+    ) -> Option<(Option<StepError>, Vec<&'a PodTarget>)> {
+        let why = |target: &PodTarget| {
+            let status = of_container(pods.get(&target.pod)?, &target.container)?;
+            let why = ends(target, status).filter(|_| !self.answered.contains(&target.pod))?;
+            Some((why, status["state"]["running"].is_object()))
+        };
+        let (these, others): (Vec<&PodTarget>, Vec<&PodTarget>) =
+            targets.iter().partition(|target| why(target).is_some());
+        let stands = |target: &&PodTarget| why(target).filter(|(_, runs)| !runs).map(|(why, _)| never(target, &why));
+        (!these.is_empty()).then(|| (these.iter().find_map(stands), others))
     }
 
     fn see_waiting(&mut self, target: &PodTarget, pod: &Value) -> Result<(), StepError> {
@@ -79,28 +113,19 @@ impl Starts {
             format!("{} for {} s: {}", waits(status), waited.as_secs(), short(text(status, "/state/waiting/message")));
         Err(never(target, &why))
     }
+}
 
-    /// One that runs at the moment may be about to answer, and one whose peers have not been started yet may end for want of
-    /// them: EBS can take ten minutes for one attachment. Restarts are counted since the pod was made: none was before its
-    /// volumes were released.
-    fn see_restarts(&self, target: &PodTarget, pod: &Value) -> Result<(), StepError> {
-        let Some(status) = of_container(pod, &target.container) else { return Ok(()) };
-        let count = status["restartCount"].as_u64().unwrap_or(0);
-        let Some(together) = &self.together else { return Ok(()) };
-        let alone = together.get(&target.pod).copied().unwrap_or(0);
-        let ended = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
-        let Some(ended) = ended.into_iter().find(|ended| ended.is_object()) else { return Ok(()) };
-        let code = ended["exitCode"].as_i64().unwrap_or(0);
-        let runs = status["state"]["running"].is_object();
-        let enough = count >= RESTARTS.max(alone + RESTARTS_TOGETHER);
-        if !enough || code == 0 || runs || self.answered.contains(&target.pod) {
-            return Ok(());
-        }
-        let (name, reason, said) = (&target.container, text(ended, "/reason"), short(text(ended, "/message")));
-        let why =
-            format!("container {name} was started {count} times anew and ends with exit code {code}, {reason}: {said}");
-        Err(never(target, &why))
-    }
+/// How a container has ended that was started anew too often. Restarts are counted since the pod was made: none was before its
+/// volumes were released.
+fn ends(target: &PodTarget, status: &Value) -> Option<String> {
+    let count = status["restartCount"].as_u64().unwrap_or(0);
+    let ended = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
+    let ended = ended.into_iter().find(|ended| ended.is_object())?;
+    let code = ended["exitCode"].as_i64().unwrap_or(0);
+    let (name, reason, said) = (&target.container, text(ended, "/reason"), short(text(ended, "/message")));
+    (count >= RESTARTS && code != 0).then(|| {
+        format!("container {name} was started {count} times anew and ends with exit code {code}, {reason}: {said}")
+    })
 }
 
 fn never(target: &PodTarget, why: &str) -> StepError {
@@ -110,14 +135,6 @@ fn never(target: &PodTarget, why: &str) -> StepError {
 fn short(message: &str) -> String {
     let message = message.trim();
     if message.is_empty() { "no message".to_owned() } else { message.chars().take(MESSAGE_CHARS).collect() }
-}
-
-/// How often a pod's container was started anew; none if it never was at all.
-fn started(pod: &Value, target: &PodTarget) -> Option<u64> {
-    let status = of_container(pod, &target.container)?;
-    let count = status["restartCount"].as_u64().unwrap_or(0);
-    let begun = count > 0 || status["state"]["running"].is_object() || status["state"]["terminated"].is_object();
-    begun.then_some(count)
 }
 
 fn statuses<'a>(pod: &'a Value, which: &str) -> impl Iterator<Item = &'a Value> {
@@ -168,12 +185,14 @@ fn init_fails(status: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
 
-    #[test]
-    fn a_pod_that_ends_for_want_of_a_peer_which_was_never_started_is_waited_for() {
+    #[tokio::test(start_paused = true)]
+    async fn a_pod_that_ends_for_want_of_others_is_given_time_once_they_answer() {
         let target = |pod: &str| PodTarget {
             member: pod.into(),
             pod: pod.to_owned(),
@@ -181,28 +200,39 @@ mod tests {
             claims: Vec::new(),
             identity: rehome_model::answer::MemberIdentity::default(),
         };
-        let targets = [target("db-0"), target("db-1")];
-        let crashed = |count: u64| {
+        let targets = [target("db-0"), target("db-1"), target("db-2")];
+        let crashed = |count: u64, state: Value| {
             let ended = json!({"terminated": {"exitCode": 3, "reason": "Error", "message": "no peer answers"}});
-            let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
-            let status = json!({"name": "db", "restartCount": count, "state": waits, "lastState": ended});
-            json!({"metadata": {"uid": "1"}, "status": {"containerStatuses": [status]}})
+            let status = json!({"name": "db", "restartCount": count, "state": state, "lastState": ended});
+            json!({"status": {"containerStatuses": [status]}})
         };
-        let waiting = json!({"name": "db", "restartCount": 0, "state": {"waiting": {"reason": "ContainerCreating"}}});
-        let running = json!({"name": "db", "restartCount": 0, "state": {"running": {}}});
-        let peer = |status: &Value| json!({"metadata": {"uid": "2"}, "status": {"containerStatuses": [status]}});
-        let mut starts = Starts { heeds: true, since: BTreeMap::new(), answered: BTreeSet::new(), together: None };
-        let mut look = |count: u64, status: &Value| {
-            let pods = BTreeMap::from([("db-0".to_owned(), crashed(count)), ("db-1".to_owned(), peer(status))]);
-            starts.look(&targets, &pods)
+        let waits = || json!({"waiting": {"reason": "CrashLoopBackOff"}});
+        let mut starts = Starts { heeds: true, since: BTreeMap::new(), answered: BTreeSet::new(), met: None };
+        // One waits to be started again, one of the same kind runs at the moment; the third is what they may lack.
+        let of = |first: Value| {
+            BTreeMap::from([("db-0".to_owned(), first), ("db-1".to_owned(), crashed(9, json!({"running": {}})))])
         };
-        assert_eq!(look(5, &waiting).map_err(|error| error.code), Ok(()));
-        assert_eq!(look(9, &waiting).map_err(|error| error.code), Ok(()));
-        // Now it is there, and the other is given time to meet it.
-        assert_eq!(look(9, &running).map_err(|error| error.code), Ok(()));
-        assert_eq!(look(10, &running).map_err(|error| error.code), Ok(()));
-        let never = look(11, &running).expect_err("it had its time").message;
-        assert!(never.contains("no peer answers"), "{never}");
+        let found = |starts: &Starts, first: Value| {
+            let (never, others) = starts.ends_again(&targets, &of(first))?;
+            Some((never?.message, others.iter().map(|other| other.pod.clone()).collect::<Vec<_>>()))
+        };
+        assert_eq!(found(&starts, crashed(RESTARTS - 1, waits())), None);
+        assert_eq!(found(&starts, crashed(RESTARTS, json!({"running": {}}))), None);
+        let (why, others) = found(&starts, crashed(RESTARTS, waits())).expect("it ends again and again");
+        assert!(why.starts_with("pod db-0: container db was started 3 times anew") && why.contains("no peer answers"));
+        assert_eq!(others, ["db-2"]);
+        let never = || StepError::failed("NeverStarts", "");
+        let mut after = async |others_answer: bool, pause: Duration| {
+            tokio::time::sleep(pause).await;
+            starts.give_up(others_answer, never()).is_err()
+        };
+        assert!(!after(false, ONE_MORE_TRY * 2).await);
+        assert!(!after(true, ONE_MORE_TRY).await);
+        assert!(!after(false, ONE_MORE_TRY).await);
+        assert!(!after(true, ONE_MORE_TRY).await);
+        assert!(after(true, ONE_MORE_TRY).await);
+        starts.answers("db-0");
+        assert_eq!(found(&starts, crashed(RESTARTS, waits())), None);
     }
 
     #[test]

@@ -76,9 +76,9 @@ pub(super) const CHECKS: &[Check] = &[
         "The kubelet changes group and mode of every file before the first start: minutes to hours of downtime, on volumes that are \
          still loaded from their snapshots. With OnRootMismatch it does so too, unless the volume's root has that group already, with \
          rwx for it and setgid.",
-        "Set no fsGroup; or fsGroupChangePolicy: OnRootMismatch, and before the base snapshots give the members' mount points what it \
-         looks for: `chgrp <fsGroup> <mount point>; chmod g+rwxs <mount point>`, the mount point alone. Else give the pods the time \
-         it takes by spec.limits.podsSeconds.",
+        "Set no fsGroup; or the files' own group with fsGroupChangePolicy: OnRootMismatch, and before the base snapshots give the \
+         members' mount points what it looks for: that group, and `chmod g+rwxs <mount point>`, the mount point alone. Else give the \
+         pods the time it takes by spec.limits.podsSeconds.",
     ),
     check(
         "RH0512",

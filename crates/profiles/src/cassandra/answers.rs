@@ -191,7 +191,13 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
 fn setting(line: &str) -> Option<(String, String)> {
     let (name, value) = line.split_once('\t')?;
     let last = value.rsplit('.').next().unwrap_or(value);
-    Some((name.to_owned(), last.to_owned()))
+    // YAML has many words for yes and no; a template may write Python's.
+    let same = match last.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => "true",
+        "false" | "no" | "off" => "false",
+        _ => last,
+    };
+    Some((name.to_owned(), same.to_owned()))
 }
 
 fn word(value: &Value, key: &str) -> Option<String> {

@@ -129,6 +129,7 @@ fn borders() -> Vec<Case> {
         // A part of the unit's control group, and the unit in another hierarchy's place.
         scene("RH0221", |s| s.host.ephemeral = Some("defaults,nofail".to_owned())),
         scene("RH0221", |s| s.host.ephemeral = Some("noauto".to_owned())),
+        scene("RH0221", |s| s.host.ephemeral = Some("defaults,x-systemd.automount".to_owned())),
         scene("RH0118", |s| s.host.control_group = Some("/a/system.slice/refdb.service/b".to_owned())),
         scene("RH0214", |s| keeps(s, "caches", None)),
         scene("RH0214", |s| keeps(s, "hints", None)),

@@ -45,13 +45,15 @@ async fn claims_beyond_the_members_are_told_and_what_bound_ones_mean_for_the_way
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_every_file_would_get_is_told_with_what_spares_them() {
-    let commands = "on the members: chgrp 1000 /var/lib/refdb; chmod g+rwxs /var/lib/refdb";
+    let commands = "on the members: chmod g+rwxs /var/lib/refdb";
+    let own = "the files' own group is 999: fsGroup: 999";
     let other = evidence_of(2, &scene("RH0511", |s| groups(s, 1000, Some(0o2770)))).await;
     let of = |member: &str| format!("{member}: /var/lib/refdb is of group 999, and fsGroup is 1000");
-    assert_eq!(other, [of("refdb-0"), of("refdb-1"), commands.to_owned()]);
+    assert_eq!(other, [of("refdb-0"), of("refdb-1"), commands.to_owned(), own.to_owned()]);
     let closed = evidence_of(1, &scene("RH0511", |s| groups(s, 999, Some(0o755)))).await;
     assert_eq!(closed[0], "refdb-0: /var/lib/refdb has mode 0755, and fsGroup wants 2770");
-    assert_eq!(evidence_of(40, &scene("RH0511", |s| groups(s, 1000, None))).await.len(), 22);
+    assert_eq!(closed[1..], [commands]);
+    assert_eq!(evidence_of(40, &scene("RH0511", |s| groups(s, 1000, None))).await.len(), 23);
 }
 
 #[tokio::test(start_paused = true)]

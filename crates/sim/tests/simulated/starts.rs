@@ -25,7 +25,7 @@ async fn one_that_never_starts_brings_the_legacy_side_back_long_before_the_deadl
     let cases = [
         (Ailment::Waits("InvalidImageName"), "container refdb is waiting: InvalidImageName", 600),
         (Ailment::Waits("CreateContainerConfigError"), "is waiting: CreateContainerConfigError", 600),
-        (Ailment::Waits("ImagePullBackOff"), "is waiting: ImagePullBackOff", 600),
+        (Ailment::Waits("ImagePullBackOff"), "is waiting: ImagePullBackOff", 900),
         (Ailment::Crashes(0), "ends with exit code 3, Error: no such option: heap", 900),
         // It runs whenever it is looked at first.
         (Ailment::Crashes(8_000), "ends with exit code 3, Error: no such option: heap", 900),
@@ -45,9 +45,9 @@ async fn one_that_never_starts_brings_the_legacy_side_back_long_before_the_deadl
 async fn one_that_starts_late_is_waited_for() {
     let cases = [
         (Ailment::Waits("CreateContainerConfigError"), 50),
-        (Ailment::Waits("ErrImagePull"), 150),
+        (Ailment::Waits("ErrImagePull"), 500),
         (Ailment::Waits("ContainerCreating"), 1200),
-        // While it waits for something: four restarts.
+        // While it waits for something.
         (Ailment::Crashes(1_000), 300),
         (Ailment::Crashes(8_000), 300),
     ];

@@ -46,7 +46,7 @@ done | while IFS= read -r path; do tell data "$path"; done
 each commitlog commitlog_directory commitlog
 each hints hints_directory hints
 each saved_caches saved_caches_directory saved_caches
-case $(setting cdc_enabled) in '' | false) ;; *) each cdc_raw cdc_raw_directory cdc_raw ;; esac
+case $(setting cdc_enabled | tr A-Z a-z) in '' | false | no | off) ;; *) each cdc_raw cdc_raw_directory cdc_raw ;; esac
 # What only the configuration says, and a pod must say alike. From 5.0 on some are a class with parameters.
 section settings; for name in authenticator authorizer network_authorizer role_manager commitlog_sync cdc_enabled; do
   value=$(nested "$name" class_name)
