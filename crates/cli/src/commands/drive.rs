@@ -343,7 +343,7 @@ mod tests {
         assert!(opened.contains("captured 288 h 0 min ago") && opened.contains("gc_grace_seconds"), "{opened}");
         assert!(undo_text(&plan, true, None).contains("is given up"));
         let before = undo_text(&plan, false, Some(7));
-        assert!(before.contains("no client was let in") && !before.contains("gc_grace"), "{before}");
+        assert!(before.contains("No client was let in") && !before.contains("gc_grace"), "{before}");
         assert!(!opened.contains("Estimates") && !opened.contains("a month"), "{opened}");
     }
 
