@@ -11,10 +11,10 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
     name = "rehome",
     version,
     after_help = "Exit codes: 0 done; 1 not done, and nothing is left of it (a run that failed was put back; verify found \
-                  something wrong); 2 wrong command line or file, or the run is not where this may be done; 3 checks found errors or facts changed; 4 cloud, cluster \
-                  or hosts out of reach, or another driver is at work: try again later; 5 a person must look: a run is \
-                  stuck, or failed where it is not put back by itself, a finalize is half done, a record is damaged, gc left something; 6 \
-                  interrupted, the same command goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
+                  something wrong); 2 wrong command line or file, or the run is not where this may be done; 3 checks found errors \
+                  or facts changed; 4 cloud, cluster or hosts out of reach, or another driver is at work: try again \
+                  later; 5 a person must look: a run is stuck, or failed where it is not put back by itself, a finalize \
+                  is half done, a record is damaged, gc left something; 6 interrupted, the same command goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
                   libraries do, too.\n\nSee it work \
                   first: `rehome demo` needs no account, no cluster and no root."
 )]
@@ -43,8 +43,8 @@ pub enum Command {
     /// Shows the plan and asks for the migration's name. First, while production serves, it creates parked claims and the gate's
     /// ConfigMap in the cluster, protects the instances, and takes base snapshots. Then the cutover: every member is drained,
     /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
-    /// members are verified clients are let in. With --until cutover it stops before that, and you choose when. What fails before that is taken back by itself, and production serves again
-    /// (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
+    /// members are verified clients are let in. With --until cutover it ends before the cutover, and you choose when to go on. What
+    /// fails before clients are let in is taken back by itself, and production serves again (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
     /// on then, and so it does after a kill. A terminal that is closed stops nothing.
     Apply(Apply),
     /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.

@@ -9,7 +9,7 @@ use rehome_model::{labels, names};
 use crate::context::{Context, at_most, template_of};
 
 pub(crate) fn check(context: &mut Context<'_>, subject: &str, slots: &SetSlots, set: &StatefulSetReport) {
-    let ordinals = ordinals_of(context, slots, set);
+    let ordinals: BTreeSet<u32> = context.landing(slots, set).into_iter().map(|(ordinal, _)| ordinal).collect();
     check_names(context, slots, set, &ordinals);
     check_leftovers(context, subject, set, &ordinals);
 }
@@ -73,14 +73,6 @@ fn check_names(context: &mut Context<'_>, slots: &SetSlots, set: &StatefulSetRep
     for (code, subject, seen) in taken {
         context.report(code, subject, "the name is taken".to_owned(), vec![seen]);
     }
-}
-
-/// The ordinals that members land on: those that the migration gives, and the first ones that are left.
-fn ordinals_of(context: &Context<'_>, slots: &SetSlots, set: &StatefulSetReport) -> BTreeSet<u32> {
-    let given: BTreeSet<u32> = slots.ordinals.values().copied().collect();
-    let members = context.members_of(slots).len();
-    let left = (set.first_ordinal..).filter(|ordinal| !given.contains(ordinal));
-    left.take(members.saturating_sub(given.len())).chain(given.iter().copied()).collect()
 }
 
 /// The claims of some ordinals of a set, each with the PersistentVolume that it names while it is parked.

@@ -164,24 +164,8 @@ fn report(
         mounts.push(Mount { source, part, target, fs_type, options, size_bytes, available_bytes: GIB });
     }
     if let Some(options) = &host.shape.ephemeral {
-        let (path, uuid) = ("/dev/nvme2n1".to_owned(), "e0e0".to_owned());
-        let (source, target) = (format!("UUID={uuid}"), "/mnt/ephemeral".to_owned());
-        fstab.push(FstabEntry { source, target, options: options.clone() });
-        let (kind, fs_type, uuid) = ("disk".to_owned(), Some("xfs".to_owned()), Some(uuid));
-        let (volume, parent, label, partitioned) = (None, None, None, false);
-        let (size_bytes, instance_store) = (GIB, true);
-        let device = HostBlockDevice {
-            path,
-            volume,
-            kind,
-            parent,
-            size_bytes,
-            fs_type,
-            label,
-            uuid,
-            partitioned,
-            instance_store,
-        };
+        let (line, device) = instance_store(options);
+        fstab.push(line);
         block_devices.push(device);
     }
     let running = view.is_some();
@@ -210,6 +194,25 @@ fn report(
         view_error: (!running).then(|| "the member is not up".to_owned()),
         view,
     }
+}
+
+/// An instance store beside the volumes, and its line in fstab.
+fn instance_store(options: &str) -> (FstabEntry, HostBlockDevice) {
+    const UUID: &str = "e0e0";
+    let (source, target) = (format!("UUID={UUID}"), "/mnt/ephemeral".to_owned());
+    let device = HostBlockDevice {
+        path: "/dev/nvme2n1".to_owned(),
+        volume: None,
+        kind: "disk".to_owned(),
+        parent: None,
+        size_bytes: 1 << 30,
+        fs_type: Some("xfs".to_owned()),
+        label: None,
+        uuid: Some(UUID.to_owned()),
+        partitioned: false,
+        instance_store: true,
+    };
+    (FstabEntry { source, target, options: options.to_owned() }, device)
 }
 
 fn processes(host: &crate::world::Host, running: bool) -> Vec<HostProcess> {

@@ -1,7 +1,6 @@
 //! Commands that change something.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,7 +13,7 @@ use rehome_profiles::Profile;
 use tokio::sync::{mpsc, watch};
 
 use super::interrupt::Signals;
-use super::{confirm, ending, events, keep_writes, look};
+use super::{confirm, discard_writes, ending, events, keep_writes, look};
 use crate::args::{Apply, Format, Rollback, Until};
 use crate::exit::{Exit, problem};
 use crate::output::{esay, eshow};
@@ -167,54 +166,12 @@ pub async fn rollback(args: &Rollback) -> Result<Exit> {
     if args.keep_writes {
         return keep_writes::rollback(args, &migration, profile, &ports).await;
     }
-    let namespace = &migration.spec.target.namespace;
-    let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
-    let Some((record, plan)) = recorded else {
-        let none = EngineError::NoRun { migration: migration.metadata.name.clone(), namespace: namespace.clone() };
-        return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
-    };
-    refuse_finalized(&record)?;
-    if args.output == Format::Text {
-        let undo = rehome_engine::rollback_plan(&plan, &record);
-        let captured = record.header.cutover_at_ms.map(|at_ms| look::now_ms().saturating_sub(at_ms) / 1000);
-        eshow!("{}", undo_text(&undo, rehome_planner::opened(&plan, &record), captured));
-    }
-    confirm::by_name(args.yes, &migration.metadata.name, "roll back and give up all writes made since the opening")?;
-    drive(&ports, &migration, profile, Command::RollbackDiscardWrites, args.output).await
-}
-
-/// What a rollback does, to be reviewed line by line.
-///
-/// `opened` as soon as clients may have written, `captured` so many seconds ago.
-fn undo_text(plan: &Plan, opened: bool, captured: Option<u64>) -> String {
-    let mut text = format!(
-        "Roll back migration {}: the legacy cluster serves again, on its original volumes.\n\n",
-        plan.migration
-    );
-    for step in &plan.steps {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {} {}", output::sign(step), step.title);
-    }
-    if !opened {
-        text.push_str(
-            "\nNo client was let in by this run: nothing that was written is given up. The claims stay parked.\n",
-        );
-        return text;
-    }
-    let ago = captured.map_or_else(|| "before the cutover".to_owned(), |s| format!("{} ago", output::duration(s)));
-    let _ = write!(
-        text,
-        "\nWhat was written since the opening is given up: it is on the new volumes only, and they are deleted. --keep-writes \
-         brings it along.\n\nThe originals are as they were captured {ago}. An application that forgets its deletions after a \
-         time (Cassandra: gc_grace_seconds) may bring back what was deleted before the capture, where a member had missed the \
-         deletion: of tables whose time is shorter than that, run a repair before anything compacts.\n"
-    );
-    text
+    discard_writes::rollback(args, &migration, profile, &ports).await
 }
 
 /// After a finalize neither plan nor question is of any use, nor is another command while volumes go back with their
 /// writes. The engine refuses it too.
-fn refuse_finalized(record: &RunRecord) -> Result<()> {
+pub fn refuse_finalized(record: &RunRecord) -> Result<()> {
     let run = record.header.run.clone();
     let refused = match record.header.phase {
         Phase::Finalizing | Phase::Finalized => EngineError::Finalized { run },
@@ -237,7 +194,8 @@ fn refuse_undone(record: &RunRecord) -> Result<()> {
     ))
 }
 
-async fn drive(
+/// Drives an apply or a discarding rollback, and says how it ended.
+pub async fn drive(
     ports: &Ports,
     migration: &Migration,
     profile: &'static dyn Profile,
@@ -335,17 +293,6 @@ mod tests {
 
     use super::super::staged::{Staged, ended, staged};
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_rollback_shows_how_old_the_originals_are_and_no_estimates() {
-        let Staged { plan, .. } = staged(2).await;
-        let opened = undo_text(&plan, true, Some(12 * 86_400));
-        assert!(opened.contains("captured 288 h 0 min ago") && opened.contains("gc_grace_seconds"), "{opened}");
-        assert!(undo_text(&plan, true, None).contains("is given up"));
-        let before = undo_text(&plan, false, Some(7));
-        assert!(before.contains("No client was let in") && !before.contains("gc_grace"), "{before}");
-        assert!(!opened.contains("Estimates") && !opened.contains("a month"), "{opened}");
-    }
 
     #[tokio::test(start_paused = true)]
     async fn what_changed_while_the_question_was_open_is_found_by_the_second_look() {

@@ -2,6 +2,7 @@
 
 mod confirm;
 mod demo;
+mod discard_writes;
 mod drive;
 #[cfg(feature = "emulate")]
 mod emulate;

@@ -10,7 +10,7 @@ use rehome_model::task::PodTask;
 use super::starts::Starts;
 use super::{gate, hosts, replicas};
 use crate::context::{Outputs, StepContext};
-use crate::error::{StepError, StepErrorKind, or_wait};
+use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::paths;
 use crate::limits::{CLOSE, NOT_ANSWERING};
 
@@ -64,14 +64,10 @@ pub(super) async fn in_pods(
             let Some(starts) = starts.as_mut().filter(|_| look.is_ok() || context.elapsed() >= NOT_ANSWERING) else {
                 return Ok(look);
             };
-            let found = match or_wait(context.pods().await)? {
+            let found = match replicas::pods_of_plan(context).await? {
                 Ok(found) => found,
                 Err(reason) => return Ok(Err(reason)),
             };
-            match or_wait(replicas::scaled_beyond(context, &found).await)? {
-                Ok(None) => {}
-                Ok(Some(beyond)) | Err(beyond) => return Ok(Err(beyond)),
-            }
             if look.is_err() {
                 starts.look(context, pods, &found).await?;
             }

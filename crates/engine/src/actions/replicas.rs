@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::gate;
 use crate::context::StepContext;
-use crate::error::StepError;
+use crate::error::{StepError, or_wait};
 use crate::kubernetes::paths;
 use crate::limits::POD_MISSING;
+use crate::objects::Named;
 
 /// Sets the replicas through the scale subresource, against the version that was seen. A set that somebody deleted has none.
 pub(super) async fn set(context: &StepContext, set: &str, replicas: u32) -> Result<(), StepError> {
@@ -60,12 +61,22 @@ pub(super) fn see_not_more(context: &StepContext, set: &str, found: &Value) -> R
     ))
 }
 
+/// All pods, once none of them is of such a set and beyond the plan; why not yet, otherwise. What passes is waited for: begun anew,
+/// a step would forget what it has seen.
+pub(super) async fn pods_of_plan(context: &StepContext) -> Result<Result<Named, String>, StepError> {
+    let found = match or_wait(context.pods().await)? {
+        Ok(found) => found,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    Ok(match or_wait(scaled_beyond(context, &found).await)? {
+        Ok(None) => Ok(found),
+        Ok(Some(reason)) | Err(reason) => Err(reason),
+    })
+}
+
 /// Before the opening a set that somebody has scaled to more than was planned since this run scaled it is scaled down again.
 /// Answers what is waited for: pods beyond the plan's must be gone before clients are let in.
-pub(super) async fn scaled_beyond(
-    context: &StepContext,
-    pods: &BTreeMap<String, Value>,
-) -> Result<Option<String>, StepError> {
+async fn scaled_beyond(context: &StepContext, pods: &BTreeMap<String, Value>) -> Result<Option<String>, StepError> {
     let plan = context.plan();
     if context.undo || plan.purpose != Purpose::Apply {
         return Ok(None);

@@ -41,15 +41,10 @@ pub(super) async fn pods_run(
     let mut starts = Starts::new(context);
     context
         .wait(async || {
-            // What passes is waited for here: begun anew, the step would forget what it has seen of the starts.
-            let found = match or_wait(context.pods().await)? {
+            let found = match scaled::pods_of_plan(context).await? {
                 Ok(found) => found,
                 Err(reason) => return Ok(Err(reason)),
             };
-            match or_wait(scaled::scaled_beyond(context, &found).await)? {
-                Ok(None) => {}
-                Ok(Some(reason)) | Err(reason) => return Ok(Err(reason)),
-            }
             starts.look(context, pods, &found).await?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {

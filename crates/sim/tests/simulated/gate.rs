@@ -348,3 +348,33 @@ async fn no_volume_is_released_to_a_pod_of_an_older_template() {
     assert!(failure.starts_with("release-volume") && failure.contains("delete pod refdb-0"), "{failure}");
     assert_eq!((checks::pods_running(&stage.world), checks::legacy_serving(&stage.world)), (0, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_mends_before_the_downtime_keeps_the_run_going() {
+    let stage = Stage::new(Scene::new(3, 55));
+    let plan = stage.plan().await;
+    let gated = std::cell::RefCell::new(json!(null));
+    stage.world.change_objects("statefulsets", |set| {
+        let env = &mut set["spec"]["template"]["spec"]["containers"][0]["env"][3];
+        gated.replace(env.take());
+        *env = json!({"name": "REFDB_CLIENTS", "value": "open"});
+    });
+    let mends = async {
+        let looks = async || {
+            let recorded = rehome_engine::status(stage.ports.kube(), "refdb", "refdb").await.ok()??;
+            recorded.0.steps.get(&"flush:refdb-2".into()).map(|_| ())
+        };
+        while looks().await.is_none() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert_eq!(checks::legacy_serving(&stage.world), 3, "production waits for nobody");
+        stage.world.change_objects("statefulsets", |set| {
+            set["spec"]["template"]["spec"]["containers"][0]["env"][3] = gated.borrow().clone();
+        });
+    };
+    let (end, ()) = futures::join!(stage.apply(&plan), mends);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+}
