@@ -87,6 +87,12 @@ impl KubeError {
         self.is_forbidden() && matches!(self, Self::Api { message, .. } if message.contains("exceeded quota"))
     }
 
+    /// Whether a webhook is in the way that has effects of its own: then nobody can say what would be
+    /// (apiserver `pkg/admission/plugin/webhook/errors/statuserror.go`, `NewDryRunUnsupportedErr`).
+    pub(crate) fn cannot_dry_run(&self) -> bool {
+        matches!(self, Self::Api { status: 400, message, .. } if message.contains("does not support dry run"))
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { status: 404, .. })
     }
@@ -208,6 +214,12 @@ impl Kube {
     /// Creates an object. `AlreadyExists` is an error.
     pub async fn create(&self, collection: &str, object: &Value) -> Result<Value, KubeError> {
         self.send("POST", collection, "application/json", Some(object)).await
+    }
+
+    /// Whether an object could be created: all that the apiserver and admission say to it, with no effect.
+    pub(crate) async fn would_create(&self, collection: &str, object: &Value) -> Result<(), KubeError> {
+        let path = format!("{collection}?dryRun=All");
+        self.send::<Value>("POST", &path, "application/json", Some(object)).await.map(|_| ())
     }
 
     /// Replaces an object; its resourceVersion makes it fail if it changed meanwhile.

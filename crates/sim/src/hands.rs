@@ -114,6 +114,16 @@ impl World {
         self.with(|state, _| state.cluster.denied.insert(what.to_owned()));
     }
 
+    /// Takes a denial back.
+    pub fn allow(&self, what: &str) {
+        self.with(|state, _| state.cluster.denied.remove(what));
+    }
+
+    /// An admission webhook of this name has effects besides its answer.
+    pub fn install_effective_webhook(&self, name: &str) {
+        self.with(|state, _| state.cluster.effective_webhook = Some(name.to_owned()));
+    }
+
     /// A ResourceQuota lets so many claims be in a namespace.
     pub fn limit_claims(&self, hard: usize) {
         self.with(|state, _| state.cluster.claim_quota = Some(hard));

@@ -282,6 +282,7 @@ impl SimPorts {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
         let name: &'static str = match parts.method.as_str() {
+            "POST" if parts.uri.query() == Some("dryRun=All") => "kube dry-run",
             "POST" => "kube create",
             "PUT" => "kube update",
             "PATCH" => "kube patch",
@@ -290,7 +291,8 @@ impl SimPorts {
         };
         // Reviews and the driver's own Lease change nothing of the migration.
         let path = parts.uri.path().to_owned();
-        let mutates = name != "kube get" && !path.contains("subjectaccessreviews") && !path.contains("/leases");
+        let looks = matches!(name, "kube get" | "kube dry-run");
+        let mutates = !looks && !path.contains("subjectaccessreviews") && !path.contains("/leases");
         let call = Call { port: Port::Cluster, name, subject: &path, mutates };
         let ticket = match self.before(&call).await {
             Ok(ticket) => ticket,
@@ -308,7 +310,7 @@ impl SimPorts {
                 (!away).then(|| state.cluster.handle(now, parts.method.as_str(), &sent_to, query, content, &body))
             })
         };
-        let answered = if name == "kube get" {
+        let answered = if looks {
             landing.await
         } else {
             // Sent: it takes effect whatever becomes of its sender.

@@ -1,5 +1,6 @@
 //! Releasing a volume: the single act that lets a slot's pod start (invariants I4, I5, I6).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use rehome_model::cloud::{Volume, VolumeState};
@@ -16,6 +17,9 @@ use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
 use crate::lease::micro_time;
 use crate::limits::{NUDGE, NUDGE_MAX};
+
+/// Stands for an EBS volume that is still to be made.
+const NO_VOLUME: &str = "vol-00000000000000000";
 
 /// What is released, with its inputs known.
 struct Release<'a> {
@@ -73,6 +77,41 @@ pub(super) async fn release(context: &StepContext, action: &Action) -> Result<Ou
     }
     bind(context, &release).await?;
     Ok(Outputs::new())
+}
+
+/// The apiserver would take the PersistentVolumes of this plan: asked without an effect, of one a role and zone. What admission
+/// refuses it would refuse in the downtime.
+pub(super) async fn would_be_admitted(context: &StepContext) -> Result<(), StepError> {
+    let mut asked = BTreeSet::new();
+    let releases = context.plan().steps.iter().filter_map(|step| match &step.action {
+        Action::ReleaseVolume { claim, member, role, legacy_volume, zone, fs_type, driver, .. } => {
+            asked.insert((role, zone)).then_some((claim, member, role, legacy_volume, zone, fs_type, driver))
+        }
+        _ => None,
+    });
+    let all = releases.map(async |(claim, member, role, legacy_volume, zone, fs_type, driver)| {
+        let found = context.claim(&claim.name).await?.ok_or_else(|| claims::gone(claim))?;
+        let volume = VolumeId::from(NO_VOLUME);
+        let claim_uid = uid(&found);
+        let wanted =
+            manifests::VolumeFor { claim, claim_uid, member, role, volume: &volume, legacy_volume, zone, fs_type, driver };
+        // It has no effect; but whoever reads the apiserver's log need not know that.
+        context.may_act()?;
+        match context.kube().would_create(paths::VOLUMES, &manifests::volume(context.maker(), wanted)).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_conflict() || error.cannot_dry_run() => Ok(()),
+            Err(error) => {
+                let error = StepError::from(error);
+                let message = format!(
+                    "the cluster would not take PersistentVolume {} in the downtime: {}; mend the permissions or the admission \
+                     policy that refuses it",
+                    claim.volume_name, error.message
+                );
+                Err(StepError { message, ..error })
+            }
+        }
+    });
+    futures::future::try_join_all(all).await.map(|_| ())
 }
 
 /// The pod of a member may start: its set is closed to clients, and its legacy instance is down. Somebody else may have scaled

@@ -144,6 +144,9 @@ impl Cluster {
             ("GET", true, None) => Ok(Reply::Stored(key.clone())),
             ("GET", false, None) => Ok(self.list(target, query)),
             ("GET", true, Some("scale")) => self.scale(key),
+            ("POST", false, None) if query.split('&').any(|pair| pair == "dryRun=All") => {
+                self.would_create(target, sent)
+            }
             ("POST", false, None) => self.create(now, target, sent),
             // Of all that is known here only Leases are made by a PUT (leaseStrategy.AllowCreateOnUpdate).
             ("PUT", true, None) if key.plural == "leases" && self.get(key).is_none() => {
@@ -246,6 +249,20 @@ impl Cluster {
         }
         self.put_new(now, &key, object)?;
         Ok(Reply::Created(key))
+    }
+
+    /// Creates nothing, and says what would come of it; of what a claim costs a quota nobody asks.
+    fn would_create(&self, target: &Target, object: Value) -> Result<Reply, Failure> {
+        if let Some(webhook) = &self.effective_webhook {
+            let why = format!("admission webhook {webhook:?} does not support dry run");
+            return Err(Failure::new(400, "BadRequest", why));
+        }
+        let key = Key::new(target.resource.plural, &target.namespace, text(&object, "/metadata/name"));
+        check_volume(&key, &object)?;
+        if self.get(&key).is_some() {
+            return Err(Failure::exists(&key));
+        }
+        Ok(Reply::Made(object))
     }
 
     /// What admission and validation do with a new claim: the default class is put in if none is named.

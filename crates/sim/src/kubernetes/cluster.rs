@@ -82,6 +82,8 @@ pub struct Cluster {
     pub(crate) ailing: Vec<Ailing>,
     /// What callers may not do: `verb plural`.
     pub denied: BTreeSet<String>,
+    /// An admission webhook that has effects besides its answer: what is only tried is refused because of it.
+    pub effective_webhook: Option<String>,
     /// How many claims a ResourceQuota lets be in a namespace.
     pub claim_quota: Option<usize>,
     /// When claims went that the quota still counts.
@@ -175,11 +177,14 @@ impl Cluster {
     /// Changes all objects of a plural.
     pub fn change_all(&mut self, plural: &'static str, change: impl Fn(&mut Value)) {
         for key in self.keys(plural) {
-            if let Some(object) = self.objects.get_mut(&key) {
-                change(object);
+            let Some(object) = self.objects.get_mut(&key) else { continue };
+            let before = object.clone();
+            change(object);
+            if *object != before {
+                // It is there: it was changed just now.
+                let _ = self.changed(&key);
             }
         }
-        self.version += 1;
     }
 
     /// Keys of a plural.

@@ -1,13 +1,17 @@
 //! A set whose gate somebody takes away between the plan and the start of its pods, and one that somebody scales up besides.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::Stage;
-use rehome_ec2_emulator::core::Effect;
+use rehome_ec2_emulator::core::{Effect, InstanceRecord};
+use rehome_ec2_emulator::disks::Content;
 use rehome_engine::{Command, Kube, Outcome};
 use rehome_model::event::{Event, EventKind};
+use rehome_model::ids::InstanceId;
+use rehome_model::labels;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
@@ -98,7 +102,7 @@ async fn applied(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, b
 
 /// In a world in which one member's volume comes long after the others': time enough for two pods to be a quorum.
 async fn applied_late(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
-    let stage = Stage::new(Scene::new(3, 55));
+    let stage = Stage::new(Scene::new(3, 56));
     stage.world.ec2().with(|inner, _| inner.core.faults.at("CreateVolume", 3, Effect::Slow(120_000)));
     applied_in(stage, acts, deaf).await
 }
@@ -245,7 +249,7 @@ async fn scales_down(stage: &Stage, times: u32) {
 async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_and_told_of() {
     let said = |text: &str| text.contains("refdb/refdb was scaled down to 0 by somebody");
     let ended = async |times| {
-        let stage = Stage::new(Scene::new(2, 31));
+        let stage = Stage::new(Scene::new(2, 33));
         let plan = stage.plan().await;
         let apply = stage.drive_with_events(Command::Apply(Box::new(plan)));
         let ((end, events), ()) = tokio::join!(apply, scales_down(&stage, times));
@@ -275,10 +279,30 @@ fn change_claim(world: &World, change: fn(&mut serde_json::Value)) {
     });
 }
 
+/// Somebody meets a disk that is nearly full while the base snapshots are under way.
+fn grow_a_volume(world: &World) {
+    world.ec2().with(|inner, _| {
+        for volume in inner.core.volumes.values_mut() {
+            volume.spec.size_gib += 1;
+        }
+    });
+}
+
+fn attach_another_volume(world: &World) {
+    world.ec2().with(|inner, now| {
+        let has_data = |(_, found): &(&InstanceId, &InstanceRecord)| found.block_devices.len() > 1;
+        let Some((member, _)) = inner.core.instances.iter().find(has_data) else { return };
+        let member = member.clone();
+        let Some(spec) = inner.core.volumes.values().next().map(|volume| volume.spec.clone()) else { return };
+        let content = Content::with_files("ext4", BTreeMap::new());
+        inner.core.add_volume(&mut inner.disks, now, &member, "/dev/sdz", spec, content, false);
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
     type Case = (fn(&World), &'static str);
-    let cases: [Case; 4] = [
+    let cases: [Case; 7] = [
         (
             |world| {
                 change_claim(world, |claim| {
@@ -294,6 +318,12 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
             "does not belong to this migration",
         ),
         (ungate_set, "does not take REFDB_CLIENTS from its key"),
+        (
+            |world| world.deny("create persistentvolumes"),
+            "the cluster would not take PersistentVolume rehome-data-refdb-0-",
+        ),
+        (grow_a_volume, "GiB, and had"),
+        (attach_another_volume, "was attached to i-"),
     ];
     for (act, why) in cases {
         let (stage, outcome, _) = applied(&[(a_member_is_flushed, act)], None).await;
@@ -303,6 +333,36 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
         assert!(!outcome.record.steps.keys().any(|id| id.as_str().starts_with("stop-service")), "{why}");
         assert_eq!(checks::legacy_serving(&stage.world), 3, "{why}");
     }
+}
+
+/// Of a migration of the same name that another namespace has.
+#[tokio::test(start_paused = true)]
+async fn volumes_of_another_run_do_not_make_clients_of_this_one() {
+    let stage = Stage::new(Scene::new(3, 55));
+    let volume = json!({
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {
+            "name": "rehome-data-refdb-0-elsewhere",
+            "labels": {labels::MIGRATION: "refdb", labels::RUN: "refdb-elsewhere"},
+        },
+        "spec": {
+            "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "persistentVolumeReclaimPolicy": "Retain",
+            "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-0e15e"},
+            "claimRef": {"namespace": "elsewhere", "name": "data-refdb-0", "uid": "0"},
+        },
+    });
+    stage.world.add_object("persistentvolumes", "", "rehome-data-refdb-0-elsewhere", volume);
+    let (stage, outcome, _) = applied_in(stage, &[(a_volume_is_made, ungate_set)], None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_cannot_be_tried_does_not_hold_up_the_cutover() {
+    let stage = Stage::new(Scene::new(3, 55));
+    stage.world.install_effective_webhook("labels.example.com");
+    let outcome = stage.apply(&stage.plan().await).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
 }
 
 /// The template of the set is mended while its pods wait for their volumes already.
