@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 use rehome_model::format::{self, Format};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::plan::{Plan, Purpose, Step};
+use rehome_model::plan::{Plan, Purpose, Step, outputs};
 use rehome_model::record::{KeepWrites, Phase, RunRecord, StepState};
 use rehome_model::task::PodTask;
 use rehome_planner::{DiskClaim, DiskSeen, ReturnSeen, SetSeen, is_keep_writes_step};
@@ -93,7 +93,7 @@ async fn look(
     let cloud = ports.cloud.as_ref();
     let ids: Vec<InstanceId> = plan.members.iter().map(|member| member.instance.clone()).collect();
     let legacy = plan.members.iter().flat_map(|member| &member.volumes).map(|volume| volume.legacy_volume.clone());
-    let made = record.steps.values().filter_map(|step| step.outputs.get("volume"));
+    let made = record.steps.values().filter_map(|step| step.outputs.get(outputs::VOLUME));
     let volumes: BTreeSet<VolumeId> = legacy.chain(made.map(|id| VolumeId::from(id.as_str()))).collect();
     let filter = VolumeFilter::Ids(volumes.into_iter().collect());
     let mut seen = ReturnSeen::default();

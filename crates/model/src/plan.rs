@@ -16,6 +16,7 @@ use crate::migration::{Cutover, Strategy};
 use crate::on_host::OnHost;
 
 mod action;
+pub mod outputs;
 
 /// A plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use rehome_model::ids::StepId;
-use rehome_model::plan::{Action, Input, MemberPlan, Plan, Purpose, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
+use rehome_model::plan::{
+    Action, Input, MemberPlan, Plan, Purpose, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS, outputs,
+};
 use rehome_model::record::{FinalizeChoice, RunRecord};
 
 use crate::keep::keep_until;
@@ -93,7 +95,7 @@ impl Builder<'_> {
         let until = keep_until(until_ms);
         let snapshot = |role: &rehome_model::ids::RoleName| Input::Output {
             step: ids::last(&member.name),
-            output: format!("snapshot/{role}"),
+            output: outputs::snapshot(role),
         };
         let snapshots = member.volumes.iter().map(|volume| (volume.role.clone(), snapshot(&volume.role))).collect();
         let title = format!("keep the final snapshots of {} until {until}", member.name);

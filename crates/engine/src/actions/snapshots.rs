@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::cloud::{Snapshot, SnapshotState, Tags};
 use rehome_model::ids::{RoleName, SnapshotId, StepId, VolumeId};
 use rehome_model::labels;
-use rehome_model::plan::{Action, Input, LAUNCHED_AT, SnapshotPhase};
+use rehome_model::plan::{Action, Input, LAUNCHED_AT, SnapshotPhase, outputs};
 use rehome_model::record::StepState;
 use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId};
 use tokio::time::Instant;
@@ -86,7 +86,7 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
     shown(context, &tagging).await?;
     let cloud = context.cloud();
     futures::future::try_join_all(tagging.iter().map(|(snapshot, tags)| cloud.tag(snapshot, tags))).await?;
-    Ok(set.into_iter().map(|(role, snapshot)| (format!("snapshot/{role}"), snapshot.id.to_string())).collect())
+    Ok(set.into_iter().map(|(role, snapshot)| (outputs::snapshot(&role), snapshot.id.to_string())).collect())
 }
 
 /// Waits until describes show the snapshots: EC2 would refuse to tag them before, and with them all others that are

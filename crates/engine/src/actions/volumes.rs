@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use rehome_model::cloud::{Volume, VolumeState};
 use rehome_model::ids::{SnapshotId, StepId, VolumeId};
-use rehome_model::plan::Action;
+use rehome_model::plan::{Action, outputs};
 use rehome_ports::{CreateVolume, ErrorClass};
 use tokio::time::Instant;
 
@@ -61,7 +61,7 @@ pub(super) async fn create(context: &StepContext, action: &Action) -> Result<Out
             }
         };
         match available(context, &volume.id).await? {
-            Ok(()) => return Ok(Outputs::from([("volume".to_owned(), volume.id.to_string())])),
+            Ok(()) => return Ok(Outputs::from([(outputs::VOLUME.to_owned(), volume.id.to_string())])),
             Err(dead) => next_attempt(context, attempt, &dead).await?,
         }
     }

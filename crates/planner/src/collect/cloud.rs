@@ -7,7 +7,7 @@ use rehome_model::labels;
 use rehome_model::record::Phase;
 
 use super::judge::{Judge, Judged, in_use, kept, name, orphaned};
-use super::origin;
+use super::origin::{self, Origin};
 use crate::keep::kept_until_ms;
 
 /// How a thing's run stands, as far as the record tells.
@@ -59,7 +59,7 @@ impl Judge<'_> {
             _ if snapshot.is_none() && !recorded => {
                 return kept("the snapshot it was made from is gone: that the run made it cannot be told any more");
             }
-            Run::Moved(_) => return orphaned(format!("run {} made it twice: its record names another", origin.run)),
+            Run::Moved(_) => return self.made_twice(&origin),
             Run::Ended { .. } | Run::Unknown => {}
         }
         if let Some(unclear) = self.unclear(snapshot.map(|found| &found.volume), &run) {
@@ -69,6 +69,17 @@ impl Judge<'_> {
             Run::Ended { why, .. } => orphaned(format!("{why}; no PersistentVolume has it")),
             _ => self.unrecorded(volume),
         }
+    }
+
+    /// What a run that has moved made, and its record does not name.
+    fn made_twice(&self, origin: &Origin) -> Judged {
+        if self.names_another(&origin.step) {
+            return orphaned(format!("run {} made it twice: its record names another", origin.run));
+        }
+        kept(format!(
+            "the record of run {} names nothing that step {} made: a part of it may be lost, and this the only one",
+            origin.run, origin.step
+        ))
     }
 
     /// No run is recorded, and no PersistentVolume has the volume: either no pod ever had it, or the run was another cluster's,
@@ -125,9 +136,7 @@ impl Judge<'_> {
         }
         if let Run::Moved(phase) = run {
             return match phase {
-                _ if !self.recorded(snapshot.id.as_str()) => {
-                    orphaned(format!("run {} made it twice: its record names another", origin.run))
-                }
+                _ if !self.recorded(snapshot.id.as_str()) => self.made_twice(&origin),
                 Phase::Finalized if origin.base => orphaned(format!("run {} is finalized", origin.run)),
                 Phase::Finalized => kept("a final snapshot without a time until which it is kept"),
                 _ => in_use(format!(

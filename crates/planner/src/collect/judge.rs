@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use rehome_model::collection::{Collection, Found, Inventory, RecordSeen, Thing, Verdict};
 use rehome_model::format::{self, Format};
-use rehome_model::ids::VolumeId;
+use rehome_model::ids::{StepId, VolumeId};
 use rehome_model::names;
-use rehome_model::plan::Plan;
+use rehome_model::plan::{Plan, outputs};
 use rehome_model::record::{Phase, RunRecord};
 
 /// What is concluded of one thing.
@@ -78,6 +78,14 @@ impl<'a> Judge<'a> {
     /// Whether the run record names this id as something a step made.
     pub(super) fn recorded(&self, id: &str) -> bool {
         self.outputs.contains(id)
+    }
+
+    /// Of what the record does not name: whether it names something else that this step made. A record of which a part was lost
+    /// names nothing, and then this may be all that there is.
+    pub(super) fn names_another(&self, step: &StepId) -> bool {
+        self.record()
+            .and_then(|(record, _)| record.steps.get(step))
+            .is_some_and(|line| line.outputs.keys().any(|name| outputs::is_resource(name)))
     }
 
     fn thing(&self, thing: &Thing) -> Judged {

@@ -5,7 +5,7 @@
 //! kind of thing, and of this member.
 
 use rehome_model::cloud::Tags;
-use rehome_model::ids::{MemberName, RoleName, RunId};
+use rehome_model::ids::{MemberName, RoleName, RunId, StepId};
 use rehome_model::labels;
 
 use crate::steps::ids;
@@ -13,6 +13,8 @@ use crate::steps::ids;
 /// A run, by the tags of what it made.
 pub(super) struct Origin {
     pub run: RunId,
+    /// The step that made it.
+    pub step: StepId,
     /// Whether it is a base snapshot.
     pub base: bool,
 }
@@ -26,7 +28,8 @@ pub(super) fn of_volume(migration: &str, tags: &Tags) -> Option<Origin> {
     tag(tags, labels::MIGRATION).filter(|name| *name == migration)?;
     let run = RunId::from(tag(tags, labels::RUN)?);
     let (member, role) = (MemberName::from(tag(tags, labels::MEMBER)?), RoleName::from(tag(tags, labels::ROLE)?));
-    (tag(tags, labels::STEP)? == ids::create(&member, &role).as_str()).then_some(Origin { run, base: false })
+    let step = ids::create(&member, &role);
+    (tag(tags, labels::STEP)? == step.as_str()).then_some(Origin { run, step, base: false })
 }
 
 /// Who made a snapshot; none if no run of this migration did. Its role may be missing: it is tagged later.
@@ -34,7 +37,7 @@ pub(super) fn of_snapshot(migration: &str, tags: &Tags) -> Option<Origin> {
     tag(tags, labels::MIGRATION).filter(|name| *name == migration)?;
     let run = RunId::from(tag(tags, labels::RUN)?);
     let member = MemberName::from(tag(tags, labels::MEMBER)?);
-    let step = tag(tags, labels::STEP)?;
-    let base = step == ids::base(&member).as_str();
-    (base || step == ids::last(&member).as_str()).then_some(Origin { run, base })
+    let step = StepId::from(tag(tags, labels::STEP)?);
+    let base = step == ids::base(&member);
+    (base || step == ids::last(&member)).then_some(Origin { run, step, base })
 }

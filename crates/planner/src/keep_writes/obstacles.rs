@@ -7,7 +7,7 @@ use rehome_model::answer::MemberView;
 use rehome_model::cloud::{Instance, InstanceState, Volume, VolumeState};
 use rehome_model::cluster::{ContainerReport, StatefulSetReport};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::plan::{MemberPlan, Plan, VolumePlan};
+use rehome_model::plan::{MemberPlan, Plan, VolumePlan, outputs};
 use rehome_model::record::{KeepWrites, RunRecord};
 use rehome_profiles::Profile;
 
@@ -65,7 +65,7 @@ pub fn opened(plan: &Plan, record: &RunRecord) -> bool {
 /// The volume that a run made for a member's role.
 pub(super) fn adopted(record: &RunRecord, member: &MemberPlan, volume: &VolumePlan) -> Option<VolumeId> {
     let step = record.steps.get(&ids::create(&member.name, &volume.role))?;
-    step.outputs.get("volume").map(|id| VolumeId::from(id.as_str()))
+    step.outputs.get(outputs::VOLUME).map(|id| VolumeId::from(id.as_str()))
 }
 
 /// What a return must remember, or everything that is in its way.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rehome_model::ids::{InstanceId, StepId, VolumeId};
 use rehome_model::migration::Seconds;
-use rehome_model::plan::{Action, Input, MemberPlan, SnapshotPhase};
+use rehome_model::plan::{Action, Input, MemberPlan, SnapshotPhase, outputs};
 use rehome_model::task::HostTask;
 
 use super::{Builder, CUTOVER, Draft, LEGACY_WHOLE, default, ids, nothing, undo};
@@ -122,7 +122,7 @@ impl Builder<'_> {
     pub(super) fn bring_in(&mut self, member: &MemberPlan) {
         let name = &member.name;
         for volume in &member.volumes {
-            let snapshot = Input::Output { step: ids::last(name), output: format!("snapshot/{}", volume.role) };
+            let snapshot = Input::Output { step: ids::last(name), output: outputs::snapshot(&volume.role) };
             let create = ids::create(name, &volume.role);
             let made = Draft {
                 id: create.clone(),
@@ -148,7 +148,7 @@ impl Builder<'_> {
                     claim: volume.claim.clone(),
                     member: name.clone(),
                     role: volume.role.clone(),
-                    volume: Input::Output { step: create, output: "volume".to_owned() },
+                    volume: Input::Output { step: create, output: outputs::VOLUME.to_owned() },
                     snapshot,
                     legacy_volume: volume.legacy_volume.clone(),
                     zone: member.zone.clone(),

@@ -7,7 +7,9 @@ use rehome_model::cloud::Tags;
 use rehome_model::ids::{MemberName, RoleName, StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::migration::{Migration, Seconds};
-use rehome_model::plan::{Action, Group, Input, MemberPlan, Plan, PodTarget, SnapshotPhase, Step, Undo, VolumePlan};
+use rehome_model::plan::{
+    Action, Group, Input, MemberPlan, Plan, PodTarget, SnapshotPhase, Step, Undo, VolumePlan, outputs,
+};
 use rehome_model::survey::Survey;
 use rehome_profiles::Profile;
 
@@ -260,8 +262,7 @@ impl Builder<'_> {
 
     fn await_snapshots(member: &MemberPlan, step: &StepId) -> Action {
         let input = |volume: &VolumePlan| {
-            let output = format!("snapshot/{}", volume.role);
-            (volume.role.clone(), Input::Output { step: step.clone(), output })
+            (volume.role.clone(), Input::Output { step: step.clone(), output: outputs::snapshot(&volume.role) })
         };
         Action::AwaitSnapshots { snapshots: member.volumes.iter().map(input).collect() }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rehome_model::ids::StepId;
 use rehome_model::migration::Seconds;
 use rehome_model::names;
-use rehome_model::plan::{Action, Input, MemberPlan, PodTarget};
+use rehome_model::plan::{Action, Input, MemberPlan, PodTarget, outputs};
 
 use super::{Builder, CUTOVER, Draft, default, ids, nothing, undo};
 
@@ -133,10 +133,10 @@ impl Builder<'_> {
         for member in self.members {
             for volume in &member.volumes {
                 for step in [ids::base(&member.name), ids::last(&member.name)] {
-                    keep.push(Input::Output { step, output: format!("snapshot/{}", volume.role) });
+                    keep.push(Input::Output { step, output: outputs::snapshot(&volume.role) });
                 }
                 let step = ids::create(&member.name, &volume.role);
-                keep.push(Input::Output { step, output: "volume".to_owned() });
+                keep.push(Input::Output { step, output: outputs::VOLUME.to_owned() });
             }
         }
         keep

@@ -46,6 +46,29 @@ async fn after_a_completed_move_nothing_is_orphaned_and_nothing_is_touched() {
     assert_eq!(world_of(&stage).await, before);
 }
 
+/// The lines of a member were lost with its ConfigMap: what they named is not taken for a second one of its kind.
+#[tokio::test(start_paused = true)]
+async fn the_only_volume_of_a_member_whose_lines_are_lost_is_no_duplicate() {
+    let stage = completed(71).await;
+    let member = rehome_model::ids::MemberName("refdb-0".to_owned());
+    let kube = rehome_engine::Kube::new(stage.ports.kube());
+    let namespace = "/api/v1/namespaces/refdb";
+    let lines = format!("{namespace}/configmaps/{}", rehome_model::names::member_record("refdb", &member));
+    kube.delete(&lines, "").await.expect("deleted");
+    // And somebody deletes its slot: the PersistentVolume is retained no longer than its object.
+    stage.scale(0).await;
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    let claim = format!("{namespace}/persistentvolumeclaims/data-refdb-0");
+    let name = kube.get(&claim).await.expect("answered").expect("there")["spec"]["volumeName"].clone();
+    kube.delete(&claim, "").await.expect("deleted");
+    kube.delete(&format!("/api/v1/persistentvolumes/{}", name.as_str().expect("a name")), "").await.expect("deleted");
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    let shown = by_file(&stage).look().await.expect("looked");
+    assert_eq!(shown.orphaned().count(), 0, "{shown:?}");
+    let kept = whys(&shown, "volume ");
+    assert!(kept.iter().any(|why| why.contains("a part of it may be lost")), "{kept:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_rollback_the_parked_claims_stay_unless_they_are_named() {
     let stage = rolled_back(72).await;
