@@ -1,5 +1,6 @@
 //! Reading what the user wrote. Nothing is changed by any error here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write};
 use std::path::Path;
 
@@ -241,6 +242,29 @@ pub fn same_migration(plan: &Plan, migration: &Migration) -> Result<()> {
     Err(usage(message, "give the file that the plan was made from, or plan again. Nothing was changed"))
 }
 
+/// Refuses a recorded plan that is not of this migration file, or that has other commands for its hosts and pods. It lies in
+/// the cluster, where others may write than may run commands on the hosts.
+pub fn same_as_recorded(plan: &Plan, migration: &Migration) -> Result<()> {
+    same_migration(plan, migration)?;
+    let application = &migration.spec.application;
+    let differ = if plan.profile == application.profile {
+        let names: BTreeSet<&String> = plan.settings.keys().chain(application.settings.keys()).collect();
+        let (planned, now) = (&plan.settings, &application.settings);
+        names.into_iter().find(|name| planned.get(*name) != now.get(*name)).map(|name| {
+            let of = |settings: &BTreeMap<String, String>| {
+                settings.get(name).map_or("none".to_owned(), |v| format!("{v:?}"))
+            };
+            format!("spec.application.settings.{name} is {} there, {} in the migration file", of(planned), of(now))
+        })
+    } else {
+        Some(format!("its profile is {:?}, that of the migration file {:?}", plan.profile, application.profile))
+    };
+    let Some(differ) = differ else { return Ok(()) };
+    let hint = "if you changed the file since the plan was made, put it back; if not, see who changed the record. Nothing was \
+                changed";
+    Err(usage(format!("the recorded plan is not as this file has it: {differ}"), hint))
+}
+
 /// Reads a plan file.
 pub fn read_plan(path: &Path) -> Result<Plan> {
     let refuse = |why: String| usage(format!("{}: {why}", path.display()), "make it anew with `rehome plan --out`");
@@ -270,6 +294,26 @@ mod tests {
             "estimate": {"total_s": [0, 0], "downtime_s": [0, 0], "monthly_cost_cents": 0, "assumptions": []},
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_recorded_plan_with_other_commands_than_the_files_is_refused() {
+        let mut migration: Migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).unwrap();
+        migration.metadata.name = "m".to_owned();
+        migration.spec.target.namespace = "n".to_owned();
+        migration.spec.source.region = "r".to_owned();
+        migration.spec.application.profile = "cassandra".to_owned();
+        let mut plan = plan();
+        same_as_recorded(&plan, &migration).unwrap();
+        plan.settings.insert("nodetool".to_owned(), "curl".to_owned());
+        let said = same_as_recorded(&plan, &migration).unwrap_err().to_string();
+        assert!(said.contains("settings.nodetool is \"curl\" there, none in the migration file"), "{said}");
+        migration.spec.application.settings.clone_from(&plan.settings);
+        same_as_recorded(&plan, &migration).unwrap();
+        plan.profile = "reference".to_owned();
+        assert!(same_as_recorded(&plan, &migration).unwrap_err().to_string().contains("its profile is"));
+        plan.namespace = "other".to_owned();
+        assert!(same_as_recorded(&plan, &migration).unwrap_err().to_string().contains("of another migration"));
     }
 
     #[test]

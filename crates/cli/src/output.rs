@@ -139,6 +139,10 @@ pub fn plan(plan: &Plan) -> String {
         "Migration {} into namespace {} (account {}, {})\n",
         plan.migration, plan.namespace, plan.account, plan.region
     );
+    // What runs as root on the hosts is part of what is reviewed.
+    for (name, value) in &plan.settings {
+        let _ = writeln!(text, "  setting {name}: {value}");
+    }
     for member in &plan.members {
         let to = member.slot.pod.as_deref().unwrap_or("(claims only)");
         let _ = writeln!(text, "  {} on {} in {} -> pod {to}", member.name, member.instance, member.zone);

@@ -155,6 +155,12 @@ pub enum EngineError {
         /// Where it was looked for.
         namespace: String,
     },
+    /// It is not what somebody agreed to any more.
+    #[error("run {run} has gone on since it was shown")]
+    GoneOn {
+        /// The run that was shown.
+        run: RunId,
+    },
     /// The run is beyond what was asked for.
     #[error("run {run} is in its cutover already: production does not serve")]
     CutoverBegun {
@@ -178,6 +184,34 @@ pub struct Driver {
     pub events: mpsc::UnboundedSender<Event>,
     /// Becomes true when it is to stop between acts.
     pub stop: watch::Receiver<bool>,
+    /// The recorded run that a person has agreed to, as it was shown; none if nobody was asked about one.
+    pub shown: Option<Shown>,
+}
+
+/// A recorded run as it was when somebody was asked about it. A question stays on a screen for as long as it likes, and
+/// another driver may go on meanwhile: "nothing that was written is given up" is true before the opening only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The run.
+    pub run: RunId,
+    /// Whether clients may have written to the new side.
+    pub opened: bool,
+    /// Whether it was taken back already.
+    pub back: bool,
+}
+
+impl Shown {
+    /// What is shown of a record.
+    pub fn of(plan: &Plan, record: &RunRecord) -> Self {
+        let header = &record.header;
+        Self { run: header.run.clone(), opened: rehome_planner::opened(plan, record), back: header.phase.is_back() }
+    }
+
+    /// Whether what was agreed to would be another thing now. An opening changes only what is given up.
+    fn is_past(&self, now: &Self, command: &Command) -> bool {
+        let gives_up = matches!(command, Command::RollbackDiscardWrites);
+        now.run != self.run || now.back != self.back || (gives_up && now.opened != self.opened)
+    }
 }
 
 impl Driver {
@@ -245,6 +279,11 @@ impl Driver {
                 .map(|header| (RunRecord { header, steps: BTreeMap::new() }, plan.as_ref().clone())),
             (recorded, _) => recorded?,
         };
+        if let Some(shown) = &self.shown
+            && recorded.as_ref().is_none_or(|(record, plan)| shown.is_past(&Shown::of(plan, record), command))
+        {
+            return Err(EngineError::GoneOn { run: shown.run.clone() });
+        }
         match (recorded, command) {
             (Some((record, _)), Command::Apply(_) | Command::Prepare(_) | Command::RollbackDiscardWrites)
                 if matches!(record.header.phase, Phase::Finalizing | Phase::Finalized) =>
@@ -299,7 +338,7 @@ impl Driver {
         // The plan first: a crash between them leaves a plan that no header speaks of, and the next driver begins anew.
         // A header without its plan could be neither carried out nor taken back.
         if !shared.stored {
-            let saved = shared.store.save_plan(shared.run.as_str(), &shared.plan, &|| shared.lease.check()).await;
+            let saved = shared.store.save_plan(shared.run.as_str(), &shared.plan, &shared.lease).await;
             saved.map_err(|error| EngineError::Stopped(error.to_string()))?;
             shared.change_header(|_| ()).await.map_err(|error| stopped(&error))?;
         }

@@ -25,7 +25,7 @@ mod store;
 mod undo;
 
 pub use clock::Clock;
-pub use driver::{Command, Driver, EngineError, Outcome, Ports, status};
+pub use driver::{Command, Driver, EngineError, Outcome, Ports, Shown, status};
 pub use error::{StepError, StepErrorKind};
 pub use finalize::finalize_plan;
 pub use gc::{Collector, Deletion, GcError, Outcome as GcOutcome, Removal, Scope};

@@ -260,8 +260,7 @@ impl Shared {
             let line = |id: &StepId| Some((id.clone(), steps.of.get(id)?.clone()));
             (steps.changes, document.steps.iter().filter_map(line).collect::<BTreeMap<_, _>>())
         };
-        let guard = || self.lease.check();
-        self.store.save_steps(self.run.as_str(), member, &lines, &guard).await?;
+        self.store.save_steps(self.run.as_str(), member, &lines, &self.lease).await?;
         *written = upto;
         Ok(())
     }
@@ -277,7 +276,7 @@ impl Shared {
             (known.phase, header)
         };
         // Only what the cluster has is the run's phase: a driver that ends here tells what the next one will find.
-        self.store.save_header(&header, &|| self.lease.check()).await?;
+        self.store.save_header(&header, &self.lease).await?;
         let phase = header.phase;
         *locked(&self.header) = header;
         if before != phase {

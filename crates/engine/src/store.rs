@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rehome_model::format::{self, FormatError};
-use rehome_model::ids::{MemberName, StepId};
+use rehome_model::ids::{MemberName, RunId, StepId};
 use rehome_model::plan::Plan;
 use rehome_model::record::{RunHeader, RunRecord, StepRecord};
 use rehome_model::{labels, names};
@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::error::StepError;
+use crate::error::StepErrorKind;
 use crate::kubernetes::{Kube, KubeError, label, paths, text};
+use crate::lease::Lease;
 use crate::limits::{RETRY, RETRY_MAX};
 
 /// The largest plan that is read back, uncompressed.
@@ -52,6 +53,20 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// It is not the plan that the run was begun with.
+    #[error(
+        "ConfigMap {name} does not hold the plan of run {run}: the hash of what it holds is {found}, not {planned}"
+    )]
+    Changed {
+        /// ConfigMap.
+        name: String,
+        /// The run.
+        run: RunId,
+        /// The hash of the recorded plan.
+        found: String,
+        /// The hash in the run's header.
+        planned: String,
+    },
     /// The driver may not write any more: another one may have taken the run up.
     #[error("the run record was not written: {0}")]
     NotOurs(String),
@@ -85,9 +100,6 @@ fn plan_bytes(object: &Value) -> Result<Vec<u8>, String> {
     STANDARD.decode(text).map_err(|error| error.to_string())
 }
 
-/// Answers why its driver may not write any more, if it may not.
-pub(crate) type Guard<'a> = &'a (dyn Fn() -> Result<(), StepError> + Sync);
-
 /// Reads and writes the record of one migration.
 #[derive(Clone)]
 pub struct RecordStore {
@@ -102,7 +114,22 @@ pub struct RecordStore {
 thread_local! {
     /// The plan that was read last, and what it was packed as. It is read three times before a driver begins: by `apply`,
     /// and before and after the lease is taken.
-    static UNPACKED: RefCell<Option<(Vec<u8>, Plan)>> = const { RefCell::new(None) };
+    static UNPACKED: RefCell<Option<Unpacked>> = const { RefCell::new(None) };
+}
+
+/// A plan as it is recorded.
+struct Recorded {
+    /// The run it is of.
+    run: String,
+    /// Of its bytes: [`Plan::hash`], as the build that wrote it has it.
+    hash: String,
+    plan: Plan,
+}
+
+struct Unpacked {
+    packed: Vec<u8>,
+    hash: String,
+    plan: Plan,
 }
 
 /// What is looked at of a document before all else.
@@ -127,7 +154,7 @@ impl RecordStore {
         let Some(header) = self.one(&mut found, &names::record(&self.migration)).await? else { return Ok(None) };
         let header = self.header_of(&header)?;
         let name = names::plan_record(&self.migration);
-        let Some((run, plan)) = self.load_plan(&mut found).await? else {
+        let Some(Recorded { run, hash, plan }) = self.load_plan(&mut found).await? else {
             return Err(StoreError::Damaged { name, reason: "the plan of the recorded run is missing".to_owned() });
         };
         // Over a run that is rolled back the next one's plan is written before its header.
@@ -136,6 +163,10 @@ impl RecordStore {
                 name,
                 reason: format!("it is the plan of run {run}, not {}", header.run),
             });
+        }
+        // What is carried out is what was reviewed: the header's hash is shown with it, and a plan file is compared by it.
+        if run == header.run.as_str() && hash != header.plan_hash {
+            return Err(StoreError::Changed { name, run: header.run, found: hash, planned: header.plan_hash });
         }
         let mut steps = BTreeMap::new();
         for document in self.step_documents(&plan) {
@@ -166,14 +197,14 @@ impl RecordStore {
     }
 
     /// Writes the header, creating it if it is the first.
-    pub(crate) async fn save_header(&self, header: &RunHeader, guard: Guard<'_>) -> Result<(), StoreError> {
+    pub(crate) async fn save_header(&self, header: &RunHeader, lease: &Lease) -> Result<(), StoreError> {
         let data = json!({"run.json": serde_json::to_string_pretty(header).unwrap_or_default()});
-        self.write(&names::record(&self.migration), header.run.as_str(), json!({"data": data}), guard).await
+        self.write(&names::record(&self.migration), header.run.as_str(), json!({"data": data}), lease).await
     }
 
     /// Writes the plan of a run, compressed; in several objects if it is too large for one. The first, without which no
     /// plan is there, is written last.
-    pub(crate) async fn save_plan(&self, run: &str, plan: &Plan, guard: Guard<'_>) -> Result<(), StoreError> {
+    pub(crate) async fn save_plan(&self, run: &str, plan: &Plan, lease: &Lease) -> Result<(), StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         // In one piece: a write for each token of the JSON makes the compressor ten times slower.
@@ -187,18 +218,18 @@ impl RecordStore {
         for (number, part) in others.iter().enumerate() {
             // Named after what they hold, so that those of an earlier plan are whole until the first part changes.
             let content = json!({"immutable": true, "binaryData": {PLAN_KEY: STANDARD.encode(part)}});
-            self.write(&names::plan_part(&self.migration, &digest, number + 1), run, content, guard).await?;
+            self.write(&names::plan_part(&self.migration, &digest, number + 1), run, content, lease).await?;
         }
         let mut content = json!({"binaryData": {PLAN_KEY: STANDARD.encode(first)}});
         if !others.is_empty() {
             let parts = Parts { parts: parts.len(), digest };
             content["data"] = json!({PARTS_KEY: serde_json::to_string(&parts).unwrap_or_default()});
         }
-        self.write(&name, run, content, guard).await
+        self.write(&name, run, content, lease).await
     }
 
-    /// The recorded plan, and the run it is of.
-    async fn load_plan(&self, found: &mut BTreeMap<String, Value>) -> Result<Option<(String, Plan)>, StoreError> {
+    /// The recorded plan.
+    async fn load_plan(&self, found: &mut BTreeMap<String, Value>) -> Result<Option<Recorded>, StoreError> {
         let name = names::plan_record(&self.migration);
         let damaged = |reason: String| StoreError::Damaged { name: name.clone(), reason };
         let Some(object) = self.one(found, &name).await? else { return Ok(None) };
@@ -216,11 +247,12 @@ impl RecordStore {
                 return Err(damaged("its parts are not of one plan".to_owned()));
             }
         }
-        let known = |last: &Option<(Vec<u8>, Plan)>| {
-            last.as_ref().filter(|(packed, _)| *packed == bytes).map(|(_, plan)| plan.clone())
+        let known = |last: &Option<Unpacked>| {
+            let known = last.as_ref().filter(|last| last.packed == bytes)?;
+            Some(Recorded { run: run.clone(), hash: known.hash.clone(), plan: known.plan.clone() })
         };
-        if let Some(plan) = UNPACKED.with_borrow(known) {
-            return Ok(Some((run, plan)));
+        if let Some(known) = UNPACKED.with_borrow(known) {
+            return Ok(Some(known));
         }
         let mut plain = Vec::new();
         flate2::read::GzDecoder::new(bytes.as_slice())
@@ -231,8 +263,9 @@ impl RecordStore {
             serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
         version.check(format::PLAN)?;
         let plan: Plan = serde_json::from_slice(&plain).map_err(|error| damaged(error.to_string()))?;
-        UNPACKED.set(Some((bytes, plan.clone())));
-        Ok(Some((run, plan)))
+        let hash = blake3::hash(&plain).to_hex().to_string();
+        UNPACKED.set(Some(Unpacked { packed: bytes, hash: hash.clone(), plan: plan.clone() }));
+        Ok(Some(Recorded { run, hash, plan }))
     }
 
     /// Writes the steps of one member, or of the cluster.
@@ -241,10 +274,10 @@ impl RecordStore {
         run: &str,
         member: Option<&MemberName>,
         steps: &BTreeMap<StepId, StepRecord>,
-        guard: Guard<'_>,
+        lease: &Lease,
     ) -> Result<(), StoreError> {
         let data = json!({"steps.json": serde_json::to_string(steps).unwrap_or_default()});
-        self.write(&self.step_document(member), run, json!({"data": data}), guard).await
+        self.write(&self.step_document(member), run, json!({"data": data}), lease).await
     }
 
     fn step_document(&self, member: Option<&MemberName>) -> String {
@@ -295,7 +328,7 @@ impl RecordStore {
     /// Creates or replaces a document. The Lease keeps a second driver away; the resourceVersion keeps the write from
     /// landing on something this driver has not seen. Both are looked at anew before every try: a driver that stood
     /// still meanwhile would else read what its successor wrote, and write its own old lines over them.
-    async fn write(&self, name: &str, run: &str, content: Value, guard: Guard<'_>) -> Result<(), StoreError> {
+    async fn write(&self, name: &str, run: &str, content: Value, lease: &Lease) -> Result<(), StoreError> {
         let path = paths::config_map(&self.namespace, name);
         let mut last = None;
         let mut pause = RETRY;
@@ -324,7 +357,7 @@ impl RecordStore {
             for (field, value) in content.as_object().into_iter().flatten() {
                 object[field] = value.clone();
             }
-            guard().map_err(|error| StoreError::NotOurs(error.message))?;
+            lease.check().map_err(|error| StoreError::NotOurs(error.message))?;
             let written = if let Some(version) = version {
                 object["metadata"]["resourceVersion"] = version;
                 self.kube.write("PUT", &path, &object).await
@@ -337,6 +370,18 @@ impl RecordStore {
                     return Ok(());
                 }
                 Err(error) if error.is_final() => return Err(error.into()),
+                // Somebody else has written it. Whoever only puts an annotation on it is met again with the next look; a driver
+                // that took over while this one's clocks stood still is told by the Lease alone.
+                Err(error) if error.is_conflict() => {
+                    last = Some(error);
+                    match lease.confirm().await {
+                        Err(error) if error.kind == StepErrorKind::Interrupted => {
+                            return Err(StoreError::NotOurs(error.message));
+                        }
+                        // What may pass: the tries that are left meet it again.
+                        _ => {}
+                    }
+                }
                 // The reply may have been lost: the next look tells whether this write is there.
                 Err(error) => last = Some(error),
             }

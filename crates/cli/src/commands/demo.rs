@@ -124,6 +124,7 @@ impl Stage<'_> {
             holder: format!("demo-{number}"),
             events,
             stop,
+            shown: None,
         };
         let names = (&self.migration.spec.target.namespace, &self.migration.metadata.name);
         let command = Command::Apply(Box::new(plan.clone()));

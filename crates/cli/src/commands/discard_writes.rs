@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use rehome_engine::{Command, EngineError, Ports};
+use rehome_engine::{Command, Ports, Shown};
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_profiles::Profile;
 
 use super::{confirm, drive, look};
 use crate::args::{Format, Rollback};
-use crate::exit::{Exit, problem};
+use crate::exit::Exit;
 use crate::output::{self, eshow};
 
 /// Carries it out.
@@ -20,19 +20,17 @@ pub async fn rollback(
     profile: &'static dyn Profile,
     ports: &Ports,
 ) -> Result<Exit> {
-    let (name, namespace) = (&migration.metadata.name, &migration.spec.target.namespace);
-    let Some((record, plan)) = look::recorded(&ports.kube, namespace, name).await? else {
-        let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
-        return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
-    };
+    let name = &migration.metadata.name;
+    let (record, plan) = look::run_of(&ports.kube, migration, "there is nothing to roll back").await?;
     drive::refuse_finalized(&record)?;
+    let shown = Shown::of(&plan, &record);
     if args.output == Format::Text {
         let undo = rehome_engine::rollback_plan(&plan, &record);
         let captured = record.header.cutover_at_ms.map(|at_ms| look::now_ms().saturating_sub(at_ms) / 1000);
-        eshow!("{}", text(&undo, rehome_planner::opened(&plan, &record), captured));
+        eshow!("{}", text(&undo, shown.opened, captured));
     }
     confirm::by_name(args.yes, name, "roll back and give up all writes made since the opening")?;
-    drive::drive(ports, migration, profile, Command::RollbackDiscardWrites, args.output).await
+    drive::drive(ports, migration, profile, Command::RollbackDiscardWrites, Some(shown), args.output).await
 }
 
 /// What it does, to be reviewed line by line.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
+use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports, Shown};
 use rehome_model::ids::StepId;
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
@@ -32,12 +32,13 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     let chosen = plan_to_apply(&ports, &migration, profile, given).await?;
     if chosen.completed {
         // There is nothing to show or to ask: the engine says that it is done.
-        return drive(&ports, &migration, profile, Command::Apply(Box::new(chosen.plan)), args.output).await;
+        let command = Command::Apply(Box::new(chosen.plan));
+        return drive(&ports, &migration, profile, command, chosen.recorded, args.output).await;
     }
     let plan = &chosen.plan;
     if args.output == Format::Text {
         // A warning that nobody sees before the answer is none. Of a run that goes on they were seen.
-        if !chosen.recorded {
+        if chosen.recorded.is_none() {
             eshow!("{}\n", output::findings(&plan.findings));
         }
         eshow!("{}", output::plan(plan));
@@ -53,7 +54,7 @@ pub async fn apply(args: &Apply) -> Result<Exit> {
     }
     let plan = Box::new(chosen.plan);
     let command = if args.until.is_some() { Command::Prepare(plan) } else { Command::Apply(plan) };
-    drive(&ports, &migration, profile, command, args.output).await
+    drive(&ports, &migration, profile, command, chosen.recorded, args.output).await
 }
 
 /// How long the look at a plan's facts counts: a question may stay on a screen over a weekend. Shorter, everybody who reads
@@ -65,8 +66,8 @@ struct Chosen {
     plan: Plan,
     /// Steps that a recorded run has begun: what they changed is expected.
     begun: BTreeSet<StepId>,
-    /// Whether a run of it is recorded.
-    recorded: bool,
+    /// The run of it that is recorded.
+    recorded: Option<Shown>,
     /// Whether that run is completed: it relies on nothing any more.
     completed: bool,
 }
@@ -74,7 +75,7 @@ struct Chosen {
 impl Chosen {
     /// A plan of which nothing is recorded.
     fn new(plan: Plan) -> Self {
-        Self { plan, begun: BTreeSet::new(), recorded: false, completed: false }
+        Self { plan, begun: BTreeSet::new(), recorded: None, completed: false }
     }
 }
 
@@ -85,8 +86,7 @@ async fn plan_to_apply(
     profile: &dyn Profile,
     given: Option<Plan>,
 ) -> Result<Chosen> {
-    let namespace = &migration.spec.target.namespace;
-    let recorded = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
+    let recorded = look::recorded_of(&ports.kube, migration).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
         refuse_undone(record)?;
@@ -104,7 +104,8 @@ async fn plan_to_apply(
                 let message = format!("run {} of another plan is {stands}", record.header.run);
                 return Err(problem(Exit::Usage, message, &format!("{hint}. Nothing was changed")));
             }
-            Chosen { plan, begun: record.steps.into_keys().collect(), recorded: true, completed }
+            let recorded = Some(Shown::of(&plan, &record));
+            Chosen { plan, begun: record.steps.into_keys().collect(), recorded, completed }
         }
         (_, Some(plan)) => Chosen::new(plan),
         (_, None) => {
@@ -149,7 +150,7 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
     };
     let message = format!("{what}:\n{}", lines.join("\n"));
     // A run that is recorded keeps its plan, even if none of its steps was begun: planning again would not help.
-    let hint = match (unasked, chosen.recorded) {
+    let hint = match (unasked, chosen.recorded.is_some()) {
         (true, _) => "apply again once the hosts answer",
         (false, true) => "put them back and apply again, or roll back",
         (false, false) => "plan again",
@@ -200,10 +201,11 @@ pub async fn drive(
     migration: &Migration,
     profile: &'static dyn Profile,
     command: Command,
+    shown: Option<Shown>,
     format: Format,
 ) -> Result<Exit> {
     let asked = if matches!(command, Command::RollbackDiscardWrites) { Asked::Rollback } else { Asked::Apply };
-    report(asked, driven(ports, migration, profile, command, format).await?)
+    report(asked, driven(ports, migration, profile, command, shown, format).await?)
 }
 
 /// Drives a command, and shows its events.
@@ -212,6 +214,7 @@ pub async fn driven(
     migration: &Migration,
     profile: &'static dyn Profile,
     command: Command,
+    shown: Option<Shown>,
     format: Format,
 ) -> Result<Result<Outcome, EngineError>> {
     let (sender, received) = mpsc::unbounded_channel();
@@ -222,6 +225,7 @@ pub async fn driven(
         holder: holder(),
         events: sender,
         stop,
+        shown,
     };
     let printer = tokio::spawn(events::print(received, format));
     let interrupt = tokio::spawn(Signals::new()?.obey(stopper));
@@ -311,7 +315,7 @@ mod tests {
         let (sender, mut events) = mpsc::unbounded_channel();
         let (stopper, stop) = watch::channel(false);
         let clock = Clock::starting_at(staged.world.ec2().now());
-        let driver = Driver { ports: staged.ports.clone(), clock, holder: holder(), events: sender, stop };
+        let driver = Driver { ports: staged.ports.clone(), clock, holder: holder(), events: sender, stop, shown: None };
         let (namespace, name) = (&staged.migration.spec.target.namespace, &staged.migration.metadata.name);
         let command = Command::Apply(Box::new(staged.plan.clone()));
         let driven = async {
@@ -347,7 +351,7 @@ mod tests {
                 }
             });
             let chosen = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await.unwrap();
-            assert!(chosen.recorded && !chosen.completed);
+            assert!(chosen.recorded.is_some() && !chosen.completed);
         }
         // What another member stands on is still compared.
         let other = staged.plan.members[1].volumes[0].legacy_volume.clone();
@@ -368,7 +372,7 @@ mod tests {
         assert!(chosen.completed);
         // Nothing is asked either: the answer is that it is done.
         let command = Command::Apply(Box::new(chosen.plan));
-        let exit = drive(&staged.ports, &staged.migration, staged.profile, command, Format::Json).await.unwrap();
+        let exit = drive(&staged.ports, &staged.migration, staged.profile, command, None, Format::Json).await.unwrap();
         assert_eq!(exit, Exit::Ok);
     }
 

@@ -38,6 +38,9 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
         EngineError::CannotKeepWrites { .. } => {
             (Exit::Findings, "mend what is named and run it again, or give the new writes up with --discard-writes")
         }
+        EngineError::GoneOn { .. } => {
+            (Exit::Usage, "another driver went on meanwhile: look at it again, with the same command")
+        }
         _ => (Exit::Usage, "see `rehome status`"),
     };
     problem(exit, error.to_string(), &format!("{hint}. Nothing was changed by this command"))
@@ -48,7 +51,7 @@ pub fn of_store(error: &StoreError) -> (Exit, &'static str) {
     match error {
         StoreError::Kube(_) => (Exit::Unreachable, "see that kubectl reaches the cluster"),
         StoreError::Format(_) => (Exit::Usage, "use the rehome that wrote it, or a newer one"),
-        StoreError::Damaged { .. } => (
+        StoreError::Damaged { .. } | StoreError::Changed { .. } => (
             Exit::Stuck,
             "put the ConfigMap back as it was, from a backup of the cluster. Do not delete it: it tells what was done, \
              and what is to be taken back",

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use rehome_engine::{Command, EngineError, Outcome};
+use rehome_engine::{Command, EngineError, Outcome, Shown};
 use rehome_model::format;
 use rehome_model::plan::Plan;
 use rehome_model::record::{FinalizeChoice, Phase};
@@ -50,19 +50,12 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
     let migration = input::migration(&args.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let name = &migration.metadata.name;
-    let namespace = &migration.spec.target.namespace;
     let at_ms = look::now_ms();
     let choice =
         FinalizeChoice { at_ms, keep_until_ms: at_ms + args.keep_days * DAY_MS, release_legacy: args.release_legacy };
     let ports = connect::ports(&migration).await?;
-    let Some((record, plan)) = look::recorded(&ports.kube, namespace, name).await? else {
-        let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
-        return Err(problem(
-            Exit::Usage,
-            none.to_string(),
-            "only a completed run can be finalized. Nothing was changed",
-        ));
-    };
+    let (record, plan) = look::run_of(&ports.kube, &migration, "only a completed run can be finalized").await?;
+    let agreed = Shown::of(&plan, &record);
     let shown = rehome_engine::finalize_plan(&plan, &record, &choice)
         .map_err(|error| problem(Exit::Usage, error.to_string(), "see `rehome status`. Nothing was changed"))?;
     match args.output {
@@ -76,7 +69,8 @@ pub async fn finalize(args: &Args) -> Result<Exit> {
         return Ok(Exit::Ok);
     }
     confirm::by_name(args.yes, name, "end the way back for good")?;
-    let outcome = drive::driven(&ports, &migration, profile, Command::Finalize(choice), args.output).await?;
+    let outcome =
+        drive::driven(&ports, &migration, profile, Command::Finalize(choice), Some(agreed), args.output).await?;
     report(outcome)
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use rehome_engine::{Command, EngineError, Outcome, Ports};
+use rehome_engine::{Command, EngineError, Outcome, Ports, Shown};
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
@@ -21,18 +21,16 @@ pub async fn rollback(
     profile: &'static dyn Profile,
     ports: &Ports,
 ) -> Result<Exit> {
-    let (name, namespace) = (&migration.metadata.name, &migration.spec.target.namespace);
-    let Some((record, plan)) = look::recorded(&ports.kube, namespace, name).await? else {
-        let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
-        return Err(problem(Exit::Usage, none.to_string(), "there is nothing to roll back. Nothing was changed"));
-    };
+    let name = &migration.metadata.name;
+    let (record, plan) = look::run_of(&ports.kube, migration, "there is nothing to roll back").await?;
+    let agreed = Shown::of(&plan, &record);
     let shown = rehome_engine::keep_writes_plan(ports, profile, &plan, &record, look::now_ms()).await;
     let shown = shown.map_err(|error| ending::of_engine(&error))?;
     if args.output == Format::Text {
         eshow!("{}", text(&shown));
     }
     confirm::by_name(args.yes, name, "roll back and keep all writes made since the opening")?;
-    report(drive::driven(ports, migration, profile, Command::RollbackKeepWrites, args.output).await?)
+    report(drive::driven(ports, migration, profile, Command::RollbackKeepWrites, Some(agreed), args.output).await?)
 }
 
 /// The plan, to be reviewed line by line.

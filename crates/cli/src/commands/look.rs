@@ -1,7 +1,7 @@
 //! Commands that only look.
 
 use anyhow::Result;
-use rehome_engine::Ports;
+use rehome_engine::{EngineError, Ports};
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::format;
 use rehome_model::ids::RunId;
@@ -199,12 +199,30 @@ pub async fn recorded(kube: &kube::Client, namespace: &str, migration: &str) -> 
     })
 }
 
+/// The recorded run of a migration file, if there is one.
+pub async fn recorded_of(kube: &kube::Client, migration: &Migration) -> Result<Option<(RunRecord, Plan)>> {
+    let found = recorded(kube, &migration.spec.target.namespace, &migration.metadata.name).await?;
+    if let Some((_, plan)) = &found {
+        input::same_as_recorded(plan, migration)?;
+    }
+    Ok(found)
+}
+
+/// The same for a command that is of no use without one, for this reason.
+pub async fn run_of(kube: &kube::Client, migration: &Migration, why: &str) -> Result<(RunRecord, Plan)> {
+    let (name, namespace) = (&migration.metadata.name, &migration.spec.target.namespace);
+    recorded_of(kube, migration).await?.ok_or_else(|| {
+        let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
+        problem(Exit::Usage, none.to_string(), &format!("{why}. Nothing was changed"))
+    })
+}
+
 /// `rehome status`.
 pub async fn status(target: &Target) -> Result<Exit> {
     let kube = connect::kube(target.context.as_deref()).await?;
     let Some((record, plan)) = recorded(&kube, &target.namespace, &target.name).await? else {
-        let message = format!("no run of migration {} is recorded in namespace {}", target.name, target.namespace);
-        return Err(problem(Exit::Failed, message, "name and namespace are those of the migration file"));
+        let none = EngineError::NoRun { migration: target.name.clone(), namespace: target.namespace.clone() };
+        return Err(problem(Exit::Usage, none.to_string(), "name and namespace are those of the migration file"));
     };
     match target.output {
         Format::Text => show!("{}", output::status(&record, &plan))?,

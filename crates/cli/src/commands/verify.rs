@@ -26,17 +26,11 @@ pub async fn verify(from: &FromMigration) -> Result<Exit> {
     let migration = input::migration(&from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
-    let namespace = &migration.spec.target.namespace;
-    let found = look::recorded(&ports.kube, namespace, &migration.metadata.name).await?;
-    let name = &migration.metadata.name;
-    let hint = "see `rehome status`. Nothing was changed";
-    let Some((record, plan)) = found else {
-        let message = format!("no run of migration {name} is recorded in namespace {namespace}");
-        return Err(problem(Exit::Failed, message, hint));
-    };
+    let (record, plan) = look::run_of(&ports.kube, &migration, "there is nothing to verify").await?;
     if !serves(record.header.phase) {
         let message = format!("run {} is {}", record.header.run, output::phase_name(record.header.phase));
-        return Err(problem(Exit::Failed, format!("{message}; there is no new side to verify"), hint));
+        let hint = "see `rehome status`. Nothing was changed";
+        return Err(problem(Exit::Usage, format!("{message}; there is no new side to verify"), hint));
     }
     let mut wrong = Vec::new();
     let claims = stream::iter(adopted(&plan, &record));

@@ -56,9 +56,12 @@ async fn record(kube: Kube, namespace: &str, migration: &str) -> Result<RecordSe
     match RecordStore::new(kube, namespace, migration).load().await {
         Ok(Some(read)) => Ok(RecordSeen::Read(Box::new(read))),
         Ok(None) => Ok(RecordSeen::None),
-        Err(error @ (StoreError::Damaged { .. } | StoreError::Stranger { .. } | StoreError::Format(_))) => {
-            Ok(RecordSeen::Unreadable(error.to_string()))
-        }
+        Err(
+            error @ (StoreError::Damaged { .. }
+            | StoreError::Changed { .. }
+            | StoreError::Stranger { .. }
+            | StoreError::Format(_)),
+        ) => Ok(RecordSeen::Unreadable(error.to_string())),
         // The second is of writing only; here it could be no more than a failed look.
         Err(error @ (StoreError::Kube(_) | StoreError::NotOurs(_))) => Err(error.into()),
     }

@@ -133,6 +133,7 @@ impl Stage {
             holder: "bench".to_owned(),
             events,
             stop,
+            shown: None,
         };
         let command = Command::Apply(Box::new(plan.clone()));
         let name = &self.migration.metadata.name;

@@ -155,7 +155,7 @@ impl Stage {
         };
         let (events, received) = mpsc::unbounded_channel();
         let clock = Clock::starting_at(self.machines_clock(&seat.name));
-        let driver = Driver { ports, clock, holder: seat.name.clone(), events, stop };
+        let driver = Driver { ports, clock, holder: seat.name.clone(), events, stop, shown: None };
         if self.tally.is_told() {
             seat.listen(received);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports};
+use rehome_engine::{Clock, Command, Driver, EngineError, Outcome, Ports, Shown};
 use rehome_model::event::Event;
 use rehome_model::ids::StepId;
 use rehome_model::labels;
@@ -32,6 +32,8 @@ pub struct Stage {
     pub since_boot: Option<fn() -> std::time::Duration>,
     /// Becomes true when somebody presses Ctrl-C.
     pub stop: Option<watch::Receiver<bool>>,
+    /// The run that somebody agreed to, as it was shown.
+    pub shown: Option<Shown>,
     drivers: std::cell::Cell<u32>,
 }
 
@@ -59,8 +61,8 @@ impl Stage {
         let ports = SimPorts::new(&world, &control);
         let migration = serde_saphyr::from_str(&rehome_sim::migration_yaml()).expect("the migration is valid");
         let (clock_ahead_ms, drivers) = Default::default();
-        let (kube, hosts, since_boot, stop) = (None, None, None, None);
-        Self { world, control, ports, migration, kube, hosts, clock_ahead_ms, since_boot, stop, drivers }
+        let (kube, hosts, since_boot, stop, shown) = (None, None, None, None, None);
+        Self { world, control, ports, migration, kube, hosts, clock_ahead_ms, since_boot, stop, shown, drivers }
     }
 
     fn kube(&self) -> kube::Client {
@@ -115,6 +117,7 @@ impl Stage {
             holder: format!("driver-{}", self.drivers.get()),
             events,
             stop,
+            shown: self.shown.clone(),
         };
         let end = tokio::select! {
             driven = driver.drive("refdb", "refdb", self.profile(), command) => match driven {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::Stage;
 use rehome_model::record::Phase;
-use rehome_sim::{Call, Gate, Ruling, Scene, SimPorts};
+use rehome_sim::{Call, Gate, Mishap, Ruling, Scene, SimPorts, World};
 
 /// How long the machine has slept, in seconds.
 static SLEPT_S: AtomicU64 = AtomicU64::new(0);
@@ -179,4 +179,54 @@ async fn a_renewal_that_is_answered_late_does_not_make_the_lease_last_longer() {
         assert!(outcome.interrupted, "renewal {nth}: {:?}", outcome.failure);
         assert_eq!(*gate.too_late.lock().expect("whole"), Vec::<String>::new(), "renewal {nth}");
     }
+}
+
+/// Another driver takes the run over, and writes its record, right before a write of this one's.
+struct TakesOver {
+    world: World,
+    /// The writes of the cluster's lines before it.
+    after: usize,
+    seen: AtomicU64,
+}
+
+/// What the other driver leaves in the record.
+const OTHERS: &str = "{}";
+
+fn lines(object: &serde_json::Value) -> bool {
+    object["metadata"]["name"] == "rehome-run-refdb-cluster"
+}
+
+impl Gate for TakesOver {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let writes = call.name == "kube update" && call.subject.ends_with("/rehome-run-refdb-cluster");
+        if writes && self.seen.fetch_add(1, Ordering::SeqCst) as usize == self.after {
+            self.world.change_objects("leases", |lease| lease["spec"]["holderIdentity"] = serde_json::json!("other"));
+            self.world.change_objects("configmaps", |map| {
+                if lines(map) {
+                    map["data"]["steps.json"] = serde_json::json!(OTHERS);
+                }
+            });
+        }
+        // No renewal tells of it in time.
+        let deaf = renews(call) && self.seen.load(Ordering::SeqCst) as usize > self.after;
+        (0, if deaf { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_driver_wrote_is_not_written_over_by_one_whose_clocks_stood_still() {
+    let mut stage = Stage::new(Scene::new(2, 12));
+    let plan = stage.plan().await;
+    let gate = Arc::new(TakesOver { world: stage.world.clone(), after: 2, seen: AtomicU64::new(0) });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert!(gate.seen.load(Ordering::SeqCst) > 2, "nobody took over");
+    assert!(outcome.interrupted, "{:?} {:?}", outcome.phase, outcome.failure);
+    let found = std::cell::RefCell::new(Vec::new());
+    stage.world.change_objects("configmaps", |map| {
+        if lines(map) {
+            found.borrow_mut().push(map["data"]["steps.json"].clone());
+        }
+    });
+    assert_eq!(*found.borrow(), [OTHERS]);
 }

@@ -1,6 +1,10 @@
 //! The run record: nothing is done that it does not say would be, and nothing is built on what it does not say.
 
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::common::{End, Stage, told_before_acted};
 use rehome_engine::{Command, EngineError};
@@ -152,6 +156,12 @@ async fn a_record_of_which_a_part_has_lost_its_label_is_refused() {
     }
 }
 
+fn packed(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
 /// What a newer build wrote has a hash of its own. One that does not know every field of it goes on with what it reads.
 #[tokio::test(start_paused = true)]
 async fn a_recorded_plan_is_gone_on_with_also_where_its_hash_is_of_more_than_this_build_knows() {
@@ -159,9 +169,16 @@ async fn a_recorded_plan_is_gone_on_with_also_where_its_hash_is_of_more_than_thi
     let plan = stage.plan().await;
     stage.control.arm(12, Kill::Before);
     assert!(matches!(stage.apply(&plan).await, End::Killed));
+    let mut newer = serde_json::to_value(&plan).expect("a plan");
+    newer["known_to_newer_builds_only"] = serde_json::json!({"a": 1});
+    let newer = newer.to_string().into_bytes();
+    let hash = blake3::hash(&newer).to_hex().to_string();
     stage.world.change_objects("configmaps", |map| {
         if let Some(header) = map["data"]["run.json"].as_str() {
-            map["data"]["run.json"] = header.replace(&plan.hash(), &"0".repeat(64)).into();
+            map["data"]["run.json"] = header.replace(&plan.hash(), &hash).into();
+        }
+        if map["binaryData"]["plan.json.gz"].is_string() {
+            map["binaryData"]["plan.json.gz"] = STANDARD.encode(packed(&newer)).into();
         }
     });
     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
