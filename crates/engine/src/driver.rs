@@ -14,6 +14,7 @@ use rehome_profiles::Profile;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
+use crate::account::{self, Mismatch, OtherAccount};
 use crate::clock::Clock;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
@@ -133,6 +134,9 @@ pub enum EngineError {
         /// What is in the way.
         obstacles: Vec<String>,
     },
+    /// The credentials are of another account or region.
+    #[error(transparent)]
+    OtherAccount(#[from] OtherAccount),
     /// Cloud or cluster did not answer, before anything was begun.
     #[error("what stands in the way cannot be told: {0}")]
     Unseen(String),
@@ -226,7 +230,11 @@ impl Driver {
         let kube = Kube::new(self.ports.kube.clone());
         let store = RecordStore::new(kube.clone(), namespace, migration);
         // Looked at before the lease too, so that a refusal changes nothing at all.
-        self.choose(&store, profile, namespace, migration, &command, self.clock).await?;
+        let found = recorded(&store, &command).await?;
+        if let Some(plan) = to_carry_out(&found, &command) {
+            same_account(&self.ports, plan).await?;
+        }
+        self.choose(found, profile, namespace, migration, &command, self.clock).await?;
         let lease = Lease::new(kube.clone().within(LEASE_REQUEST), namespace, migration, &self.holder, self.clock);
         let clock = lease.acquire().await?;
         let forever = async || {
@@ -236,7 +244,10 @@ impl Driver {
         // Renewed while it looks: a cluster that is slow to answer would cost the lease before the first act.
         let chosen = tokio::select! {
             biased;
-            chosen = self.choose(&store, profile, namespace, migration, &command, clock) => chosen,
+            chosen = async {
+                let found = recorded(&store, &command).await?;
+                self.choose(found, profile, namespace, migration, &command, clock).await
+            } => chosen,
             () = forever() => unreachable!("pending"),
         };
         let begun = match chosen {
@@ -261,24 +272,13 @@ impl Driver {
     /// Which run the command means: the recorded one, or a new one.
     async fn choose(
         &self,
-        store: &RecordStore,
+        Recorded { run: recorded, stored }: Recorded,
         profile: &dyn Profile,
         namespace: &str,
         migration: &str,
         command: &Command,
         clock: Clock,
     ) -> Result<Begun, EngineError> {
-        let recorded = store.load().await;
-        let stored = recorded.is_ok();
-        let recorded = match (recorded, command) {
-            // A crash between header and plan: the run did nothing yet, and the plan is at hand.
-            (Err(StoreError::Damaged { .. }), Command::Apply(plan) | Command::Prepare(plan)) => store
-                .load_header()
-                .await?
-                .filter(|header| header.phase == Phase::Preparing && header.plan_hash == plan.hash())
-                .map(|header| (RunRecord { header, steps: BTreeMap::new() }, plan.as_ref().clone())),
-            (recorded, _) => recorded?,
-        };
         if let Some(shown) = &self.shown
             && recorded.as_ref().is_none_or(|(record, plan)| shown.is_past(&Shown::of(plan, record), command))
         {
@@ -394,6 +394,52 @@ impl Driver {
             Ending::Done => record.header.reason.clone(),
         };
         Outcome { phase: record.header.phase, interrupted: matches!(ending, Ending::Interrupted(_)), failure, record }
+    }
+}
+
+/// What is recorded of a migration.
+struct Recorded {
+    /// The newest run and its plan.
+    run: Option<(RunRecord, Plan)>,
+    /// Whether that plan is in the cluster.
+    stored: bool,
+}
+
+async fn recorded(store: &RecordStore, command: &Command) -> Result<Recorded, EngineError> {
+    let loaded = store.load().await;
+    let stored = loaded.is_ok();
+    let run = match (loaded, command) {
+        // A crash between header and plan: the run did nothing yet, and the plan is at hand.
+        (Err(StoreError::Damaged { .. }), Command::Apply(plan) | Command::Prepare(plan)) => store
+            .load_header()
+            .await?
+            .filter(|header| header.phase == Phase::Preparing && header.plan_hash == plan.hash())
+            .map(|header| (RunRecord { header, steps: BTreeMap::new() }, plan.as_ref().clone())),
+        (loaded, _) => loaded?,
+    };
+    Ok(Recorded { run, stored })
+}
+
+/// The plan by which a command would ask the cloud for something; none where it finds its work done, or nothing to do.
+fn to_carry_out<'a>(recorded: &'a Recorded, command: &'a Command) -> Option<&'a Plan> {
+    let given = match command {
+        Command::Apply(plan) | Command::Prepare(plan) => Some(plan.as_ref()),
+        _ => None,
+    };
+    match &recorded.run {
+        None => given,
+        Some((record, _)) if record.header.phase.is_back() => given,
+        Some((record, _)) if record.header.phase == Phase::Completed && given.is_some() => None,
+        Some((_, plan)) => Some(plan),
+    }
+}
+
+/// Refuses credentials of another account than the plan's.
+pub(crate) async fn same_account(ports: &Ports, plan: &Plan) -> Result<(), EngineError> {
+    match account::compare(ports.cloud.as_ref(), plan).await {
+        Ok(()) => Ok(()),
+        Err(Mismatch::Other(other)) => Err(other.into()),
+        Err(Mismatch::Unknown(why)) => Err(EngineError::Unseen(why)),
     }
 }
 

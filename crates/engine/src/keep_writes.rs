@@ -14,7 +14,7 @@ use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, PodScript, Vol
 use rehome_profiles::Profile;
 use serde_json::Value;
 
-use crate::driver::{EngineError, Ports};
+use crate::driver::{EngineError, Ports, same_account};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, ebs_volume, paths, text};
 use crate::limits::{SCRIPTS_AT_ONCE, VIEW_SCRIPT_S};
@@ -57,6 +57,8 @@ pub async fn keep_writes_plan(
     record: &RunRecord,
     now_ms: u64,
 ) -> Result<Plan, EngineError> {
+    // First: in another account all of it would be in the way.
+    same_account(ports, plan).await?;
     let (record, merged) = take_up(ports, profile, (record.clone(), plan.clone()), now_ms).await?;
     let done = |step: &Step| record.steps.get(&step.id).is_some_and(|line| line.state == StepState::Done);
     let choice = record.header.keep_writes.clone().unwrap_or(KeepWrites { at_ms: now_ms, devices: BTreeMap::new() });

@@ -4,6 +4,7 @@
 //! lives in the target cluster. It chooses nothing: what is done, in which order, and what takes it back, stands in
 //! the plan. Every step looks, acts only if needed, and looks again; so a kill at any instant is harmless.
 
+mod account;
 mod actions;
 mod batch;
 mod clock;
@@ -24,6 +25,7 @@ mod shared;
 mod store;
 mod undo;
 
+pub use account::OtherAccount;
 pub use clock::Clock;
 pub use driver::{Command, Driver, EngineError, Outcome, Ports, Shown, status};
 pub use error::{StepError, StepErrorKind};

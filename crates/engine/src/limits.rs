@@ -8,6 +8,9 @@ pub const POLL_SOONEST: Duration = Duration::from_millis(125);
 pub const POLL: Duration = Duration::from_millis(500);
 /// The longest pause between two looks at what is over in seconds or minutes; it grows from [`POLL`] up to it.
 pub const POLL_MAX: Duration = Duration::from_secs(5);
+/// How long it may take to tell whose credentials these are, before a run is taken up; and then whether EC2 shows an instance
+/// of the plan. A rollback that production waits for is held up by no more than both.
+pub const CALLER: Duration = Duration::from_secs(30);
 /// First pause after an error that is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
 /// Longest pause after an error that is tried again.

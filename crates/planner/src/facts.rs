@@ -30,6 +30,14 @@ struct Observed {
     changed_by: Vec<StepId>,
 }
 
+/// The path of the fact that names account and region.
+const ACCOUNT: &str = "cloud/account";
+
+/// The account and the region that a plan's ids are looked up in, if it names them.
+pub fn account(plan: &Plan) -> Option<(&str, &str)> {
+    plan.facts.iter().find(|fact| fact.path == ACCOUNT)?.value.split_once(' ')
+}
+
 /// The facts of a plan for these members.
 pub(crate) fn facts(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Fact> {
     observe(members, namespace, survey)
@@ -100,7 +108,7 @@ fn directories(member: &MemberPlan) -> String {
 
 fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Observed> {
     let mut seen = vec![Observed {
-        path: "cloud/account".to_owned(),
+        path: ACCOUNT.to_owned(),
         value: format!("{} {}", survey.caller.account, survey.caller.region),
         why: "ids are looked up in this account and region",
         changed_by: Vec::new(),

@@ -34,6 +34,7 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
         EngineError::Store(error) => of_store(error),
         EngineError::Lease(error) => of_lease(error),
         EngineError::Unseen(_) => (Exit::Unreachable, "run it again"),
+        EngineError::OtherAccount(_) => (Exit::Usage, OTHER_ACCOUNT),
         EngineError::CutoverBegun { .. } => (Exit::Usage, "`rehome apply` without --until goes on with it"),
         EngineError::CannotKeepWrites { .. } => {
             (Exit::Findings, "mend what is named and run it again, or give the new writes up with --discard-writes")
@@ -45,6 +46,10 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
     };
     problem(exit, error.to_string(), &format!("{hint}. Nothing was changed by this command"))
 }
+
+/// What to do about credentials of another account.
+pub const OTHER_ACCOUNT: &str =
+    "use the AWS profile or role of the run's account, and the migration file that the run was begun with";
 
 /// A record that could not be read.
 pub fn of_store(error: &StoreError) -> (Exit, &'static str) {
@@ -77,7 +82,7 @@ pub fn of_lease(error: &LeaseError) -> (Exit, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use rehome_engine::KubeError;
+    use rehome_engine::{KubeError, OtherAccount};
     use rehome_model::format::{Format, RUN};
 
     use super::super::staged::ended;
@@ -99,6 +104,17 @@ mod tests {
         let (exit, said) = told(&of_engine(&EngineError::Unseen("no answer".to_owned())));
         assert_eq!(exit, Exit::Unreachable);
         assert!(said.contains("Nothing was changed"), "{said}");
+    }
+
+    #[test]
+    fn credentials_of_another_account_are_a_wrong_use_and_nothing_was_changed() {
+        let place = |account: &str| format!("{account} in us-east-1");
+        let other = OtherAccount { planned: place("111122223333"), actual: place("444455556666") };
+        let (exit, said) = told(&of_engine(&other.into()));
+        assert_eq!(exit, Exit::Usage);
+        for part in ["111122223333", "444455556666", "AWS profile or role", "Nothing was changed"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 
     #[test]

@@ -148,7 +148,8 @@ fn failed(error: &GcError, then: &str) -> anyhow::Error {
         GcError::Lease(error) => ending::of_lease(error),
         GcError::Store(error) if !matches!(error, StoreError::Kube(_)) => ending::of_store(error),
         GcError::Lost(_) => (Exit::Interrupted, "another driver came in between; see `rehome status`"),
-        GcError::Cloud(_) => (Exit::Unreachable, "see that the AWS CLI may do the same"),
+        GcError::Account(_) => (Exit::Usage, ending::OTHER_ACCOUNT),
+        GcError::Cloud(_) | GcError::Unknown(_) => (Exit::Unreachable, "see that the AWS CLI may do the same"),
         GcError::Kube(_) | GcError::Store(_) => {
             (Exit::Unreachable, "see that kubectl may do the same; --cluster-gone if the cluster is deleted for good")
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{look, removal};
+use crate::account::OtherAccount;
 use crate::clock::Clock;
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, paths, uid};
@@ -35,6 +36,12 @@ pub enum GcError {
     /// The cloud.
     #[error(transparent)]
     Cloud(#[from] CloudError),
+    /// The credentials are of another account or region than the recorded run.
+    #[error(transparent)]
+    Account(#[from] OtherAccount),
+    /// Cloud did not tell whose they are.
+    #[error("it cannot be told {0}")]
+    Unknown(String),
     /// The cluster.
     #[error(transparent)]
     Kube(#[from] KubeError),

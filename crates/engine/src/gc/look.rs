@@ -11,6 +11,7 @@ use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, SnapshotFilter
 
 use super::cluster;
 use super::collector::{Collector, GcError};
+use crate::account::{self, Mismatch};
 use crate::kubernetes::Kube;
 use crate::store::{RecordStore, StoreError};
 
@@ -26,6 +27,13 @@ pub(super) async fn inventory(of: &Collector) -> Result<Inventory, GcError> {
         None => (RecordSeen::None, None),
     };
     let cloud = of.cloud.as_ref();
+    // In another account nothing is seen of what the run made, and its record would go as one of nothing.
+    if let RecordSeen::Read(read) = &record {
+        account::compare(cloud, &read.1).await.map_err(|mismatch| match mismatch {
+            Mismatch::Other(other) => GcError::Account(other),
+            Mismatch::Unknown(why) => GcError::Unknown(why),
+        })?;
+    }
     let tags = Tags::from([(labels::MIGRATION.to_owned(), scope.migration.clone())]);
     let mut volumes = cloud.describe_volumes(&VolumeFilter::Tags(tags.clone())).await?;
     volumes.retain(stays);

@@ -180,7 +180,7 @@ fn may_pass(error: &GcError) -> bool {
     match error {
         GcError::Cloud(error) => matches!(error.class(), ErrorClass::Retry | ErrorClass::Wait | ErrorClass::NotFound),
         GcError::Kube(error) => !error.is_final(),
-        GcError::Store(_) | GcError::Lease(_) | GcError::Lost(_) => false,
+        GcError::Account(_) | GcError::Unknown(_) | GcError::Store(_) | GcError::Lease(_) | GcError::Lost(_) => false,
     }
 }
 

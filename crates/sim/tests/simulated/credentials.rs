@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::common::Stage;
-use rehome_engine::{Command, Outcome};
+use crate::common::{End, Stage};
+use rehome_engine::{Command, EngineError, Outcome};
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, checks};
@@ -61,6 +61,16 @@ fn interrupted(outcome: &Outcome, phases: &[Phase], what: &str) {
     assert!(why.contains("renew them") && why.contains(CODE), "{what}: {why}");
 }
 
+/// Credentials that are dead from the beginning change nothing.
+async fn refused(stage: &Stage, command: Command, what: &str) {
+    let End::Refused(error) = stage.drive(command).await else { panic!("{what}: it was not refused") };
+    let why = error.to_string();
+    assert!(
+        matches!(error, EngineError::Unseen(_)) && why.contains("renew them") && why.contains(CODE),
+        "{what}: {why}"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_run_whose_credentials_run_out_is_interrupted_and_goes_on_with_new_ones() {
     let mut stage = Stage::new(Scene::new(2, 21));
@@ -73,10 +83,12 @@ async fn a_run_whose_credentials_run_out_is_interrupted_and_goes_on_with_new_one
         let mut stage = Stage::new(Scene::new(2, 21));
         let plan = stage.plan().await;
         stage.sign_in(good_for);
-        interrupted(&stage.told(apply(&plan)).await, &[Phase::Preparing, Phase::Cutover], &what);
-        // Not yet renewed: the same again, and nothing is worse for it.
+        if good_for > 0 {
+            interrupted(&stage.told(apply(&plan)).await, &[Phase::Preparing, Phase::Cutover], &what);
+        }
+        // Not yet renewed: it is not even taken up.
         stage.sign_in(0);
-        interrupted(&stage.told(apply(&plan)).await, &[Phase::Preparing, Phase::Cutover], &what);
+        refused(&stage, apply(&plan), &what).await;
         stage.sign_in(usize::MAX);
         let outcome = stage.told(apply(&plan)).await;
         assert_eq!(outcome.phase, Phase::Completed, "{what}: {:?}", outcome.failure);
@@ -150,7 +162,11 @@ async fn a_rollback_whose_credentials_run_out_is_not_stuck() {
         let plan = stage.plan().await;
         assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed);
         stage.sign_in(good_for);
-        interrupted(&stage.told(Command::RollbackDiscardWrites).await, &[Phase::Undoing], &what);
+        if good_for > 0 {
+            interrupted(&stage.told(Command::RollbackDiscardWrites).await, &[Phase::Undoing], &what);
+        }
+        stage.sign_in(0);
+        refused(&stage, Command::RollbackDiscardWrites, &what).await;
         stage.sign_in(usize::MAX);
         let outcome = stage.told(Command::RollbackDiscardWrites).await;
         assert_eq!(outcome.phase, Phase::RolledBack, "{what}: {:?}", outcome.failure);

@@ -10,6 +10,7 @@ mod lint_cases_set;
 mod once;
 mod opened;
 
+mod account;
 mod agreed;
 mod checkers;
 mod credentials;
