@@ -8,7 +8,6 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::create_volume::builders::CreateVolumeFluentBuilder;
 use aws_sdk_ec2::types::{InstanceAttributeName, ResourceType, VolumeType};
 use rehome_model::cloud::{Tags, Volume};
-use rehome_model::ids::InstanceId;
 use rehome_ports::{CloudError, ErrorClass, InstanceProtection, Intended};
 
 use crate::cloud::AwsCloud;
@@ -23,10 +22,16 @@ const DEVICE: &str = "/dev/xvdzz";
 /// The smallest page of a describe.
 const FEWEST: i32 = 5;
 
+/// What is asked, and what is known to be denied.
+struct Asked<'a> {
+    intended: &'a Intended,
+    denied: Vec<String>,
+}
+
 /// Sends a dry run (again, while throttled: it has no effect) and notes the action if it is denied. Where the action
-/// is known to be denied already, nothing is sent.
+/// is known to be denied already, or not asked about, nothing is sent.
 async fn probe<T, E, F>(
-    denied: &mut Vec<String>,
+    asked: &mut Asked<'_>,
     operation: &'static str,
     mut call: impl FnMut() -> F,
 ) -> Result<(), CloudError>
@@ -35,7 +40,7 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let action = format!("ec2:{operation}");
-    if denied.contains(&action) {
+    if asked.denied.contains(&action) || !asked.intended.asks(operation) {
         return Ok(());
     }
     let end = read(|| {
@@ -43,7 +48,7 @@ where
         async { sent.await.map(|_| ()).map_err(|error| cloud_error(operation, &error)) }
     });
     if is_denied(end.await)? {
-        denied.push(action);
+        asked.denied.push(action);
     }
     Ok(())
 }
@@ -52,73 +57,70 @@ impl AwsCloud {
     /// Auto Scaling has no dry run: EnterStandby and ExitStandby are not among the answers. Nor are TagSpecifications an
     /// action of their own: who may not CreateTags with a creation is denied the creation.
     pub(crate) async fn denied(&self, intended: &Intended) -> Result<Vec<String>, CloudError> {
-        let mut denied = Vec::new();
-        self.probe_instances(&intended.instances, &mut denied).await?;
-        self.probe_capture(intended, &mut denied).await?;
+        let mut asked = Asked { intended, denied: Vec::new() };
+        self.probe_instances(&mut asked).await?;
+        self.probe_capture(&mut asked).await?;
         for original in &intended.originals {
-            self.probe_volume(original, intended, &mut denied).await?;
+            self.probe_volume(original, &mut asked).await?;
         }
-        denied.sort();
-        Ok(denied)
+        asked.denied.sort();
+        Ok(asked.denied)
     }
 
-    async fn probe_instances(&self, instances: &[InstanceId], denied: &mut Vec<String>) -> Result<(), CloudError> {
-        let ec2 = &self.ec2;
-        for ids in instances.chunks(IDS_PER_CALL) {
+    async fn probe_instances(&self, asked: &mut Asked<'_>) -> Result<(), CloudError> {
+        let (ec2, intended) = (&self.ec2, asked.intended);
+        for ids in intended.instances.chunks(IDS_PER_CALL) {
             let ids = || Some(ids.iter().map(ToString::to_string).collect());
             let stop = || ec2.stop_instances().set_instance_ids(ids()).dry_run(true).send();
-            probe(denied, "StopInstances", stop).await?;
+            probe(asked, "StopInstances", stop).await?;
             let start = || ec2.start_instances().set_instance_ids(ids()).dry_run(true).send();
-            probe(denied, "StartInstances", start).await?;
+            probe(asked, "StartInstances", start).await?;
         }
         Ok(())
     }
 
     /// What is done to one instance, and to snapshots.
-    async fn probe_capture(&self, intended: &Intended, denied: &mut Vec<String>) -> Result<(), CloudError> {
-        let (ec2, instance) = (&self.ec2, &intended.capture.instance);
+    async fn probe_capture(&self, asked: &mut Asked<'_>) -> Result<(), CloudError> {
+        let (ec2, intended) = (&self.ec2, asked.intended);
+        let instance = &intended.capture.instance;
         let id = instance.as_str();
         let capture = || self.capture(&intended.capture).dry_run(true).send();
-        probe(denied, "CreateSnapshots", capture).await?;
+        probe(asked, "CreateSnapshots", capture).await?;
         // One action, but a policy may tell its attributes apart (condition key ec2:Attribute): all that a run changes.
         for protection in [InstanceProtection::Termination, InstanceProtection::Stop] {
             let protect = || self.protection(instance, protection, true).dry_run(true).send();
-            probe(denied, "ModifyInstanceAttribute", protect).await?;
+            probe(asked, "ModifyInstanceAttribute", protect).await?;
         }
         let devices = BTreeMap::from([(intended.device().unwrap_or(DEVICE).to_owned(), false)]);
         let keep = || self.deletion(instance, &devices).dry_run(true).send();
-        probe(denied, "ModifyInstanceAttribute", keep).await?;
+        probe(asked, "ModifyInstanceAttribute", keep).await?;
         let attribute = || {
             let call = ec2.describe_instance_attribute().instance_id(id);
             call.attribute(InstanceAttributeName::DisableApiTermination).dry_run(true).send()
         };
-        probe(denied, "DescribeInstanceAttribute", attribute).await?;
+        probe(asked, "DescribeInstanceAttribute", attribute).await?;
         let describe = || ec2.describe_snapshots().owner_ids("self").max_results(FEWEST).dry_run(true).send();
-        probe(denied, "DescribeSnapshots", describe).await?;
+        probe(asked, "DescribeSnapshots", describe).await?;
         let delete = || ec2.delete_snapshot().snapshot_id(NO_SNAPSHOT).dry_run(true).send();
-        probe(denied, "DeleteSnapshot", delete).await
+        probe(asked, "DeleteSnapshot", delete).await
     }
 
     /// What is done to a volume that moves, and for it. CreateVolume has no snapshot yet; all else is as a run sends it.
-    async fn probe_volume(
-        &self,
-        original: &Volume,
-        intended: &Intended,
-        denied: &mut Vec<String>,
-    ) -> Result<(), CloudError> {
+    async fn probe_volume(&self, original: &Volume, asked: &mut Asked<'_>) -> Result<(), CloudError> {
+        let intended = asked.intended;
         let (ec2, id, instance) = (&self.ec2, original.id.as_str(), intended.capture.instance.as_str());
         let create = || self.like(original, &intended.volume_tags).dry_run(true).send();
-        probe(denied, "CreateVolume", create).await?;
+        probe(asked, "CreateVolume", create).await?;
         let tag = || {
             let tags = Some(to_tags(&intended.volume_tags));
             ec2.create_tags().resources(id).set_tags(tags).dry_run(true).send()
         };
-        probe(denied, "CreateTags", tag).await?;
+        probe(asked, "CreateTags", tag).await?;
         let detach = || ec2.detach_volume().volume_id(id).instance_id(instance).dry_run(true).send();
-        probe(denied, "DetachVolume", detach).await?;
+        probe(asked, "DetachVolume", detach).await?;
         let attach = || ec2.attach_volume().volume_id(id).instance_id(instance).device(DEVICE).dry_run(true).send();
-        probe(denied, "AttachVolume", attach).await?;
-        probe(denied, "DeleteVolume", || ec2.delete_volume().volume_id(id).dry_run(true).send()).await
+        probe(asked, "AttachVolume", attach).await?;
+        probe(asked, "DeleteVolume", || ec2.delete_volume().volume_id(id).dry_run(true).send()).await
     }
 
     /// CreateVolume of a blank volume like another. A policy may demand encryption or a tag of every new volume, so it is

@@ -39,7 +39,8 @@ async fn each_attribute_that_a_run_changes_is_asked_about() {
         description: String::new(),
         tags: Tags::new(),
     };
-    let intended = Intended { instances: Vec::new(), capture, originals: Vec::new(), volume_tags: Tags::new() };
+    let intended =
+        Intended { instances: Vec::new(), capture, originals: Vec::new(), volume_tags: Tags::new(), only: None };
     // That of a read is a value and no parameter.
     for parameter in ["&DisableApiTermination.Value=", "&DisableApiStop.Value=", "&BlockDeviceMapping.1."] {
         let (cloud, _) = connect(&denying(parameter).await, CALL_LIMIT).await;

@@ -199,6 +199,7 @@ async fn what_the_caller_may_not_do_is_listed_and_nothing_is_done() {
         capture: capture(&scene.member),
         originals: vec![scene.volume(&scene.data).await],
         volume_tags: tags(&[("role", "data")]),
+        only: None,
     };
     let denied = scene.ec2.denied_actions(&intended).await.unwrap();
     assert_eq!(denied, ["ec2:CreateSnapshots", "ec2:ModifyInstanceAttribute"]);

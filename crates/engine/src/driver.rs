@@ -23,7 +23,7 @@ use crate::limits::LEASE_REQUEST;
 use crate::schedule::{self, Ending};
 use crate::shared::{Begun, Shared};
 use crate::store::{RecordStore, StoreError};
-use crate::{finalize, keep_writes, undo};
+use crate::{finalize, keep_writes, permissions, undo};
 
 /// What the engine works with.
 #[derive(Clone)]
@@ -134,6 +134,16 @@ pub enum EngineError {
         /// What is in the way.
         obstacles: Vec<String>,
     },
+    /// The legacy instances could not be started.
+    #[error(
+        "run {run} cannot be taken back: its legacy instances are stopped, and the caller is denied {}", denied.join(", ")
+    )]
+    CannotStart {
+        /// The run.
+        run: RunId,
+        /// What is denied.
+        denied: Vec<String>,
+    },
     /// The credentials are of another account or region.
     #[error(transparent)]
     OtherAccount(#[from] OtherAccount),
@@ -233,6 +243,9 @@ impl Driver {
         let found = recorded(&store, &command).await?;
         if let Some(plan) = to_carry_out(&found, &command) {
             same_account(&self.ports, plan).await?;
+        }
+        if let (Some((record, plan)), Command::RollbackDiscardWrites) = (&found.run, &command) {
+            may_start(&self.ports, record, plan).await?;
         }
         self.choose(found, profile, namespace, migration, &command, self.clock).await?;
         let lease = Lease::new(kube.clone().within(LEASE_REQUEST), namespace, migration, &self.holder, self.clock);
@@ -432,6 +445,12 @@ fn to_carry_out<'a>(recorded: &'a Recorded, command: &'a Command) -> Option<&'a 
         Some((record, _)) if record.header.phase == Phase::Completed && given.is_some() => None,
         Some((_, plan)) => Some(plan),
     }
+}
+
+/// Refuses to take a run back whose legacy instances could not be started.
+async fn may_start(ports: &Ports, record: &RunRecord, plan: &Plan) -> Result<(), EngineError> {
+    let denied = permissions::denied_start(ports.cloud.as_ref(), plan, record).await;
+    if denied.is_empty() { Ok(()) } else { Err(EngineError::CannotStart { run: record.header.run.clone(), denied }) }
 }
 
 /// Refuses credentials of another account than the plan's.

@@ -18,6 +18,7 @@ use crate::driver::{EngineError, Ports, same_account};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, ebs_volume, paths, text};
 use crate::limits::{SCRIPTS_AT_ONCE, VIEW_SCRIPT_S};
+use crate::permissions;
 use crate::schedule::{self, Ending};
 use crate::shared::Shared;
 
@@ -105,6 +106,7 @@ async fn look(
     for volume in cloud.describe_volumes(&filter).await.map_err(unseen)? {
         seen.volumes.insert(volume.id.clone(), volume);
     }
+    seen.denied.extend(permissions::denied_return(cloud, plan, record, &seen).await.map_err(unseen)?);
     let kube = Kube::new(ports.kube.clone());
     disks(&kube, &plan.namespace, &mut seen).await.map_err(|error| EngineError::Unseen(error.to_string()))?;
     let sets: BTreeSet<&String> = plan.members.iter().filter_map(|member| member.slot.set.as_ref()).collect();

@@ -20,6 +20,7 @@ mod lease;
 mod limits;
 mod objects;
 mod order;
+mod permissions;
 mod schedule;
 mod shared;
 mod store;

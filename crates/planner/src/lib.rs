@@ -23,7 +23,7 @@ pub use facts::{Difference, account, differences};
 pub use finalize::{finalize, is_finalize_step};
 pub use keep::{keep_until, kept_until_ms};
 pub use keep_writes::{
-    DiskClaim, DiskSeen, Obstacle, ReturnSeen, SetSeen, is_keep_writes_step, keep_writes, opened, prepare,
+    DiskClaim, DiskSeen, Obstacle, ReturnSeen, SetSeen, adopted, is_keep_writes_step, keep_writes, opened, prepare,
 };
 pub use mapping::{Placement, place};
 pub use planner::plan;

@@ -85,11 +85,18 @@ pub struct Intended {
     pub capture: CreateSnapshots,
     /// Volumes of that instance that move, one of a kind.
     pub originals: Vec<Volume>,
-    /// The tags that a volume made in place of one will get.
+    /// The tags that a volume made in place of one will get, or that one of them gets.
     pub volume_tags: Tags,
+    /// The operations that are asked about (`AttachVolume`); all that a run performs if there is no list.
+    pub only: Option<&'static [&'static str]>,
 }
 
 impl Intended {
+    /// Whether an operation is asked about.
+    pub fn asks(&self, operation: &str) -> bool {
+        self.only.is_none_or(|only| only.contains(&operation))
+    }
+
     /// A device of the instance that will be captured on which a volume is that moves.
     pub fn device(&self) -> Option<&str> {
         let attachments = self.originals.iter().flat_map(|original| &original.attachments);

@@ -37,7 +37,7 @@ pub fn intended(migration: &Migration, members: &[MemberSurvey], volumes: &[Volu
     let mut kinds = BTreeSet::new();
     let originals = moved.iter().filter(|volume| kinds.insert(volume.spec.encrypted)).map(|volume| (*volume).clone());
     let instances: Vec<InstanceId> = members.iter().map(|member| member.instance.id.clone()).collect();
-    Some(Intended { instances, capture, originals: originals.collect(), volume_tags })
+    Some(Intended { instances, capture, originals: originals.collect(), volume_tags, only: None })
 }
 
 /// The volumes of a member that the migration names; all but the root volume where its host does not tell.

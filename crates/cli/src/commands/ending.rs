@@ -34,6 +34,11 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
         EngineError::Store(error) => of_store(error),
         EngineError::Lease(error) => of_lease(error),
         EngineError::Unseen(_) => (Exit::Unreachable, "run it again"),
+        EngineError::CannotStart { .. } => (
+            Exit::Findings,
+            "allow it in the caller's policy (`rehome iam` prints one that has all) and run it again. Until then the new side \
+             serves on, or `rehome apply` goes on with a run that was not completed",
+        ),
         EngineError::OtherAccount(_) => (Exit::Usage, OTHER_ACCOUNT),
         EngineError::CutoverBegun { .. } => (Exit::Usage, "`rehome apply` without --until goes on with it"),
         EngineError::CannotKeepWrites { .. } => {

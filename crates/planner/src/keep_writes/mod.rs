@@ -5,5 +5,5 @@ mod obstacles;
 mod plan;
 
 pub use claims::{DiskClaim, DiskSeen};
-pub use obstacles::{Obstacle, ReturnSeen, SetSeen, opened, prepare};
+pub use obstacles::{Obstacle, ReturnSeen, SetSeen, adopted, opened, prepare};
 pub use plan::{is_keep_writes_step, keep_writes};

@@ -29,6 +29,8 @@ pub struct ReturnSeen {
     pub claims: BTreeMap<String, DiskClaim>,
     /// All PersistentVolumes, by name.
     pub disks: BTreeMap<String, DiskSeen>,
+    /// Of what a return does in the cloud, what the caller is denied (`ec2:AttachVolume`).
+    pub denied: BTreeSet<String>,
 }
 
 /// A set as it stands.
@@ -63,7 +65,7 @@ pub fn opened(plan: &Plan, record: &RunRecord) -> bool {
 }
 
 /// The volume that a run made for a member's role.
-pub(super) fn adopted(record: &RunRecord, member: &MemberPlan, volume: &VolumePlan) -> Option<VolumeId> {
+pub fn adopted(record: &RunRecord, member: &MemberPlan, volume: &VolumePlan) -> Option<VolumeId> {
     let step = record.steps.get(&ids::create(&member.name, &volume.role))?;
     step.outputs.get(outputs::VOLUME).map(|id| VolumeId::from(id.as_str()))
 }
@@ -84,6 +86,7 @@ pub fn prepare(
     judge.strangers(plan);
     judge.left(plan);
     judge.claims_of_others(plan);
+    judge.denied();
     if judge.obstacles.is_empty() {
         Ok(KeepWrites { at_ms, devices: judge.devices })
     } else {
@@ -101,6 +104,15 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     pub(super) fn report(&mut self, subject: impl Into<String>, why: impl Into<String>) {
         self.obstacles.insert(Obstacle { subject: subject.into(), why: why.into() });
+    }
+
+    /// By then the new side is down.
+    fn denied(&mut self) {
+        for action in &self.seen.denied {
+            let why =
+                "the caller may not do it, and the return would stop half-way, with neither side serving; allow it";
+            self.report(format!("permission {action}"), why);
+        }
     }
 
     fn member(&mut self, member: &MemberPlan) {

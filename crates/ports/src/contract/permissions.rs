@@ -28,7 +28,8 @@ async fn intended(under: Under<'_>) -> Checked<Intended> {
     let volume = under.world.volume(&instance, "/dev/xvdf", 1).await;
     let capture = capture(&instance, "permissions");
     let volume_tags = capture.tags.clone();
-    Ok(Intended { instances: vec![instance], capture, originals: vec![under.volume(&volume).await?], volume_tags })
+    let originals = vec![under.volume(&volume).await?];
+    Ok(Intended { instances: vec![instance], capture, originals, volume_tags, only: None })
 }
 
 pub(super) async fn caller(under: Under<'_>) -> Checked {
@@ -45,6 +46,13 @@ pub(super) async fn denied(under: Under<'_>) -> Checked {
         let denied = under.cloud.denied_actions(&intended).await;
         under.world.set_denied(action, false).await;
         same("the denied actions", &denied?, &vec![format!("ec2:{action}")])?;
+    }
+    let some = Intended { only: Some(&["StartInstances"]), ..intended };
+    for (action, told) in [("StopInstances", Vec::new()), ("StartInstances", vec!["ec2:StartInstances".to_owned()])] {
+        under.world.set_denied(action, true).await;
+        let denied = under.cloud.denied_actions(&some).await;
+        under.world.set_denied(action, false).await;
+        same("of what is asked about", &denied?, &told)?;
     }
     Ok(())
 }

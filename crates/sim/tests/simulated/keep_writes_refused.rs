@@ -291,3 +291,38 @@ async fn what_the_survey_did_not_learn_of_the_hosts_is_refused() {
     assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
     refused(&stage, 2, &["does not say how its host mounts it"]).await;
 }
+
+/// The caller is denied these from now on, and nothing else.
+fn deny(stage: &Stage, actions: &[&str]) {
+    let denied = actions.iter().map(|action| (*action).to_owned()).collect();
+    stage.world.ec2().with(|inner, _| inner.core.config.denied = denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_caller_may_not_do_is_told_at_once_while_the_new_side_serves() {
+    let (stage, _) = completed(Scene::new(2, 97)).await;
+    let needed = [
+        "AttachVolume",
+        "DetachVolume",
+        "StartInstances",
+        "CreateTags",
+        "ModifyInstanceAttribute",
+        "DescribeInstanceAttribute",
+    ];
+    deny(&stage, &needed);
+    change_adopted(&stage, |volume| volume.multi_attach = true);
+    let mut reasons = needed.map(|action| format!("permission ec2:{action}")).to_vec();
+    reasons.push("attached to several instances".to_owned());
+    let reasons: Vec<&str> = reasons.iter().map(String::as_str).collect();
+    refused(&stage, 2, &reasons).await;
+    // What the return does not do is not asked about.
+    change_adopted(&stage, |volume| volume.multi_attach = false);
+    deny(&stage, &["StopInstances", "CreateSnapshots", "CreateVolume", "DeleteSnapshot", "DeleteVolume"]);
+    let dry_runs = stage.world.ec2().with(|inner, _| inner.core.dry_runs.clone());
+    assert_eq!(keep(&stage).await.outcome().phase, Phase::Returned);
+    let of = |action: &str| stage.world.ec2().with(|inner, _| inner.core.dry_runs.get(action).copied());
+    for action in ["DeleteVolume", "CreateSnapshots"] {
+        assert_eq!(of(action), dry_runs.get(action).copied(), "{action}");
+    }
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}

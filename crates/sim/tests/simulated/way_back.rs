@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::common::Stage;
+use crate::common::{End, Stage};
 use crate::once::{a_member_is_flushed, applied, notes};
 use crate::opened::{bind_elsewhere, claim_path, completed, delete_object};
 use async_trait::async_trait;
 use rehome_ec2_emulator::api::ApiError;
 use rehome_ec2_emulator::core::{Effect, Rule};
-use rehome_engine::{Command, Kube};
+use rehome_engine::{Command, EngineError, Kube};
 use rehome_model::cloud::InstanceState;
 use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
 use rehome_model::task::HostTask;
 use rehome_ports::{Cloud, HostScript, Hosts, InstanceProtection, ScriptError, ScriptOutput};
-use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
+use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
 
 /// Nobody reaches one pod.
@@ -369,4 +369,46 @@ async fn a_cluster_that_was_not_whole_before_the_cutover_is_left_as_it_is_at_onc
     let failed = events.iter().position(|event| matches!(event.kind, EventKind::StepFailed { .. })).expect("it failed");
     let (from, to) = (events[failed].at_ms, events.last().expect("an end").at_ms);
     assert!(to - from < 120_000, "{} s", (to - from) / 1000);
+}
+
+/// Whether the caller is denied to start instances from now on.
+fn deny_starts(stage: &Stage, denied: bool) {
+    stage.world.ec2().with(|inner, _| {
+        let all = &mut inner.core.config.denied;
+        if denied { all.insert("StartInstances".to_owned()) } else { all.remove("StartInstances") }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_could_start_no_instance_is_refused_while_the_new_side_serves() {
+    let (stage, _) = completed(Scene::new(2, 98)).await;
+    deny_starts(&stage, true);
+    stage.control.disarm();
+    let End::Refused(error) = stage.drive(Command::RollbackDiscardWrites).await else { panic!("it was not refused") };
+    assert!(matches!(&error, EngineError::CannotStart { denied, .. } if denied == &["ec2:StartInstances"]), "{error}");
+    assert_eq!(stage.control.names(), Vec::<&str>::new());
+    assert_eq!(checks::pods_running(&stage.world), 2);
+    deny_starts(&stage, false);
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_was_begun_or_has_nothing_to_start_is_not_asked_for_it() {
+    let (stage, _) = completed(Scene::new(2, 99)).await;
+    stage.control.arm(10, Kill::Before);
+    assert!(matches!(stage.drive(Command::RollbackDiscardWrites).await, End::Killed));
+    tokio::time::sleep(rehome_engine::LEASE).await;
+    deny_starts(&stage, true);
+    // All that can be done without it is done.
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    assert!(outcome.failure.is_some_and(|why| why.contains("StartInstances")));
+    assert_eq!(checks::pods_running(&stage.world), 0);
+
+    let stage = Stage::new(Scene::new(2, 99));
+    let plan = stage.plan().await;
+    assert_eq!(stage.drive(Command::Prepare(Box::new(plan))).await.outcome().phase, Phase::Preparing);
+    deny_starts(&stage, true);
+    assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
 }
