@@ -271,6 +271,8 @@ pub mod paths {
     }
     /// PersistentVolumes.
     pub const VOLUMES: &str = "/api/v1/persistentvolumes";
+    /// VolumeAttachments, of all volumes and nodes.
+    pub const ATTACHMENTS: &str = "/apis/storage.k8s.io/v1/volumeattachments";
     /// A PersistentVolume.
     pub fn volume(name: &str) -> String {
         format!("{VOLUMES}/{name}")

@@ -50,6 +50,13 @@ pub const MISCONFIGURED: Duration = Duration::from_mins(1);
 /// How long a container may wait for an image that cannot be pulled. Registries come back, and throttle; and while the next pull
 /// goes well the kubelet still tells of the last one that did not.
 pub const UNPULLABLE: Duration = Duration::from_mins(10);
+/// How long pods are waited for before it is looked at whether their volumes attach: that takes seconds.
+pub const ATTACH_LATE: Duration = Duration::from_secs(30);
+/// The least time between two such looks: each lists the attachments of the whole cluster.
+pub const ATTACHMENTS_GAP: Duration = Duration::from_secs(15);
+/// How long a volume may not attach for a reason that does not pass by itself. Somebody may be mending a policy, and the driver's
+/// next try may be minutes away: its pauses grow to five.
+pub const UNATTACHABLE: Duration = Duration::from_mins(2);
 /// How often a container is started anew before its pod counts as one that may never answer.
 pub const RESTARTS: u64 = 3;
 /// How long such a pod is waited for once all others answer. The kubelet's pause before the next start grows to five minutes.

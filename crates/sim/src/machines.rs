@@ -71,8 +71,16 @@ impl Machines for Nodes<'_> {
             .map(|letter| format!("/dev/xvda{letter}"))
             .find(|device| !used.contains(device))
             .ok_or_else(|| format!("no device name is free on {node}"))?;
-        let request = AttachVolume { volume_id: volume, instance_id: instance, device };
-        self.call(now, &Action::AttachVolume(request)).map(|_| false)
+        let request = AttachVolume { volume_id: volume, instance_id: instance.clone(), device };
+        let answer = self.ec2.with_at(now, |inner, now| inner.call(now, &Action::AttachVolume(request)));
+        // As aws-ebs-csi-driver words it (pkg/cloud/cloud.go, AttachDisk).
+        answer.map(|_| false).map_err(|error| {
+            let (code, message) = (error.code, error.message);
+            format!(
+                "rpc error: code = Internal desc = Could not attach volume \"{handle}\" to node \"{instance}\": operation error \
+                 EC2: AttachVolume, api error {code}: {message}"
+            )
+        })
     }
 
     fn detach(&mut self, now: u64, handle: &str, node: &str) -> bool {

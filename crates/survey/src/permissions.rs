@@ -48,6 +48,7 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("get", "apps", "statefulsets", "", true),
     allow("get", "apps", "statefulsets", "scale", true),
     allow("update", "apps", "statefulsets", "scale", true),
+    allow("list", "storage.k8s.io", "volumeattachments", "", false),
     allow("get", "coordination.k8s.io", "leases", "", true),
     allow("create", "coordination.k8s.io", "leases", "", true),
     allow("update", "coordination.k8s.io", "leases", "", true),

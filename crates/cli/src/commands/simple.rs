@@ -112,7 +112,7 @@ const READ: [(&str, &str, bool); 4] = [
     ("", "\"services\", \"persistentvolumeclaims\", \"configmaps\"", true),
     ("autoscaling", "\"horizontalpodautoscalers\"", true),
     ("", "\"nodes\", \"namespaces\"", false),
-    ("storage.k8s.io", "\"storageclasses\", \"csidrivers\", \"csinodes\", \"volumeattachments\"", false),
+    ("storage.k8s.io", "\"storageclasses\", \"csidrivers\", \"csinodes\"", false),
 ];
 
 /// `rehome rbac`: two roles from the survey's own table.

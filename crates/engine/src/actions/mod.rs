@@ -1,5 +1,6 @@
 //! The actions: each looks first, acts only if needed, and looks again. One file a topic.
 
+mod attachments;
 mod claims;
 mod drain;
 mod fence;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rehome_model::plan::{PodTarget, Purpose};
 use serde_json::Value;
 
+use super::attachments::Attachments;
 use super::claims::{keep_closed, used_claims};
 use super::starts::{self, Starts};
 use super::{drain, gate, replicas as scaled};
@@ -38,7 +39,7 @@ pub(super) async fn pods_run(
     pods: &[PodTarget],
     volumes: &BTreeMap<String, Vec<String>>,
 ) -> Result<Outputs, StepError> {
-    let mut starts = Starts::new(context);
+    let (mut starts, mut attachments) = (Starts::new(context), Attachments::new(context));
     context
         .wait(async || {
             let found = match scaled::pods_of_plan(context).await? {
@@ -46,6 +47,7 @@ pub(super) async fn pods_run(
                 Err(reason) => return Ok(Err(reason)),
             };
             starts.look(context, pods, &found).await?;
+            let unattached = attachments.look(context, pods, &found, volumes).await?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {
                     let missing = format!("pod {} is not there yet", target.pod);
@@ -53,7 +55,7 @@ pub(super) async fn pods_run(
                     return Ok(Err(again.map_or_else(|reason| reason, |again| again.unwrap_or(missing))));
                 };
                 if let Some(reason) = starts::not_running(pod, &target.container) {
-                    return Ok(Err(format!("pod {}: {reason}", target.pod)));
+                    return Ok(Err(unattached.unwrap_or_else(|| format!("pod {}: {reason}", target.pod))));
                 }
             }
             let claims = context.claims().await?;

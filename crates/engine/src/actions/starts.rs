@@ -128,11 +128,11 @@ fn ends(target: &PodTarget, status: &Value) -> Option<String> {
     })
 }
 
-fn never(target: &PodTarget, why: &str) -> StepError {
+pub(super) fn never(target: &PodTarget, why: &str) -> StepError {
     StepError::failed("NeverStarts", format!("pod {}: {why}", target.pod))
 }
 
-fn short(message: &str) -> String {
+pub(super) fn short(message: &str) -> String {
     let message = message.trim();
     if message.is_empty() { "no message".to_owned() } else { message.chars().take(MESSAGE_CHARS).collect() }
 }

@@ -5,6 +5,7 @@
 
 mod ailments;
 mod api;
+mod attachments;
 mod binder;
 mod cluster;
 mod objects;

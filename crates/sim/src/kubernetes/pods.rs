@@ -169,8 +169,9 @@ impl Cluster {
                 continue;
             }
             self.attached.insert((handle.clone(), node.to_owned()));
-            let attached = machines.attach(now, handle, node).unwrap_or(false);
-            if attached && machines.mount(now, handle, node, fs_type).is_ok() {
+            let attached = machines.attach(now, handle, node);
+            self.show_attachment(now, handle, node, attached.as_ref().copied().map_err(String::as_str));
+            if attached == Ok(true) && machines.mount(now, handle, node, fs_type).is_ok() {
                 run.mounted.push(handle.clone());
             } else {
                 all = false;
@@ -253,6 +254,7 @@ impl Cluster {
         let unused: Vec<(String, String)> = self.attached.iter().filter(|pair| !used.contains(pair)).cloned().collect();
         for (handle, node) in unused {
             if machines.detach(now, &handle, &node) {
+                self.forget_attachment(&handle, &node);
                 self.attached.remove(&(handle, node));
             }
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::Stage;
-use rehome_ec2_emulator::core::{Effect, InstanceRecord};
+use rehome_ec2_emulator::core::{Effect, InstanceRecord, Rule};
 use rehome_ec2_emulator::disks::Content;
 use rehome_engine::{Command, Kube, Outcome};
 use rehome_model::event::{Event, EventKind};
@@ -100,10 +100,16 @@ async fn applied(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, b
     applied_in(Stage::new(Scene::new(3, 55)), acts, deaf).await
 }
 
-/// In a world in which one member's volume comes long after the others': time enough for two pods to be a quorum.
+/// In a world in which the last member's snapshots, and so its volume, come long after the others': time enough for two pods to be
+/// a quorum.
 async fn applied_late(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
-    let stage = Stage::new(Scene::new(3, 56));
-    stage.world.ec2().with(|inner, _| inner.core.faults.at("CreateVolume", 3, Effect::Slow(120_000)));
+    let stage = Stage::new(Scene::new(3, 55));
+    stage.world.ec2().with(|inner, now| {
+        let last = |record: &InstanceRecord| record.tags.get("Name").is_some_and(|name| name == "refdb-2");
+        let (id, _) = inner.core.instances.iter().find(|(_, record)| last(record)).expect("a last member");
+        let late = Rule { resource: Some(id.to_string()), ..Rule::of("CreateSnapshots", Effect::Slow(120_000)) };
+        inner.core.faults.set(now, vec![late]).expect("a valid rule");
+    });
     applied_in(stage, acts, deaf).await
 }
 
@@ -241,7 +247,8 @@ async fn scales_down(stage: &Stage, times: u32) {
     }
     for _ in 0..times {
         stage.scale(0).await;
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        // Sooner than a container starts.
+        tokio::time::sleep(Duration::from_secs(3)).await;
     }
 }
 
@@ -261,9 +268,10 @@ async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_
     let taken = outcome.record.header.opened_at_ms.zip(outcome.record.header.cutover_at_ms).map(|(to, from)| to - from);
     assert!(taken.is_some_and(|taken| taken < 300_000), "{taken:?}");
     // Longer than the pods are waited for.
-    let (outcome, notes) = ended(600).await;
+    let (outcome, notes) = ended(1_000).await;
     assert_eq!(outcome.phase, Phase::RolledBack);
-    assert!(notes > 10 && outcome.failure.is_some_and(|why| why.starts_with("pods-run") && said(&why)), "{notes}");
+    let failure = outcome.failure.expect("a reason");
+    assert!(notes > 10 && failure.starts_with("pods-run: not done within 1800 s: "), "{notes}: {failure}");
 }
 
 /// The last of what is done while all members serve.

@@ -1,10 +1,15 @@
-//! Pods whose containers do not start: those that never will are not waited for, and the others are.
+//! Pods whose containers do not start, or whose volumes do not attach: those that never will are not waited for, and the others
+//! are.
 
 use std::time::Duration;
 
-use crate::once::{applied, the_set_is_scaled};
+use crate::once::{applied, notes, the_set_is_scaled};
+use rehome_ec2_emulator::api::ApiError;
+use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_engine::Outcome;
+use rehome_model::event::{Event, EventKind};
 use rehome_model::record::Phase;
+use rehome_sim::World;
 use rehome_sim::checks;
 use rehome_sim::kubernetes::Ailment;
 
@@ -55,4 +60,73 @@ async fn one_that_starts_late_is_waited_for() {
         let (outcome, _) = ends(ailment, Duration::from_secs(for_s)).await;
         assert_eq!(outcome.phase, Phase::Completed, "{ailment:?} for {for_s} s: {:?}", outcome.failure);
     }
+}
+
+/// The cluster's own calls of EC2 to attach a volume fail for a while from when the set is scaled up: how the run ends, after how
+/// many seconds of downtime, and what it told.
+async fn ends_unattached(
+    effect: Effect,
+    for_a_while: Duration,
+    denied: Option<&'static str>,
+) -> (Outcome, u64, Vec<Event>) {
+    let until_ms = u64::try_from(for_a_while.as_millis()).ok();
+    let rule = Rule { caller: Some("machine".to_owned()), until_ms, ..Rule::of("AttachVolume", effect) };
+    let act = move |world: &World| {
+        world.ec2().with(|inner, now| inner.core.faults.set(now, vec![rule.clone()])).expect("a valid rule");
+        if let Some(what) = denied {
+            world.deny(what);
+        }
+    };
+    let (stage, outcome, events) = applied(82, the_set_is_scaled, act).await;
+    let from = outcome.record.header.cutover_at_ms.expect("a cutover");
+    let taken_s = (stage.world.ec2().now() - from) / 1000;
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    (outcome, taken_s, events)
+}
+
+fn fails(code: &str) -> Effect {
+    Effect::Fail(ApiError::new(code, "no, and not later"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_never_attaches_brings_the_legacy_side_back_long_before_the_deadline_and_says_why() {
+    let denied = (Effect::Deny, "UnauthorizedOperation");
+    let codes = ["CustomerKeyHasBeenRevoked", "InvalidVolume.NotFound", "InvalidVolume.ZoneMismatch"];
+    for (effect, code) in codes.into_iter().map(|code| (fails(code), code)).chain([denied]) {
+        let (outcome, taken_s, events) = ends_unattached(effect, FOR_EVER, None).await;
+        assert_eq!(outcome.phase, Phase::RolledBack, "{code}: {:?}", outcome.failure);
+        let failure = outcome.failure.expect("a reason");
+        assert!(failure.starts_with("pods-run: pod refdb-0: volume "), "{failure}");
+        assert!(failure.contains(&format!("does not attach to node node-0 for 120 s: {code}: ")), "{failure}");
+        assert!(taken_s < 600, "{code}: {taken_s} s");
+        // Whoever looks on is told meanwhile.
+        let told =
+            |event: &Event| matches!(&event.kind, EventKind::StepWaiting { reason, .. } if reason.contains(code));
+        assert!(events.iter().any(told), "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_attaches_late_is_waited_for() {
+    let cases = [
+        (Effect::Deny, 100),
+        // The old attachment goes, or the node is about to be shown.
+        (fails("VolumeInUse"), 900),
+        (fails("IncorrectState"), 900),
+    ];
+    for (effect, for_s) in cases {
+        let (outcome, _, events) = ends_unattached(effect.clone(), Duration::from_secs(for_s), None).await;
+        assert_eq!(outcome.phase, Phase::Completed, "{effect:?} for {for_s} s: {:?}", outcome.failure);
+        let told = |event: &Event| matches!(&event.kind, EventKind::StepWaiting { reason, .. } if reason.contains("does not attach to node"));
+        assert!(events.iter().any(told), "{effect:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_see_attachments_waits_as_long_as_a_pod_may_take() {
+    let denied = Some("list volumeattachments");
+    let (outcome, taken_s, events) = ends_unattached(Effect::Deny, FOR_EVER, denied).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(taken_s > 1_800, "{taken_s} s");
+    assert_eq!(notes(&events, "whether volumes attach is not seen: "), 1);
 }
