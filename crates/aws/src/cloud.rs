@@ -90,6 +90,10 @@ impl Cloud for AwsCloud {
         Ok(found)
     }
 
+    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        self.known(ids).await
+    }
+
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
         self.instance_types(names).await
     }

@@ -32,13 +32,8 @@ impl AwsCloud {
                 found
             }
             InstanceFilter::AutoScalingGroup(group) => {
-                // By filter and not by id: a member that is gone by now is left out, and fails nothing.
-                let mut found = Vec::new();
-                for ids in self.group_members(group).await?.chunks(IDS_PER_CALL) {
-                    let ids = filter("instance-id", ids.iter().map(ToString::to_string));
-                    found.extend(self.by_filters(vec![ids]).await?);
-                }
-                found
+                // A member that is gone by now fails nothing.
+                self.known(&self.group_members(group).await?).await?
             }
         };
         found.sort_by(|one, other| one.id.cmp(&other.id));
@@ -63,6 +58,17 @@ impl AwsCloud {
             .await?;
             collect(page.reservations(), &mut found)?;
         }
+        Ok(found)
+    }
+
+    /// By filter and not by id: what EC2 does not know is left out.
+    pub(crate) async fn known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(IDS_PER_CALL) {
+            let ids = filter("instance-id", ids.iter().map(ToString::to_string));
+            found.extend(self.by_filters(vec![ids]).await?);
+        }
+        found.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(found)
     }
 

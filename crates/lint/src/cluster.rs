@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rehome_model::cluster::NodeReport;
 use rehome_model::ids::Zone;
 
 use crate::context::Context;
@@ -79,6 +80,7 @@ fn check_nodes(context: &mut Context<'_>) {
             context.report("RH0301", format!("zone {zone}"), message, unusable);
             continue;
         }
+        check_instances(context, zone, &usable);
         let with_driver: Vec<_> = usable.iter().filter_map(|n| n.attach_limit.map(|limit| (n, limit))).collect();
         let room: u32 = with_driver.iter().map(|(node, limit)| limit.saturating_sub(node.attached)).sum();
         if room < volumes {
@@ -95,6 +97,34 @@ fn check_nodes(context: &mut Context<'_>) {
     if !zones.is_empty() && survey.cluster.nodes.iter().all(|node| node.zone.is_none()) {
         let message = "no node has a zone label".to_owned();
         context.report("RH0304", "cluster".to_owned(), message, Vec::new());
+    }
+}
+
+/// The label of a node tells its zone by name only, which is another place in another account; EC2 attaches a volume to instances of
+/// its own account and zone. Nodes that are no EC2 instances by their providerID are taken at their word.
+fn check_instances(context: &mut Context<'_>, zone: &Zone, usable: &[&NodeReport]) {
+    let Some(shown) = &context.survey.node_zones else { return };
+    let caller = &context.survey.caller;
+    let own = format!("account {} in {}", caller.account, caller.region);
+    let instances: Vec<_> = usable.iter().filter_map(|node| Some((node, node.instance.as_ref()?))).collect();
+    let seen: Vec<String> = instances
+        .iter()
+        .filter_map(|(node, id)| match shown.get(*id) {
+            Some(found) if found == zone => None,
+            Some(found) => Some(format!("{}: EC2 shows {id} in zone {found}", node.name)),
+            None => Some(format!("{}: {id} is no instance of {own}", node.name)),
+        })
+        .collect();
+    if seen.is_empty() {
+        return;
+    }
+    let subject = format!("zone {zone}");
+    if seen.len() == instances.len() {
+        let message = format!("none of its nodes is an instance of {own} that its volumes can be attached to");
+        context.report("RH0305", subject, message, seen);
+    } else {
+        let message = format!("{} of its {} nodes cannot have its volumes attached", seen.len(), instances.len());
+        context.report("RH0306", subject, message, seen);
     }
 }
 

@@ -41,7 +41,7 @@ pub struct NodeReport {
     pub name: String,
     /// Zone, from the topology label.
     pub zone: Option<Zone>,
-    /// The instance it runs on, from providerID.
+    /// The EC2 instance it runs on, from providerID; none if it is on no such.
     pub instance: Option<InstanceId>,
     /// Whether it is Ready.
     pub ready: bool,

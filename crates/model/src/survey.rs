@@ -8,7 +8,7 @@ use crate::answer::MemberIdentity;
 use crate::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Volume};
 use crate::cluster::ClusterReport;
 use crate::host::HostReport;
-use crate::ids::{InstanceId, MemberName, VolumeId};
+use crate::ids::{InstanceId, MemberName, VolumeId, Zone};
 
 /// Auto Scaling's word for a member in its care.
 const IN_SERVICE: &str = "InService";
@@ -33,6 +33,10 @@ pub struct Survey {
     /// The Auto Scaling groups of the members.
     #[serde(default)]
     pub auto_scaling_groups: Vec<AutoScalingGroup>,
+    /// The zones of the instances under the cluster's nodes that may take pods, of those that EC2 shows the caller. None if it was
+    /// not asked: no node is an EC2 instance, or the survey is an older rehome's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_zones: Option<BTreeMap<InstanceId, Zone>>,
     /// Cloud permissions that a dry run found missing, as EC2 actions.
     pub denied_cloud_actions: Vec<String>,
 }

@@ -141,6 +141,10 @@ pub trait Cloud: Send + Sync {
     /// it costs a call for every fifty instances.
     async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError>;
 
+    /// Those of these instances that the caller's account has in its region, in the order of ids. All others are left out: no
+    /// error. Their Auto Scaling membership may be left out.
+    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError>;
+
     /// What instance types allow; unknown ones are left out.
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError>;
 

@@ -125,12 +125,11 @@ impl Api<'_> {
             });
             let on_it =
                 |found: &&Value| text(found, "/spec/nodeName") == name && text(found, "/spec/attacher") == self.driver;
-            let provider = text(node, "/spec/providerID");
             NodeReport {
                 zone: Some(text(node, "/metadata/labels/topology.kubernetes.io~1zone"))
                     .filter(|zone| !zone.is_empty())
                     .map(Zone),
-                instance: provider.rsplit('/').next().filter(|id| id.starts_with("i-")).map(InstanceId::from),
+                instance: ec2_instance(&text(node, "/spec/providerID")),
                 ready: array(node, "/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
                 schedulable: node["spec"]["unschedulable"] != true,
                 taints: taints(node),
@@ -198,6 +197,13 @@ pub(crate) fn map(object: &Value, pointer: &str) -> BTreeMap<String, String> {
 
 fn number(object: &Value, pointer: &str) -> Option<u32> {
     object.pointer(pointer).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
+}
+
+/// `aws:///us-east-1a/i-...`, as the cloud provider writes it. Fargate's (`aws:///us-east-1a/.../fargate-ip-...`) and hybrid nodes
+/// (`eks-hybrid:///...`) are no instances.
+fn ec2_instance(provider: &str) -> Option<InstanceId> {
+    let path = provider.strip_prefix("aws://")?;
+    path.rsplit('/').next().filter(|id| id.starts_with("i-")).map(InstanceId::from)
 }
 
 fn names(objects: &[Value]) -> Vec<String> {

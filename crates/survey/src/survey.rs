@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rehome_model::answer::PeerView;
 use rehome_model::cloud::{Instance, InstanceState, Volume};
+use rehome_model::cluster::NodeReport;
 use rehome_model::host::HostReport;
-use rehome_model::ids::{InstanceId, MemberName, VolumeId};
+use rehome_model::ids::{InstanceId, MemberName, VolumeId, Zone};
 use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::names;
 use rehome_model::survey::{MemberSurvey, Survey};
@@ -40,6 +41,7 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     if let Some(intended) = intended(migration, &survey.members, &volumes) {
         survey.denied_cloud_actions = ports.cloud.denied_actions(&intended).await.map_err(asked("its permissions"))?;
     }
+    survey.node_zones = node_zones(ports.cloud, &survey).await?;
     identities::read(ports.hosts, profile, &context(migration, &mount_paths(migration)), &mut survey.members).await;
     Ok(survey)
 }
@@ -100,8 +102,25 @@ pub async fn survey_of_facts(
         cluster,
         missing_instances,
         auto_scaling_groups,
+        node_zones: None,
         denied_cloud_actions: Vec::new(),
     })
+}
+
+/// Where the instances are that pods may come to, as far as the account has them. Zones of one name are other places in another
+/// account, and none of its instances can have a volume of this one.
+async fn node_zones(cloud: &dyn Cloud, survey: &Survey) -> Result<Option<BTreeMap<InstanceId, Zone>>, SurveyError> {
+    let zones: BTreeSet<&Zone> = survey.members.iter().map(|member| &member.instance.zone).collect();
+    let wanted = |node: &&NodeReport| {
+        node.ready && node.schedulable && node.zone.as_ref().is_some_and(|zone| zones.contains(zone))
+    };
+    let nodes = survey.cluster.nodes.iter().filter(wanted);
+    let ids: Vec<InstanceId> = nodes.filter_map(|node| node.instance.clone()).collect();
+    if ids.is_empty() {
+        return Ok(None);
+    }
+    let found = cloud.describe_instances_known(&ids).await.map_err(asked("the nodes' instances"))?;
+    Ok(Some(found.into_iter().map(|instance| (instance.id, instance.zone)).collect()))
 }
 
 fn asked(what: &'static str) -> impl FnOnce(CloudError) -> SurveyError {

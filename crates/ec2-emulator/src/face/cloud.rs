@@ -161,6 +161,16 @@ impl Cloud for Emulator {
         Ok(self.by_ids(ids).await?.into_iter().map(|instance| convert::instance(instance, None)).collect())
     }
 
+    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        let mut found = Vec::new();
+        for filters in id_filters("instance-id", ids) {
+            let page = self.by_filters(filters).await?;
+            found.extend(page.into_iter().map(|instance| convert::instance(instance, None)));
+        }
+        found.sort_by(|one: &Instance, other| one.id.cmp(&other.id));
+        Ok(found)
+    }
+
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
         // By filter: names that EC2 does not know are left out instead of an error.
         let filters = id_filter("instance-type", names);

@@ -1,6 +1,6 @@
 //! Zones and nodes.
 
-use rehome_model::finding::Severity::Error;
+use rehome_model::finding::Severity::{Error, Warning};
 
 use super::{Check, check};
 
@@ -32,5 +32,19 @@ pub(super) const CHECKS: &[Check] = &[
         "nodes without zones",
         "PersistentVolumes draw pods to zones by the label topology.kubernetes.io/zone.",
         "Label the nodes; the cloud provider normally does.",
+    ),
+    check(
+        "RH0305",
+        Error,
+        "nodes of another account",
+        "A volume can be attached to instances of its own account, region and zone only, and zones of one name are different places in different accounts: in the downtime EC2 would not know the volume, or the node.",
+        "Use the kubeconfig of a cluster whose nodes run in the account that `rehome check` names, and the credentials of that account; correct the label topology.kubernetes.io/zone where EC2 shows another zone.",
+    ),
+    check(
+        "RH0306",
+        Warning,
+        "nodes that volumes cannot be attached to",
+        "They have the zone's label, but are in another account or zone: a pod that is placed there waits for its volume in vain.",
+        "Correct their labels, cordon them, or keep the set's pods away by node affinity.",
     ),
 ];

@@ -18,6 +18,17 @@ pub(super) async fn unknown_ids(under: Under<'_>) -> Checked {
     holds(missing.iter().all(|id| error.message.contains(id.as_str())), || error.message.clone())
 }
 
+pub(super) async fn known(under: Under<'_>) -> Checked {
+    let mut ids = vec![under.world.instance(&Tags::new()).await, under.world.instance(&Tags::new()).await];
+    ids.sort();
+    let asked = [ids[1].clone(), InstanceId::from("i-00000000000000001"), ids[0].clone()];
+    let found = under.cloud.describe_instances_known(&asked).await?;
+    same("the ids", &found.iter().map(|instance| instance.id.clone()).collect(), &ids)?;
+    holds(found.iter().all(|instance| !instance.zone.as_str().is_empty()), || format!("{found:?}"))?;
+    same("the answer", &under.cloud.describe_instances_known(&asked[1..2]).await?, &Vec::new())?;
+    same("the answer", &under.cloud.describe_instances_known(&[]).await?, &Vec::new())
+}
+
 pub(super) async fn no_ids(under: Under<'_>) -> Checked {
     under.world.instance(&Tags::new()).await;
     same("the answer", &under.cloud.describe_instances(&InstanceFilter::Ids(Vec::new())).await?, &Vec::new())

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, add_env, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object, rename,
-    scene, world,
+    Case, add_env, another_node, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object,
+    rename, scene, world,
 };
 use crate::lint_cases_set;
 use rehome_lint::{checks, lint};
@@ -69,6 +69,17 @@ fn borders() -> Vec<Case> {
             stage
                 .world
                 .change_objects("csinodes", |node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(1));
+        }),
+        // What is no EC2 instance says nothing of its account.
+        scene("RH0306", |s| another_node(s, "lab://node-9")),
+        scene("RH0306", |s| another_node(s, "aws:///us-east-1a/0123456789-abc/fargate-ip-10-0-1-2.ec2.internal")),
+        world("RH0305", |stage| {
+            stage.world.change_objects("nodes", |node| node["spec"]["providerID"] = json!("lab:///us-east-1a/i-0f"));
+        }),
+        // One that takes no pods counts for nothing.
+        scene("RH0306", |s| {
+            another_node(s, "aws:///us-east-1a/i-0f");
+            object(s, "nodes", "", "another")["spec"]["unschedulable"] = json!(true);
         }),
         scene("RH0209", |s| s.host.free_percent = 5),
         world("RH0701", |stage| stage.world.set_version("v1.27.0")),
@@ -218,6 +229,13 @@ async fn a_zone_without_nodes_is_told_from_those_with_nodes() {
     let zones: Vec<&str> =
         found.iter().filter(|finding| finding.code.as_str() == "RH0301").map(|f| f.subject.as_str()).collect();
     assert_eq!(zones, ["zone us-east-1b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_no_volume_can_be_attached_to_is_told_of_with_its_instance_and_whose_it_is_not() {
+    let found = the_finding(&scene("RH0306", |s| another_node(s, "aws:///us-east-1a/i-0f"))).await;
+    assert_eq!((found.subject.as_str(), found.severity), ("zone us-east-1a", Severity::Warning));
+    assert_eq!(found.evidence, ["another: i-0f is no instance of account 123456789012 in us-east-1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,26 @@ pub fn group(inner: &mut rehome_ec2_emulator::face::Inner) -> &mut rehome_ec2_em
     inner.core.groups.get_mut("refdb").expect("the members are in it")
 }
 
+/// Gives a node the label of another zone that the members are in.
+fn rotate_zone(node: &mut serde_json::Value) {
+    let zone = &mut node["metadata"]["labels"]["topology.kubernetes.io/zone"];
+    let next = match zone.as_str() {
+        Some("us-east-1a") => "us-east-1b",
+        Some("us-east-1b") => "us-east-1c",
+        _ => "us-east-1a",
+    };
+    *zone = json!(next);
+}
+
+/// A node more in the first zone.
+pub fn another_node(scene: &mut Scene, provider: &str) {
+    *object(scene, "nodes", "", "another") = json!({
+        "metadata": {"labels": {"topology.kubernetes.io/zone": "us-east-1a"}},
+        "spec": {"providerID": provider},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    });
+}
+
 #[expect(clippy::too_many_lines, reason = "a table")]
 pub fn cases() -> Vec<Case> {
     vec![
@@ -226,6 +246,12 @@ pub fn cases() -> Vec<Case> {
                 .change_objects("csinodes", |node| node["spec"]["drivers"][0]["allocatable"]["count"] = json!(0));
         }),
         world("RH0304", |stage| stage.world.change_objects("nodes", |node| node["metadata"]["labels"] = json!({}))),
+        // Another account's: the labels are the same.
+        world("RH0305", |stage| {
+            stage.world.change_objects("nodes", |node| node["spec"]["providerID"] = json!("aws:///us-east-1a/i-0f"));
+        }),
+        world("RH0305", |stage| stage.world.change_objects("nodes", rotate_zone)),
+        scene("RH0306", |s| another_node(s, "aws:///us-east-1a/i-0f")),
         scene("RH0401", |s| {
             let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
             object(s, "persistentvolumeclaims", "refdb", &claim_name().1)["spec"] = spec;
