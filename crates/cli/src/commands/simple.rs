@@ -73,6 +73,8 @@ spec:
   # Tags of every snapshot and volume that a run makes, besides its own.
   # tags:
   #   cost-centre: \"42\"
+  #   # Without it the driver of EKS Auto Mode (ebs.csi.eks.amazonaws.com) attaches no volume.
+  #   eks:eks-cluster-name: prod
   # What a run keeps to, if not the defaults; `rehome schema` has them all.
   # limits:
   #   # The share of the account's rates of EC2 calls that it may use, in percent.

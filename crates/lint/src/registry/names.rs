@@ -44,4 +44,13 @@ pub(super) const CHECKS: &[Check] = &[
          them is in no backup, and nobody is told.",
         "Add those that matter to spec.tags of the migration, as they are shown.",
     ),
+    check(
+        "RH0406",
+        Error,
+        "a tag that the driver demands",
+        "The policy AmazonEKSBlockStoragePolicy lets EKS Auto Mode attach volumes of its own cluster only, by the tag \
+         eks:eks-cluster-name: without it every attachment is refused, in the downtime.",
+        "Add eks:eks-cluster-name to spec.tags of the migration, with the cluster's name in EKS. (The driver ebs.csi.aws.com demands \
+         ebs.csi.aws.com/cluster-name where its role has AmazonEBSCSIDriverEKSClusterScopedPolicy, which nobody here can see.)",
+    ),
 ];

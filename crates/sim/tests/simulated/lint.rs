@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::common::Stage;
 use crate::lint_cases::{
     Case, add_env, another_node, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object,
-    rename, scene, world,
+    migration, rename, scene, world,
 };
 use crate::lint_cases_set;
 use rehome_lint::{checks, lint};
@@ -80,6 +80,10 @@ fn borders() -> Vec<Case> {
         scene("RH0306", |s| {
             another_node(s, "aws:///us-east-1a/i-0f");
             object(s, "nodes", "", "another")["spec"]["unschedulable"] = json!(true);
+        }),
+        migration("RH0406", |m| {
+            "ebs.csi.eks.amazonaws.com".clone_into(&mut m.spec.target.csi_driver);
+            m.spec.tags.insert("eks:eks-cluster-name".to_owned(), "prod".to_owned());
         }),
         scene("RH0209", |s| s.host.free_percent = 5),
         world("RH0701", |stage| stage.world.set_version("v1.27.0")),

@@ -252,6 +252,11 @@ pub fn cases() -> Vec<Case> {
         }),
         world("RH0305", |stage| stage.world.change_objects("nodes", rotate_zone)),
         scene("RH0306", |s| another_node(s, "aws:///us-east-1a/i-0f")),
+        migration("RH0406", |m| "ebs.csi.eks.amazonaws.com".clone_into(&mut m.spec.target.csi_driver)),
+        migration("RH0406", |m| {
+            "ebs.csi.eks.amazonaws.com".clone_into(&mut m.spec.target.csi_driver);
+            m.spec.tags.insert("eks:eks-cluster-name".to_owned(), String::new());
+        }),
         scene("RH0401", |s| {
             let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
             object(s, "persistentvolumeclaims", "refdb", &claim_name().1)["spec"] = spec;
