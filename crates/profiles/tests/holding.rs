@@ -142,6 +142,7 @@ fn run_for(task: &HostTask, of: &str, root: &Path) -> (i32, String, String) {
     for folder in ["/etc/systemd/system", "/var/lib/rehome", "/run/rehome"] {
         script = script.replace(folder, &format!("{}{folder}", root.display()));
     }
+    script = script.replace("\nLOCK_S=300\n", "\nLOCK_S=1\n");
     std::fs::create_dir_all(root.join("etc/systemd/system")).unwrap();
     run(&format!("systemctl() {{\n{UNMASKABLE}\n}}\n{script}"))
 }
@@ -174,6 +175,58 @@ fn where_the_root_volume_is_full_the_word_lasts_until_the_next_start() {
     assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
     let (code, _, stderr) = run_for(&HostTask::StopService, "lab-1", root.path());
     assert!(code == 1 && stderr.contains("taken back"), "{stderr}");
+}
+
+#[test]
+fn a_word_that_cannot_be_left_on_the_root_volume_does_not_end_the_script() {
+    let root = tempfile::tempdir().unwrap();
+    // A folder that is there, and takes no file: the root volume was mounted read-only after an error.
+    let word = root.path().join("var/lib/rehome/lab-1.taken-back");
+    std::fs::create_dir_all(word.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/nonexistent/word", &word).unwrap();
+    let (code, _, stderr) = run_for(&HostTask::StartService, "lab-1", root.path());
+    assert_eq!(code, 0, "{stderr}");
+    assert!(root.path().join("run/rehome/lab-1.taken-back").exists());
+}
+
+#[test]
+fn scripts_lock_in_a_directory_that_only_root_enters() {
+    use std::os::unix::fs::PermissionsExt;
+    let root = tempfile::tempdir().unwrap();
+    let own = root.path().join("run/rehome");
+    let mode = || std::fs::metadata(&own).unwrap().permissions().mode() & 0o777;
+    assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
+    assert_eq!(mode(), 0o700);
+    // An older build made it for all to enter.
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(run_for(&HostTask::StartService, "lab-1", root.path()).0, 0);
+    assert_eq!(mode(), 0o700);
+    // What is not root's own is none of it: a link may lead to where all may write.
+    std::fs::rename(&own, root.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(root.path().join("elsewhere"), &own).unwrap();
+    let (code, stdout, stderr) = run_for(&HostTask::StartService, "lab-1", root.path());
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("run/rehome is not a directory of root's own"), "{stderr}");
+}
+
+#[test]
+fn a_script_that_waits_for_another_in_vain_says_for_which() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("etc/systemd/system")).unwrap();
+    let own = root.path().join("run/rehome");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("lock"), "process 7, stop-service of run lab-1\n").unwrap();
+    let mut command = std::process::Command::new("flock");
+    command.arg("--no-fork").arg(own.join("lock")).args(["sh", "-c", "echo; exec sleep 600"]);
+    let mut holder = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    // It says a line once it has the lock.
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let answer = run_for(&HostTask::StartService, "lab-2", root.path());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let (code, stdout, stderr) = answer;
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("not at its end here after 1 s: process 7, stop-service of run lab-1"), "{stderr}");
 }
 
 #[test]

@@ -86,6 +86,8 @@ impl Host {
 /// Runs a script as a host does: on standard input of a shell.
 fn run(script: &str, tools: &Path, log: &Path) -> (i32, String, String) {
     use std::io::Write;
+    let own = tempfile::tempdir().unwrap();
+    let script = script.replace("\nOWN=/run/rehome\n", &format!("\nOWN='{}'\n", own.path().display()));
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
     command.arg("-s").env("PATH", path).env("LOG", log);

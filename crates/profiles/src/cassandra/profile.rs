@@ -57,6 +57,7 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
     text.push_str(LIB);
     text.push_str(&nodetool::function(context.settings.get(nodetool::ON_HOSTS)));
     if !matches!(task, HostTask::Survey | HostTask::View { .. } | HostTask::ReadIdentity { .. }) {
+        text.push_str(&format!("TASK={}\nLOCK_S={LOCK_S}\n", quote(task.name())));
         text.push_str(LOCK);
     }
     // A script of no run has no direction.
@@ -74,21 +75,38 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
 /// service (invariant I10). What takes the run back leaves a word on the host; no script goes forward after it. On the
 /// root volume, since it must outlast a restart; if that is full, until the next one.
 const TAKES_BACK: &str = "
-{ mkdir -p /var/lib/rehome && : > \"/var/lib/rehome/$RUN.taken-back\"; } 2>/dev/null ||
-  { mkdir -p /run/rehome && : > \"/run/rehome/$RUN.taken-back\"; } || fail 'neither /var/lib nor /run can be written'
+leave() { own \"$1\" && touch \"$1/$RUN.taken-back\"; }
+leave /var/lib/rehome 2>/dev/null || leave \"$OWN\" || fail 'neither /var/lib nor /run can be written'
 ";
 const TOO_LATE: &str = "
-for word in /var/lib/rehome /run/rehome; do
+for word in /var/lib/rehome \"$OWN\"; do
   [ ! -e \"$word/$RUN.taken-back\" ] || fail \"run $RUN was taken back here: this script comes too late, nothing is done\"
 done
 ";
 
 /// One script of rehome at a time: a stop whose driver died goes on, and the start that takes it back must come after.
+///
+/// In a directory that only root enters: whoever can open a file can lock it (flock(2)), and in one that all may write to
+/// (/run/lock, on Debian) another user's file of the name is refused even to root (fs.protected_regular, proc_sys_fs(5)). An
+/// older build locks /run/lock/rehome. That is not waited for, since any user may hold it: who changes the build in the
+/// midst of a run sees to it that no script of the older one runs any more.
 const LOCK: &str = "
 command -v flock >/dev/null || fail 'flock is not in PATH: it is part of util-linux'
-mkdir -p /run/lock && exec 9>/run/lock/rehome || fail '/run/lock cannot be written: scripts run as root'
-flock 9
+OWN=/run/rehome
+own() { mkdir -p -m 700 \"$1\" && [ ! -L \"$1\" ] && [ -O \"$1\" ] && chmod 700 \"$1\"; }
+own \"$OWN\" || fail \"$OWN is not a directory of root's own: scripts run as root, and nobody else makes it\"
+touch \"$OWN/lock\" || fail \"$OWN cannot be written\"
+exec 9>>\"$OWN/lock\"
+flock -w \"$LOCK_S\" 9 || {
+  # Its shell may have been killed, and what it began goes on.
+  exec 9>&-
+  open=$(holders \"$OWN/lock\" | head -n 5 | tr '\\n' ';')
+  fail \"another script of rehome is not at its end here after $LOCK_S s: $(cat \"$OWN/lock\"), its lock is open in: ${open:-?}\"
+}
+echo \"process $$, $TASK of run $RUN\" > \"$OWN/lock\"
 ";
+/// How long a script waits for another. Less than any script may take, so that it says itself for whom it waited.
+const LOCK_S: u32 = 300;
 
 fn body(task: &HostTask) -> String {
     match task {

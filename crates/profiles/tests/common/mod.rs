@@ -27,9 +27,12 @@ pub fn command_line(arguments: &[String]) -> String {
     all.join("\0")
 }
 
-/// Runs a script as a host does: on standard input of a shell. What runs on this machine is none of its processes.
+/// Runs a script as a host does: on standard input of a shell. What runs on this machine is none of its processes, and it
+/// has a directory of its own where the host's is root's.
 pub fn run(script: &str) -> (i32, String, String) {
     use std::io::Write;
+    let own = tempfile::tempdir().unwrap();
+    let script = script.replace("\nOWN=/run/rehome\n", &format!("\nOWN='{}'\n", own.path().display()));
     let mut command = Command::new("sh");
     command.arg("-s").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

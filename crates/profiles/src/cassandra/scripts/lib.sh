@@ -1,5 +1,7 @@
 # Shared by all host scripts. Every script may run twice, at any time, and finds what is done.
 set -u
+# Whatever root's own is: nobody else writes to what a script leaves.
+umask 022
 export LC_ALL=C PATH="$PATH:/opt/cassandra/bin:/usr/share/cassandra/bin:/usr/sbin:/sbin"
 fail() { echo "rehome: $*" >&2; exit 1; }
 done_() { echo '{"answer":"done"}'; exit 0; }
