@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use rehome_model::event::EventKind;
 use rehome_model::ids::{InstanceId, RunId, StepId};
-use rehome_model::plan::{Input, Plan, PodTarget, Step};
+use rehome_model::plan::{Input, Plan, PodTarget, Purpose, Step};
 use rehome_model::record::{StepRecord, StepState};
 use rehome_model::task::{HostAnswer, HostTask, PodTask};
 use rehome_planner::manifests::Maker;
-use rehome_ports::{CALL_LIMIT, HostScript, PodScript, ScriptOutput};
+use rehome_ports::{CALL_LIMIT, HostScript, PodScript, ScriptError, ScriptOutput};
 use rehome_profiles::{Profile, ScriptContext};
 use tokio::time::Instant;
 
 use crate::cloud::{Calls, Pace};
-use crate::error::StepError;
+use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::Kube;
 use crate::limits::{SCRIPT_S, SETTLE, UNDO, VIEW_SCRIPT_S};
 use crate::shared::Shared;
@@ -257,9 +257,19 @@ impl StepContext {
             _ => SCRIPT_S,
         };
         let script = HostScript { task: task.clone(), text: profile.host_script(task, &context), limit_s };
-        let output = self.shared.ports.hosts.run(instance, &script).await?;
+        let ran = self.shared.ports.hosts.run(instance, &script).await;
+        let output = ran.map_err(|error| self.of_host(error))?;
         succeeded(&format!("{} on {instance}", task.name()), &output)?;
         profile.read_host_answer(task, &output.stdout).map_err(|error| StepError::again("Answer", error.to_string()))
+    }
+
+    /// On the way back a host that lets nobody in is asked until the deadline: it was just started, and sshd is up before what
+    /// tells it of users; or a certificate has run out, and whoever renews it meanwhile need not begin again.
+    fn of_host(&self, error: ScriptError) -> StepError {
+        let back = self.undo || self.plan().purpose == Purpose::RollbackKeepWrites;
+        let again = back && error.may_pass_after_boot();
+        let error = StepError::from(error);
+        if again { StepError { kind: StepErrorKind::Again, ..error } } else { error }
     }
 
     /// Runs a task in a pod.

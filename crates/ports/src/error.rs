@@ -177,6 +177,23 @@ pub enum ScriptError {
         /// Why.
         reason: String,
     },
+    /// The host does not take the caller's key, certificate or ticket: they ran out, or it was never let in. The script did
+    /// not start. A host that boots may say so until what tells it of users and their keys is up.
+    #[error("{target}: {reason}")]
+    NotLetIn {
+        /// Which host.
+        target: String,
+        /// Why.
+        reason: String,
+    },
+    /// The caller was let in, and does not get a shell as root. The script did not start. Soon after a boot this may pass, too.
+    #[error("{target}: {reason}")]
+    NoRoot {
+        /// Which host.
+        target: String,
+        /// Why.
+        reason: String,
+    },
     /// Refused for good: permission, unknown target.
     #[error("{target}: {reason}")]
     Refused {
@@ -192,9 +209,14 @@ impl ScriptError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { .. } | Self::TimedOut { .. } | Self::EndUnknown { .. } => ErrorClass::Retry,
-            Self::Credentials { .. } => ErrorClass::Credentials,
-            Self::Refused { .. } => ErrorClass::Stop,
+            Self::Credentials { .. } | Self::NotLetIn { .. } => ErrorClass::Credentials,
+            Self::NoRoot { .. } | Self::Refused { .. } => ErrorClass::Stop,
         }
+    }
+
+    /// Whether it is the word of the host alone, which may be another one when it has booted.
+    pub fn may_pass_after_boot(&self) -> bool {
+        matches!(self, Self::NotLetIn { .. } | Self::NoRoot { .. })
     }
 }
 

@@ -36,6 +36,10 @@ pub enum Mishap {
     Status(u16, &'static str),
     /// The script's caller is told that it timed out; its effect comes so many ms later.
     GoesOn(u64),
+    /// The host takes no key of the caller's.
+    NotLetIn,
+    /// The host lets the caller in, and not be root.
+    NoRoot,
     /// The script's output ends in the middle.
     Cut,
 }

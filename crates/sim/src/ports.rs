@@ -117,6 +117,14 @@ impl Hosts for SimPorts {
                 tokio::time::sleep(Duration::from_secs(u64::from(script.limit_s))).await;
                 return Err(timed_out());
             }
+            Err(Mishap::NotLetIn) => {
+                let reason = "Permission denied (publickey).".to_owned();
+                return Err(ScriptError::NotLetIn { target: instance.to_string(), reason });
+            }
+            Err(Mishap::NoRoot) => {
+                let reason = "sudo: a password is required".to_owned();
+                return Err(ScriptError::NoRoot { target: instance.to_string(), reason });
+            }
             Err(mishap) => return Err(unreachable(format!("{mishap:?}"))),
         };
         // Sent: it takes effect whatever becomes of its sender.

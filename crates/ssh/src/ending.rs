@@ -12,13 +12,11 @@ const SSH_FAILED: i32 = 255;
 /// `timeout`'s exit code when it ended the script, and the shell's when it had to kill it.
 const ENDED_AT_LIMIT: i32 = 124;
 const KILLED: i32 = 137;
-/// What ssh says when it will not get in, however often it tries (OpenSSH: sshconnect2.c, sshconnect.c).
-const REFUSALS: [&str; 4] = [
-    "Permission denied (",
-    "Host key verification failed",
-    "Too many authentication failures",
-    "Bad owner or permissions",
-];
+/// What ssh says when it will not go on, however often it is asked to (OpenSSH: sshconnect.c, readconf.c).
+const REFUSALS: [&str; 2] = ["Host key verification failed", "Bad owner or permissions"];
+/// What ssh says when the server takes none of its keys (OpenSSH: sshconnect2.c, auth.c). A certificate that has run out is told
+/// in no other way.
+const KEYS_NOT_TAKEN: [&str; 2] = ["Permission denied (", "Too many authentication failures"];
 
 /// The port's answer for an ended process that took `took`.
 pub(crate) fn answer(
@@ -39,16 +37,17 @@ pub(crate) fn answer(
     };
     // Killed at the deadline, or ended by a signal: nothing is known of the far side.
     let Some(code) = ended.status.and_then(|status| status.code()) else { return Err(broke(target)) };
+    let says = |words: &[&str]| words.iter().any(|words| stderr.contains(words));
     match code {
         SSH_FAILED if began => Err(broke(target)),
-        SSH_FAILED if REFUSALS.iter().any(|refusal| stderr.contains(refusal)) => {
-            Err(ScriptError::Refused { target, reason: reason(&stderr) })
-        }
+        // Of a host whose key has changed it is the last word, whatever else was tried before.
+        SSH_FAILED if says(&REFUSALS) => Err(ScriptError::Refused { target, reason: reason(&stderr) }),
+        SSH_FAILED if says(&KEYS_NOT_TAKEN) => Err(ScriptError::NotLetIn { target, reason: reason(&stderr) }),
         SSH_FAILED => Err(ScriptError::Unreachable { target, reason: reason(&stderr) }),
         ENDED_AT_LIMIT | KILLED if began && over_limit => Err(timed_out(target)),
         _ if began => Ok(ScriptOutput { exit_code: code, stdout: ended.stdout, stderr }),
         // The way in is open, but no shell as root: sudo wants a password, or a tool is missing.
-        _ => Err(ScriptError::Refused { target, reason: reason(&stderr) }),
+        _ => Err(ScriptError::NoRoot { target, reason: reason(&stderr) }),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rehome_model::ids::InstanceId;
 use rehome_model::migration::SshAccess;
 use rehome_model::task::HostTask;
-use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
+use rehome_ports::{ErrorClass, HostScript, Hosts, ScriptError, ScriptOutput};
 use rehome_ssh::OpenSsh;
 use tempfile::TempDir;
 
@@ -97,10 +97,25 @@ async fn a_host_that_does_not_answer_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_let_us_in_is_not_tried_again() {
-    let machine = Machine::with("echo 'admin@10.0.0.1: Permission denied (publickey).' >&2; exit 255\n");
-    let error = machine.run("true", 30).await.unwrap_err();
-    assert!(matches!(error, ScriptError::Refused { .. }), "{error:?}");
+async fn a_host_that_takes_none_of_our_keys_is_a_matter_of_credentials() {
+    for said in [
+        "admin@10.0.0.1: Permission denied (publickey).",
+        "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures",
+    ] {
+        let error = Machine::with(&format!("echo '{said}' >&2; exit 255\n")).run("true", 30).await.unwrap_err();
+        assert!(matches!(&error, ScriptError::NotLetIn { reason, .. } if reason == said), "{error:?}");
+        assert_eq!((error.class(), error.may_pass_after_boot()), (ErrorClass::Credentials, true));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_another_one_is_refused_for_good_whatever_else_it_says() {
+    for said in
+        ["Host key verification failed.", "Host key verification failed.\nadmin@jump: Permission denied (publickey)."]
+    {
+        let error = Machine::with(&format!("echo '{said}' >&2; exit 255\n")).run("true", 30).await.unwrap_err();
+        assert_eq!((error.class(), error.may_pass_after_boot()), (ErrorClass::Stop, false), "{error:?}");
+    }
 }
 
 #[tokio::test]
@@ -108,6 +123,7 @@ async fn a_sudo_that_wants_a_password_is_told_as_it_says_it() {
     let machine = Machine::with("cat >/dev/null; echo 'sudo: a password is required' >&2; exit 1\n");
     let error = machine.run("true", 30).await.unwrap_err();
     assert_eq!(error.to_string(), "i-1 (10.0.0.1): sudo: a password is required");
+    assert_eq!((error.class(), error.may_pass_after_boot()), (ErrorClass::Stop, true));
 }
 
 #[tokio::test]

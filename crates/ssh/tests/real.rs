@@ -159,11 +159,11 @@ async fn a_server_with_another_key_than_the_known_one_is_refused() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_server_does_not_know_is_refused() {
+async fn a_key_that_the_server_does_not_know_is_not_let_in() {
     let Some(server) = Server::start() else { return };
     fs::write(server.path("authorized"), "").unwrap();
     let error = server.first(&server.hosts(), "true").await.unwrap_err();
-    let ScriptError::Refused { reason, .. } = &error else { panic!("{error:?}") };
+    let ScriptError::NotLetIn { reason, .. } = &error else { panic!("{error:?}") };
     assert!(reason.contains("Permission denied (publickey)"), "{reason}");
 }
 

@@ -148,6 +148,69 @@ async fn an_apiserver_that_takes_the_credentials_no_more_ends_the_driver_and_not
     }
 }
 
+/// A certificate for hosts that is good for so many scripts.
+struct Certificate(Arc<Session>);
+
+impl Gate for Certificate {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let over = call.port == Port::Hosts && self.0.calls.fetch_add(1, Ordering::SeqCst) >= self.0.good_for;
+        (0, if over { Ruling::Wrong(Mishap::NotLetIn) } else { Ruling::Go })
+    }
+}
+
+impl Stage {
+    fn certify(&mut self, good_for: usize) -> Arc<Session> {
+        let session = Session::good_for(good_for);
+        self.ports = SimPorts::behind(&self.world, Arc::new(Certificate(Arc::clone(&session))));
+        session
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_certificate_for_hosts_runs_out_is_interrupted_and_goes_on_with_a_new_one() {
+    let mut stage = Stage::new(Scene::new(2, 24));
+    let plan = stage.plan().await;
+    let session = stage.certify(usize::MAX);
+    assert_eq!(stage.told(apply(&plan)).await.phase, Phase::Completed);
+    let scripts = session.calls();
+    assert!(scripts > 8, "{scripts}");
+    for good_for in 0..scripts {
+        let what = format!("after {good_for} of {scripts} scripts");
+        let mut stage = Stage::new(Scene::new(2, 24));
+        let plan = stage.plan().await;
+        stage.certify(good_for);
+        let outcome = stage.told(apply(&plan)).await;
+        let why = outcome.failure.as_deref().unwrap_or_default();
+        assert!(outcome.interrupted && why.contains("renew them"), "{what}: {:?}: {why}", outcome.phase);
+        assert!([Phase::Preparing, Phase::Cutover].contains(&outcome.phase), "{what}: {:?}", outcome.phase);
+        stage.certify(usize::MAX);
+        let outcome = stage.told(apply(&plan)).await;
+        assert_eq!(outcome.phase, Phase::Completed, "{what}: {:?}", outcome.failure);
+        assert_eq!(checks::violations(&stage.world), Vec::<String>::new(), "{what}");
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new(), "{what}");
+    }
+}
+
+/// Hosts on which nobody may be root any more when their service is to be stopped.
+struct NoRoot;
+
+impl Gate for NoRoot {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        (0, if call.name == "stop-service" { Ruling::Wrong(Mishap::NoRoot) } else { Ruling::Go })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_gives_no_root_ends_a_run_that_goes_forward() {
+    let mut stage = Stage::new(Scene::new(2, 25));
+    let plan = stage.plan().await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(NoRoot));
+    let outcome = stage.told(apply(&plan)).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.contains("sudo: a password is required")));
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rollback_whose_credentials_run_out_is_not_stuck() {
     let mut stage = Stage::new(Scene::new(2, 22));

@@ -1,7 +1,7 @@
 //! The way back where something of the new side, or of one member, is in its way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{End, Stage};
@@ -19,6 +19,7 @@ use rehome_model::task::HostTask;
 use rehome_ports::{Cloud, HostScript, Hosts, InstanceProtection, ScriptError, ScriptOutput};
 use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, World, checks};
 use serde_json::json;
+use tokio::time::Instant;
 
 /// Nobody reaches one pod.
 struct Unreachable(&'static str);
@@ -65,7 +66,10 @@ struct Refuses(Arc<dyn Hosts>, InstanceId);
 impl Hosts for Refuses {
     async fn run(&self, instance: &InstanceId, script: &HostScript) -> Result<ScriptOutput, ScriptError> {
         if *instance == self.1 && matches!(script.task, HostTask::Mount { .. }) {
-            return Err(ScriptError::Refused { target: instance.to_string(), reason: "publickey".to_owned() });
+            return Err(ScriptError::Refused {
+                target: instance.to_string(),
+                reason: "Host key verification failed.".to_owned(),
+            });
         }
         self.0.run(instance, script).await
     }
@@ -193,6 +197,54 @@ async fn one_host_that_refuses_does_not_keep_the_others_out_of_service() {
     is_back(&stage, 3).await;
 }
 
+/// For so long after their first script on the way back hosts say this: what knows users and their keys is not up.
+struct Boots(Mishap, Duration, Mutex<Option<Instant>>);
+
+impl Gate for Boots {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        if call.port != Port::Hosts {
+            return (0, Ruling::Go);
+        }
+        let began = *self.2.lock().expect("no test panics").get_or_insert_with(Instant::now);
+        (0, if began.elapsed() < self.1 { Ruling::Wrong(self.0.clone()) } else { Ruling::Go })
+    }
+}
+
+fn boots(stage: &mut Stage, says: &Mishap, for_s: u64) {
+    let gate = Boots(says.clone(), Duration::from_secs(for_s), Mutex::default());
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(gate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_that_let_nobody_in_when_they_have_just_booted_are_asked_again() {
+    for says in [Mishap::NotLetIn, Mishap::NoRoot] {
+        let (mut stage, _) = completed(Scene::new(2, 94)).await;
+        boots(&mut stage, &says, 300);
+        is_back(&stage, 2).await;
+        // And where all that was written comes back.
+        let (mut stage, _) = completed(Scene::new(2, 94)).await;
+        boots(&mut stage, &says, 300);
+        let outcome = stage.drive(Command::RollbackKeepWrites).await.outcome();
+        assert_eq!(outcome.phase, Phase::Returned, "{says:?}: {:?}", outcome.failure);
+        assert_eq!(checks::legacy_serving(&stage.world), 2);
+        assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_back_on_which_no_host_lets_anybody_in_is_stuck_in_the_end_and_goes_on_later() {
+    let (mut stage, _) = completed(Scene::new(2, 94)).await;
+    boots(&mut stage, &Mishap::NotLetIn, 24 * 3600);
+    let began = Instant::now();
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    let why = outcome.failure.unwrap_or_default();
+    assert!(why.contains("renew them") && why.contains("Permission denied (publickey)"), "{why}");
+    assert!(began.elapsed() >= Duration::from_mins(30), "{:?}", began.elapsed());
+    boots(&mut stage, &Mishap::NotLetIn, 0);
+    is_back(&stage, 2).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_falls_back_to_stopped_is_started_again() {
     let (stage, plan) = completed(Scene::new(3, 95)).await;
@@ -227,7 +279,7 @@ async fn an_instance_that_is_terminated_is_not_waited_for() {
             stage.world.ec2().protect_instance(gone, InstanceProtection::Stop, true).await.expect("protected");
         }
         stage.world.ec2().with(|inner, _| inner.core.instances.get_mut(gone).expect("there").state = state);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
         assert_eq!(outcome.phase, Phase::Stuck);
         let why = outcome.failure.expect("a reason");
