@@ -22,6 +22,10 @@ const MOUNTED: &str = r#"case "$*" in
   *) echo autofs; echo xfs ;;
 esac"#;
 
+/// Where it is run, a line for each of its files.
+const CHOWN: &str = r#"owner=$2; shift 2
+for file; do case $file in /*) ;; *) file=$(pwd -P)/${file#./} ;; esac; printf '%s %s\n' "$owner" "$file" >> "$LOG"; done"#;
+
 /// A host with one mount point and tools that say what a test wants them to.
 struct Host {
     root: tempfile::TempDir,
@@ -31,7 +35,7 @@ struct Host {
 impl Host {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let point = root.path().join("var/lib/it's data");
+        let point = root.path().canonicalize().unwrap().join("var/lib/it's data");
         for folder in ["data/system", "commitlog", "lost+found"] {
             std::fs::create_dir_all(point.join(folder)).unwrap();
         }
@@ -40,7 +44,7 @@ impl Host {
         }
         std::fs::create_dir(root.path().join("bin")).unwrap();
         let host = Self { root, point };
-        host.tool("chown", r#"printf '%s\n' "$*" >> "$LOG""#);
+        host.tool("chown", CHOWN);
         host.tool("mount", "exit 32");
         host.tool("findmnt", MOUNTED);
         host.tool("systemctl", "exit 1");
@@ -52,6 +56,14 @@ impl Host {
         let path = self.root.path().join("bin").join(name);
         std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn set_mode(&self, mode: u32) {
+        std::fs::set_permissions(&self.point, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(&self) -> u32 {
+        std::fs::metadata(&self.point).unwrap().permissions().mode() & 0o7777
     }
 
     fn log(&self) -> PathBuf {
@@ -75,6 +87,7 @@ impl Host {
         let settings = BTreeMap::new();
         let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths: &[] };
         let script = cassandra().host_script(&task, &context);
+        let script = format!("export POINT=\"{}\"\n{script}", self.point.display());
         let (code, stdout, stderr) = run(&script, &self.root.path().join("bin"), &self.log());
         if code == 0 {
             assert_eq!(cassandra().read_host_answer(&task, &stdout).unwrap(), HostAnswer::Done);
@@ -86,8 +99,10 @@ impl Host {
 /// Runs a script as a host does: on standard input of a shell.
 fn run(script: &str, tools: &Path, log: &Path) -> (i32, String, String) {
     use std::io::Write;
-    let own = tempfile::tempdir().unwrap();
-    let script = script.replace("\nOWN=/run/rehome\n", &format!("\nOWN='{}'\n", own.path().display()));
+    // Where the root volume is full, it is a file.
+    let own = tools.with_file_name("run-rehome");
+    let script = script.replace("\nOWN=/run/rehome\n", &format!("\nOWN='{}'\n", own.display()));
+    let script = script.replace("/var/lib/rehome", &tools.with_file_name("words").display().to_string());
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
     command.arg("-s").env("PATH", path).env("LOG", log);
@@ -117,11 +132,10 @@ fn every_file_below_is_given_back_and_the_mount_point_to_its_own_owner() {
     assert_eq!((code, stdout.trim()), (0, r#"{"answer":"done"}"#), "{stderr}");
     let chowned = host.chowned();
     for path in ["POINT/data", "POINT/data/system/nb-1-big-Data.db", "POINT/commitlog/CommitLog-7-1.log"] {
-        assert!(chowned.contains(path), "{path} is not in {chowned}");
+        assert!(chowned.contains(&format!("54997:54998 {path}\n")), "{path} is not in {chowned}");
     }
-    assert!(chowned.starts_with("-h 54997:54998 "), "links are not followed: {chowned}");
     assert!(!chowned.contains("lost+found"), "that is the file system's own: {chowned}");
-    assert!(chowned.ends_with("-h 54001:54002 POINT\n"), "{chowned}");
+    assert!(chowned.starts_with("0:0 POINT\n") && chowned.ends_with("54001:54002 POINT\n"), "{chowned}");
 }
 
 #[test]
@@ -131,7 +145,7 @@ fn what_is_the_hosts_already_is_left_alone() {
     let own = Owner { uid: seen.uid(), gid: seen.gid() };
     let (code, _, stderr) = host.take_back(own, own);
     assert_eq!(code, 0, "{stderr}");
-    assert_eq!(host.chowned(), format!("-h {}:{} POINT\n", own.uid, own.gid));
+    assert_eq!(host.chowned(), format!("0:0 POINT\n{}:{} POINT\n", own.uid, own.gid));
 }
 
 #[test]
@@ -186,16 +200,73 @@ fn what_fstab_does_not_mount_is_an_error() {
     host.tool("findmnt", &format!("[ -e \"$LOG\" ] || exit 1\n{MOUNTED}"));
     let (code, _, stderr) = host.take_back(OWN, TOP);
     assert_eq!(code, 0, "{stderr}");
-    assert!(host.chowned().starts_with("mount POINT\n"), "{}", host.chowned());
+    assert!(host.chowned().starts_with("mount POINT\n0:0 POINT\n"), "{}", host.chowned());
 }
 
 #[test]
 fn files_that_cannot_be_given_back_are_an_error() {
     let host = Host::new();
-    host.tool("chown", "exit 1");
+    host.tool("chown", "[ \"$2\" = 0:0 ]");
     let (code, stdout, stderr) = host.take_back(OWN, TOP);
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.contains("cannot be given to 54997:54998"), "{stderr}");
+    host.tool("chown", "exit 1");
+    assert!(host.take_back(OWN, TOP).2.contains("cannot be given to root"));
+}
+
+#[test]
+fn nobody_is_let_in_while_files_are_given_back_and_the_mount_point_has_its_mode_again() {
+    let host = Host::new();
+    host.set_mode(0o2775);
+    host.tool(
+        "chown",
+        r#"stat -c '%a %n' "$POINT" >> "$LOG"; case $(pwd) in /*/data/system) echo in data/system ;; esac >> "$LOG""#,
+    );
+    assert_eq!(host.take_back(OWN, TOP).0, 0);
+    let during: Vec<String> = host.chowned().lines().map(str::to_owned).collect();
+    assert_eq!(
+        during.first().map(String::as_str),
+        Some("2775 POINT"),
+        "its owner could open what is shut before: {during:?}"
+    );
+    assert!(
+        during.len() > 3 && during[1..].iter().all(|line| line == "700 POINT" || line == "in data/system"),
+        "{during:?}"
+    );
+    assert!(during.contains(&"in data/system".to_owned()), "each directory is changed from within: {during:?}");
+    assert_eq!(host.mode(), 0o2775);
+}
+
+#[test]
+fn a_script_that_was_killed_is_finished_by_the_next_with_the_mode_of_before() {
+    for root_volume_is_full in [false, true] {
+        let host = Host::new();
+        host.set_mode(0o2750);
+        if root_volume_is_full {
+            std::fs::write(host.root.path().join("words"), "").unwrap();
+        }
+        // The shell is the parent of the first and the last, and `find` that of those between.
+        for (owner, mode) in [("0:0", 0o2750), ("54997:54998", 0o700), ("54001:54002", 0o700)] {
+            host.tool("chown", &format!("[ \"$2\" != {owner} ] || kill -9 $PPID"));
+            assert_ne!(host.take_back(OWN, TOP).0, 0, "{owner}");
+            assert_eq!(host.mode(), mode, "{owner}");
+        }
+        host.tool("chown", CHOWN);
+        let (code, _, stderr) = host.take_back(OWN, TOP);
+        assert_eq!((code, host.mode()), (0, 0o2750), "{stderr}");
+    }
+}
+
+#[test]
+fn a_mount_point_that_was_shut_and_whose_mode_nobody_knows_any_more_is_opened() {
+    // A word in /run is gone after a restart. Of a service of root's own it may have been so before.
+    for (files, mode) in [(OWN, 0o755), (Owner { uid: 0, gid: 0 }, 0o700)] {
+        let host = Host::new();
+        host.set_mode(0o700);
+        host.tool("stat", r#"case $2 in %u:%g:%a) echo 0:0:700 ;; *) PATH=/usr/bin:/bin exec stat "$@" ;; esac"#);
+        assert_eq!(host.take_back(files, TOP).0, 0);
+        assert_eq!(host.mode(), mode, "{files:?}");
+    }
 }
 
 #[test]

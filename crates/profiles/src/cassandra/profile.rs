@@ -72,11 +72,9 @@ fn preamble(task: &HostTask, context: &ScriptContext<'_>) -> String {
 }
 
 /// A driver that stood still sends its script when it wakes, and may find its run taken back: the member must stay in
-/// service (invariant I10). What takes the run back leaves a word on the host; no script goes forward after it. On the
-/// root volume, since it must outlast a restart; if that is full, until the next one.
+/// service (invariant I10). What takes the run back leaves a word on the host; no script goes forward after it.
 const TAKES_BACK: &str = "
-leave() { own \"$1\" && touch \"$1/$RUN.taken-back\"; }
-leave /var/lib/rehome 2>/dev/null || leave \"$OWN\" || fail 'neither /var/lib nor /run can be written'
+leave taken-back \"$TASK\"
 ";
 const TOO_LATE: &str = "
 for word in /var/lib/rehome \"$OWN\"; do
@@ -104,6 +102,14 @@ flock -w \"$LOCK_S\" 9 || {
   fail \"another script of rehome is not at its end here after $LOCK_S s: $(cat \"$OWN/lock\"), its lock is open in: ${open:-?}\"
 }
 echo \"process $$, $TASK of run $RUN\" > \"$OWN/lock\"
+# leave NAME TEXT: the run's word for scripts that come later. On the root volume, since it must outlast a restart; if that is
+# full, until the next one.
+leave() {
+  for words in /var/lib/rehome \"$OWN\"; do
+    { own \"$words\" && echo \"$2\" > \"$words/$RUN.$1\"; } 2>/dev/null && return
+  done
+  fail 'neither /var/lib nor /run can be written'
+}
 ";
 /// How long a script waits for another. Less than any script may take, so that it says itself for whom it waited.
 const LOCK_S: u32 = 300;
