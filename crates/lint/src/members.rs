@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::Zone;
+use rehome_model::labels;
 use rehome_model::survey::{DiskIdentity, MemberSurvey};
 
 use crate::context::Context;
@@ -41,6 +42,10 @@ pub(crate) fn check(context: &mut Context<'_>) {
         }
         if member.host.as_ref().and_then(|host| host.view.as_ref()).is_some_and(|view| !view.clients_open) {
             context.report("RH0123", subject.clone(), "it lets no clients in".to_owned(), Vec::new());
+        }
+        if let Some(run) = member.instance.tags.get(labels::HELD_BY).filter(|run| !run.is_empty()) {
+            let seen = vec![format!("{} has tag {} = {run}", member.instance.id, labels::HELD_BY)];
+            context.report("RH0124", subject.clone(), format!("it is in the hands of run {run}"), seen);
         }
         check_stop(context, &subject, member);
         check_disk(context, &subject, member);

@@ -15,6 +15,10 @@ pub const NUDGE: &str = "rehome.dev/nudged-at";
 /// Annotation of a PersistentVolume: the volume the member had before.
 pub const LEGACY_VOLUME: &str = "rehome.dev/legacy-volume";
 
+/// EC2 tag of a legacy instance: the run that may stop it, from before its first protection until that is lifted; empty then.
+/// Runs know of each other by their record, and a run in another cluster has another.
+pub const HELD_BY: &str = "rehome.dev/held-by";
+
 /// EC2 tag of a final snapshot after `finalize`: until when `gc` keeps it, in RFC 3339.
 pub const KEEP_UNTIL: &str = "rehome.dev/keep-until";
 

@@ -127,5 +127,6 @@ pub(super) async fn release_instance(
     if was.stop {
         instances::protect_from_stop(context, instance).await?;
     }
+    instances::let_go(context, instance).await?;
     Ok(Outputs::new())
 }

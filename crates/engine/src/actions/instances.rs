@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::cloud::{Instance, InstanceState};
+use rehome_model::cloud::{Instance, InstanceState, Tags};
 use rehome_model::ids::InstanceId;
-use rehome_model::plan::{STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
-use rehome_ports::{CloudError, InstanceProtection};
+use rehome_model::labels;
+use rehome_model::plan::{LEFT, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
+use rehome_ports::{CloudError, InstanceProtection, ResourceId};
 use tokio::time::Instant;
 
 use crate::cloud::Pace;
@@ -34,6 +35,7 @@ pub(super) async fn protect(
     delete_on_termination: &BTreeMap<String, bool>,
     group: Option<&str>,
 ) -> Result<Outputs, StepError> {
+    hold(context, instance).await?;
     let off: BTreeMap<String, bool> = delete_on_termination.keys().map(|device| (device.clone(), false)).collect();
     let protected = context.cloud().is_protected(instance, InstanceProtection::Termination).await?;
     if protection_was(context).is_none() {
@@ -63,6 +65,12 @@ pub(super) async fn unprotect(
     delete_on_termination: &BTreeMap<String, bool>,
     group: Option<&str>,
 ) -> Result<Outputs, StepError> {
+    // Nothing of it is this run's any more: taken out of Standby, a stopped instance is terminated by its group.
+    if let Some(other) = held_by_another(context, &describe(context, instance).await?) {
+        let left = format!("{instance} is in the hands of run {other}: its protections are left as they are");
+        context.note(left.clone());
+        return Ok(Outputs::from([(LEFT.to_owned(), left)]));
+    }
     set_standby(context, instance, group, false).await?;
     if group.is_none() {
         set_delete_on_termination(context, instance, delete_on_termination).await?;
@@ -71,7 +79,52 @@ pub(super) async fn unprotect(
     if protection_was(context).as_deref() != Some("on") {
         switch_off_protection(context, instance).await?;
     }
+    let_go(context, instance).await?;
     Ok(Outputs::new())
+}
+
+/// The run that an instance is in the hands of, if it is another one than this.
+pub(super) fn held_by_another<'a>(context: &StepContext, found: &'a Instance) -> Option<&'a str> {
+    let holder = found.tags.get(labels::HELD_BY).map(String::as_str).unwrap_or_default();
+    (!holder.is_empty() && holder != context.run().as_str()).then_some(holder)
+}
+
+/// Why a run may do nothing to it.
+pub(super) fn not_ours(instance: &InstanceId, other: &str) -> StepError {
+    StepError::failed(
+        "HeldByAnother",
+        format!(
+            "{instance} is in the hands of run {other}, which may be another cluster's: roll that one back, or, if it is no more, \
+             aws ec2 delete-tags --resources {instance} --tags Key={}",
+            labels::HELD_BY
+        ),
+    )
+}
+
+/// Takes an instance into this run's hands. Two runs that begin at the same time both do: whose tag stays is looked at once more
+/// before the first stop.
+async fn hold(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    let run = context.run().to_string();
+    let found = describe(context, instance).await?;
+    if let Some(other) = held_by_another(context, &found) {
+        // An earlier run of this record may have let go so lately that it is not shown yet.
+        let error = not_ours(instance, other);
+        return Err(StepError::again(error.code, error.message));
+    }
+    if found.tags.get(labels::HELD_BY) != Some(&run) {
+        tag_holder(context, instance, run).await?;
+    }
+    Ok(())
+}
+
+/// Lets the next run have it. Whatever is shown: this run's own tag may be too young for that.
+pub(super) async fn let_go(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+    tag_holder(context, instance, String::new()).await
+}
+
+async fn tag_holder(context: &StepContext, instance: &InstanceId, run: String) -> Result<(), StepError> {
+    let tags = Tags::from([(labels::HELD_BY.to_owned(), run)]);
+    context.cloud().tag(&ResourceId::Instance(instance.clone()), &tags).await
 }
 
 /// Lifts what a member that came back needs no more. DeleteOnTermination stays off: its volume is the only one with all
@@ -86,6 +139,7 @@ pub(super) async fn give_back(
     if !protected {
         switch_off_protection(context, instance).await?;
     }
+    let_go(context, instance).await?;
     Ok(Outputs::new())
 }
 
@@ -220,7 +274,11 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
     let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
         .wait_at(pace, async || {
-            let state = describe(context, instance).await?.state;
+            let found = describe(context, instance).await?;
+            if let Some(other) = held_by_another(context, &found) {
+                return Err(not_ours(instance, other));
+            }
+            let state = found.state;
             not_terminated(instance, state)?;
             // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start
             // must show.

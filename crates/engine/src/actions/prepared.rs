@@ -6,6 +6,7 @@ use rehome_model::cloud::{Instance, Volume};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Action, MemberPlan, Plan, SnapshotPhase};
 
+use super::instances::{held_by_another, not_ours};
 use super::{claims, gate, release, replicas};
 use crate::context::StepContext;
 use crate::error::{StepError, StepErrorKind};
@@ -46,6 +47,9 @@ async fn volumes_as_planned(context: &StepContext) -> Result<(), StepError> {
         plan.members.iter().flat_map(|member| &member.volumes).map(|volume| volume.legacy_volume.clone()).collect();
     let cloud = context.cloud();
     let (instances, volumes) = futures::try_join!(cloud.instances(&instances), cloud.volumes(&volumes))?;
+    if let Some((found, other)) = instances.iter().find_map(|found| Some((found, held_by_another(context, found)?))) {
+        return Err(not_ours(&found.id, other));
+    }
     let changed: Vec<String> = changes(plan, &instances, &volumes);
     if changed.is_empty() {
         return Ok(());

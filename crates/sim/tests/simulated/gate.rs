@@ -307,10 +307,19 @@ fn attach_another_volume(world: &World) {
     });
 }
 
+/// A run of another cluster that began at the same time, and whose tag came last.
+fn hold_by_another(world: &World) {
+    world.ec2().with(|inner, _| {
+        for record in inner.core.instances.values_mut() {
+            record.tags.insert(labels::HELD_BY.to_owned(), "refdb-elsewhere".to_owned());
+        }
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
     type Case = (fn(&World), &'static str);
-    let cases: [Case; 7] = [
+    let cases: [Case; 8] = [
         (
             |world| {
                 change_claim(world, |claim| {
@@ -332,6 +341,7 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
         ),
         (grow_a_volume, "GiB, and had"),
         (attach_another_volume, "was attached to i-"),
+        (hold_by_another, "is in the hands of run refdb-elsewhere"),
     ];
     for (act, why) in cases {
         let (stage, outcome, _) = applied(&[(a_member_is_flushed, act)], None).await;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, add_env, another_node, cases, change_instance, claim_name, container, encrypted, first_member, keeps, object,
-    migration, rename, scene, world,
+    Case, add_env, another_node, cases, change_instance, claim_name, container, encrypted, first_member, keeps,
+    migration, object, rename, scene, world,
 };
 use crate::lint_cases_set;
 use rehome_lint::{checks, lint};

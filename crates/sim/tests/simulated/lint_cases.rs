@@ -2,6 +2,7 @@
 
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::InstanceId;
+use rehome_model::labels;
 use rehome_model::migration::{MemberSelector, Migration};
 use rehome_sim::Scene;
 use rehome_sim::kubernetes::Key;
@@ -150,6 +151,13 @@ pub fn cases() -> Vec<Case> {
         scene("RH0118", |s| s.host.control_group = None),
         scene("RH0120", |s| s.host.starts_once = true),
         scene("RH0123", |s| s.host.closed = true),
+        world("RH0124", |stage| {
+            stage.world.ec2().with(|inner, _| {
+                for record in inner.core.instances.values_mut() {
+                    record.tags.insert(labels::HELD_BY.to_owned(), "refdb-elsewhere".to_owned());
+                }
+            });
+        }),
         scene("RH0119", |s| s.host.known_as = Some("54.1.2.3".to_owned())),
         Case {
             code: "RH0117",

@@ -20,6 +20,7 @@ mod gate;
 mod gc;
 mod gc_strangers;
 mod groups;
+mod held;
 mod keep_writes;
 mod keep_writes_refused;
 mod lease;
