@@ -167,7 +167,7 @@ fn same_slots(set: &SetSlots) -> Vec<String> {
     for (index, (member, ordinal)) in ordinals.iter().enumerate() {
         if let Some((other, _)) = ordinals[..index].iter().find(|(_, taken)| taken == ordinal) {
             wrong.push(format!(
-                "spec.target.slots: {other} and {member} are both given ordinal {ordinal} of {}",
+                "spec.target.slots.statefulSets[].ordinals: {other} and {member} are both given ordinal {ordinal} of {}",
                 set.name
             ));
         }

@@ -45,7 +45,9 @@ pub enum PlanError {
         ordinals: String,
     },
     /// A slot was given to a member that there is not.
-    #[error("spec.target.slots gives an ordinal of {set} to {member}, which is no member (members: {known})")]
+    #[error(
+        "spec.target.slots.statefulSets[].ordinals gives an ordinal of {set} to {member}, which is no member (members: {known})"
+    )]
     UnknownMember {
         /// What the migration names.
         member: String,
@@ -55,7 +57,9 @@ pub enum PlanError {
         known: String,
     },
     /// With several sets each member's place must be said.
-    #[error("member {0} has no ordinal: with several sets, say each member's under spec.target.slots")]
+    #[error(
+        "member {0} has no ordinal: with several sets, say each member's under spec.target.slots.statefulSets[].ordinals"
+    )]
     NoSlot(MemberName),
     /// What the plan needs was not seen.
     #[error("{subject}: {missing} was not seen by the survey")]

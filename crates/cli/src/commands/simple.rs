@@ -172,6 +172,8 @@ pub fn man() -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -181,6 +183,48 @@ mod tests {
         for (property, seconds) in [("stopSeconds", limits.stop_s), ("memberUpSeconds", limits.member_up_s)] {
             let said = schema["properties"][property]["description"].as_str().expect("a description");
             assert!(said.ends_with(&format!("cassandra: {} min.", seconds / 60)), "{property}: {said}");
+        }
+    }
+
+    /// Whether a part of a schema has something at this path.
+    fn has(schema: &Value, part: &Value, path: &[&str]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return true };
+        if let Some(of) = part["$ref"].as_str().and_then(|of| schema.pointer(of.trim_start_matches('#'))) {
+            return has(schema, of, path);
+        }
+        let any = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|key| part[key].as_array()).flatten();
+        let name = first.trim_end_matches("[]");
+        let property = &part["properties"][name];
+        let found = match property {
+            Value::Null if part["additionalProperties"].is_object() => &part["additionalProperties"],
+            // A list that a schema may give by reference has its items there.
+            _ if first.ends_with("[]") => &property["items"],
+            _ => property,
+        };
+        (!found.is_null() && has(schema, found, rest)) || any.into_iter().any(|part| has(schema, part, path))
+    }
+
+    #[test]
+    fn what_checks_tell_to_change_is_in_the_migration_file() {
+        let schema = serde_json::to_value(schemars::schema_for!(rehome_model::migration::Migration)).expect("JSON");
+        const OF_A_SET: [&str; 3] = ["spec.serviceName", "spec.replicas", "spec.persistentVolumeClaimRetentionPolicy"];
+        let mut seen = 0;
+        for check in rehome_lint::checks() {
+            let words = [check.why, check.fix]
+                .into_iter()
+                .flat_map(|text| text.split([' ', '`', '(', ')', ',', ';', ':', '=']));
+            for path in words.map(|word| word.trim_end_matches('.')).filter(|word| word.starts_with("spec.")) {
+                let parts: Vec<&str> = path.split('.').collect();
+                if OF_A_SET.contains(&path) {
+                    continue;
+                }
+                assert!(has(&schema, &schema, &parts), "{}: {path}", check.code);
+                seen += 1;
+            }
+        }
+        assert!(seen > 10, "{seen}");
+        for none in ["spec.target.slots[].claims", "spec.source.none"] {
+            assert!(!has(&schema, &schema, &none.split('.').collect::<Vec<_>>()), "{none}");
         }
     }
 }

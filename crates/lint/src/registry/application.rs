@@ -66,7 +66,7 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "container missing",
         "The application's container is asked for its view and opened.",
-        "Correct spec.target.slots[].container.",
+        "Correct spec.target.slots.statefulSets[].container.",
     ),
     check(
         "RH0610",

@@ -64,7 +64,6 @@ mod tests {
     fn codes_are_in_order_and_none_stands_for_two_things() {
         let codes: Vec<&str> = checks().map(|check| check.code).collect();
         assert!(codes.is_sorted_by(|left, right| left < right), "{codes:?}");
-        assert!(codes.len() >= 25);
     }
 
     #[test]

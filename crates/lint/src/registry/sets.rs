@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "claim template missing",
         "A role lands in the claim of a template.",
-        "Add the template, or map the role under spec.target.slots[].claims.",
+        "Add the template, or map the role under spec.target.slots.statefulSets[].claims.",
     ),
     check(
         "RH0503",
@@ -128,7 +128,7 @@ pub(super) const CHECKS: &[Check] = &[
         "template without a role",
         "Its claims are provisioned blank. Where a commit log or a table is looked for on one, acknowledged writes are gone without a \
          word; and no claim of it is parked, so that nothing keeps a pod from starting on it.",
-        "Map a role to it under spec.target.slots[].claims, or make the set without it: what may be blank (logs, heap dumps) is an \
+        "Map a role to it under spec.target.slots.statefulSets[].claims, or make the set without it: what may be blank (logs, heap dumps) is an \
          emptyDir or a generic ephemeral volume of the pod.",
     ),
     check(
