@@ -10,13 +10,12 @@ use rehome_model::record::{FinalizeChoice, RunRecord};
 
 use crate::keep::keep_until;
 use crate::sequel::Sequel;
+use crate::steps::default::CALL_S;
 use crate::steps::ids;
 
 /// How long the new side may take to show itself whole, in seconds. It has served since the opening: what is not whole
 /// within this is a reason to keep the way back.
 const VERIFY_S: u32 = 180;
-/// For calls to take effect, in seconds.
-const CALL_S: u32 = 600;
 /// Every step of a finalize begins with this, so that it stands beside the run's own steps in one record.
 const PREFIX: &str = "finalize";
 

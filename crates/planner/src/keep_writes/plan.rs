@@ -17,17 +17,13 @@ use rehome_model::task::{HostTask, ReturnedVolume};
 
 use super::obstacles::adopted;
 use crate::sequel::Sequel;
-use crate::steps::ids;
+use crate::steps::default::{CALL_S, INSTANCE_S, PODS_S};
+use crate::steps::{LEGACY_WHOLE, PODS_RUN, ids};
 
-/// For calls to take effect, in seconds.
-const CALL_S: u32 = 600;
-/// For an instance to start and its volumes to be mounted.
-const INSTANCE_S: u32 = 900;
-/// For pods to end and nodes to let go of their volumes.
-const PODS_S: u32 = 1800;
-/// For the files of a volume to change hands: one call for each file, on a volume that may still be read from S3.
+/// For the files of a volume to change hands, in seconds: one call for each file, on a volume that may still be read from S3.
 const OWNERS_S: u32 = 3600;
-/// For a started member to be up in every other's view, at its old address.
+/// For a started member to be up in every other's view, at its old address, in seconds; longer where the migration gives members
+/// longer.
 const WHOLE_S: u32 = 1800;
 /// Every step of a return begins with this, so that it stands beside the run's own steps in one record.
 const PREFIX: &str = "keep-writes";
@@ -94,7 +90,7 @@ impl Builder<'_> {
                 format!("drain and stop the pods of set {set}"),
                 "everything that was acknowledged is on the volumes, even if a kubelet kills what takes long to end",
             );
-            last.push(self.sequel.add(id(&format!("stop-pods:{set}")), None, text, &closed, (action, PODS_S)));
+            last.push(self.sequel.add(id(&format!("stop-pods:{set}")), None, text, &closed, (action, self.pods_s())));
         }
         let stopped = std::mem::take(&mut last);
         for (step, action) in self.undo_of(|action| matches!(action, Action::UnreleaseVolume { .. })) {
@@ -105,7 +101,7 @@ impl Builder<'_> {
             );
             let member = step.member.as_ref().and_then(|name| self.plan.member(name)).cloned();
             let what = format!("park:{}", claim.name);
-            last.push(self.sequel.add(id(&what), member.as_ref(), text, &stopped, (action, PODS_S)));
+            last.push(self.sequel.add(id(&what), member.as_ref(), text, &stopped, (action, self.pods_s())));
         }
         last
     }
@@ -127,7 +123,7 @@ impl Builder<'_> {
             "every volume is attached to nothing".to_owned(),
             "no pod holds a member any more: before that no legacy instance may start",
         );
-        self.sequel.add(id("volumes-free"), None, text, parked, (Action::AwaitDetached { volumes }, PODS_S))
+        self.sequel.add(id("volumes-free"), None, text, parked, (Action::AwaitDetached { volumes }, self.pods_s()))
     }
 
     /// From a stopped instance with its old volumes to a member that serves on the new ones.
@@ -196,6 +192,17 @@ impl Builder<'_> {
         self.sequel.add(id(&format!("start-service:{name}")), Some(member), text, &[inspected], (action, INSTANCE_S))
     }
 
+    /// What the migration gives a step of the move, but at least so many seconds: what takes long on the way there takes long on the
+    /// way back.
+    fn at_least(&self, step: &str, seconds: u32) -> u32 {
+        self.plan.step(&StepId::from(step)).map_or(seconds, |found| found.deadline_s.max(seconds))
+    }
+
+    /// For pods to end and nodes to let go of their volumes.
+    fn pods_s(&self) -> u32 {
+        self.at_least(PODS_RUN, PODS_S)
+    }
+
     fn verify(&mut self, started: &[StepId]) -> StepId {
         let of = |member: &MemberPlan| {
             let (instance, identity) = (member.instance.clone(), member.identity.clone());
@@ -206,7 +213,8 @@ impl Builder<'_> {
             "the legacy cluster is whole, at its old addresses".to_owned(),
             "identities, tokens, addresses, schema: every member in every other's view",
         );
-        self.sequel.add(id("legacy-whole"), None, text, started, (Action::AwaitReturnedMembers { members }, WHOLE_S))
+        let limit = self.at_least(LEGACY_WHOLE, WHOLE_S);
+        self.sequel.add(id(LEGACY_WHOLE), None, text, started, (Action::AwaitReturnedMembers { members }, limit))
     }
 
     /// What is left of the fence, and of the run.

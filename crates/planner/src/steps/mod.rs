@@ -23,20 +23,22 @@ mod prepare;
 pub(crate) const CUTOVER: &str = "cutover";
 /// The step between all base snapshots and what follows them.
 const BASES_DONE: &str = "base-snapshots-completed";
-const LEGACY_WHOLE: &str = "legacy-whole";
+pub(crate) const LEGACY_WHOLE: &str = "legacy-whole";
+/// The step that waits for the pods.
+pub(crate) const PODS_RUN: &str = "pods-run";
 
 /// Default limits in seconds, where the migration gives none.
-mod default {
+pub(crate) mod default {
     pub(super) const BASE_SNAPSHOT_S: u32 = 24 * 3600;
     pub(super) const FINAL_SNAPSHOT_S: u32 = 2 * 3600;
     /// For one call to the cloud or the cluster to take effect.
-    pub(super) const CALL_S: u32 = 600;
+    pub(crate) const CALL_S: u32 = 600;
     /// For an instance to stop or start.
-    pub(super) const INSTANCE_S: u32 = 900;
+    pub(crate) const INSTANCE_S: u32 = 900;
     /// For claim and volume to bind: the binder's resync is 15 s, and real clusters are slower.
     pub(super) const BIND_S: u32 = 180;
     /// For pods to be scheduled, attached, pulled and started.
-    pub(super) const PODS_S: u32 = 1800;
+    pub(crate) const PODS_S: u32 = 1800;
 }
 
 /// The stable ids of steps.

@@ -7,7 +7,7 @@ use rehome_model::migration::Seconds;
 use rehome_model::names;
 use rehome_model::plan::{Action, Input, MemberPlan, PodTarget, outputs};
 
-use super::{Builder, CUTOVER, Draft, default, ids, nothing, undo};
+use super::{Builder, CUTOVER, Draft, PODS_RUN, default, ids, nothing, undo};
 
 impl Builder<'_> {
     pub(super) fn start_sets(&mut self) {
@@ -38,7 +38,7 @@ impl Builder<'_> {
             Some((member.slot.pod.clone()?, volumes))
         };
         let draft = Draft {
-            id: StepId::from("pods-run"),
+            id: StepId::from(PODS_RUN),
             title: "every pod runs on its own volumes".to_owned(),
             why: "slot, claim and volume belong to one member",
             after: scaled,
@@ -62,7 +62,7 @@ impl Builder<'_> {
             id: StepId::from("verify-closed"),
             title: "every pod is its member and sees all others".to_owned(),
             why: "identity, addresses, schema; while no client can write, all can still be undone",
-            after: vec![StepId::from("pods-run")],
+            after: vec![StepId::from(PODS_RUN)],
             action: verify(false, targets.clone()),
             undo: nothing("only looked"),
             deadline_s: self.member_up_s(),

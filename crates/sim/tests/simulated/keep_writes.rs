@@ -15,6 +15,7 @@ use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_ports::{Cloud, InstanceProtection};
 use rehome_sim::{Call, Gate, Kill, Mishap, Port, Ruling, Scene, SimPorts, checks};
+use serde_json::json;
 
 const RESTARTS: u32 = 6;
 
@@ -50,6 +51,20 @@ async fn returned(stage: &Stage, plan: &Plan, what: &str) {
         let protected = ec2.is_protected(&member.instance, InstanceProtection::Termination).await.expect("told");
         assert!(!protected, "{what}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_take_longer_on_the_way_there_may_take_longer_on_the_way_back() {
+    let mut stage = Stage::new(Scene::new(2, 71));
+    let limits = json!({"podsSeconds": 7200, "memberUpSeconds": 9000});
+    stage.migration.spec.limits = serde_json::from_value(limits).expect("limits");
+    let plan = stage.plan().await;
+    let outcome = stage.apply(&plan).await.outcome();
+    let back = stage.keep_writes_plan(&plan, &outcome.record).await.expect("a way back");
+    let limit = |step: &str| back.step(&StepId::from(step)).map(|step| step.deadline_s);
+    assert_eq!(limit("keep-writes:volumes-free"), Some(7200));
+    assert_eq!(limit("keep-writes:legacy-whole"), Some(9000));
+    assert_eq!(limit("keep-writes:sweep"), Some(600));
 }
 
 #[tokio::test(start_paused = true)]
