@@ -26,7 +26,7 @@ pub enum StepErrorKind {
 pub struct StepError {
     /// What the driver does about it.
     pub kind: StepErrorKind,
-    /// A code that alternatives are chosen by: EC2's own, or ours.
+    /// EC2's own code, Kubernetes' reason, or ours.
     pub code: String,
     /// What happened.
     pub message: String,

@@ -208,21 +208,7 @@ async fn run_one(shared: Arc<Shared>, work: Work, rank: u64) -> Stage {
     let context = StepContext::new(Arc::clone(&shared), work.step, work.after, work.undo, rank);
     let step = context.step.id.clone();
     shared.event(EventKind::StepStarted { step, title: title.clone(), undo: work.undo });
-    let mut actions = vec![work.action.clone()];
-    if !work.undo {
-        actions.extend(context.step.alternatives.iter().map(|alternative| Some(alternative.action.clone())));
-    }
-    let mut last = Err(StepError::failed("Plan", "the step has no action"));
-    for (index, action) in actions.iter().enumerate() {
-        if index > 0 && !selected(&context.step, index - 1, &last) {
-            break;
-        }
-        last = with_retries(&context, async || attempt_once(&context, action.as_ref()).await).await;
-        if last.is_ok() {
-            break;
-        }
-    }
-    match last {
+    match with_retries(&context, async || attempt_once(&context, work.action.as_ref()).await).await {
         Ok(()) => Stage::Performed(Box::new(Performed { context, title, started_ms })),
         Err(error) => failed(&context, title, error).await,
     }
@@ -238,14 +224,7 @@ async fn write_result(performed: Performed) -> Stage {
     let state = if context.undo { StepState::Undone } else { StepState::Done };
     let took_ms = shared.clock.now_ms().saturating_sub(started_ms);
     let step = context.step.id.clone();
-    shared.event(EventKind::StepEnded {
-        step: step.clone(),
-        title,
-        state,
-        took_ms,
-        already: false,
-        undo: context.undo,
-    });
+    shared.event(EventKind::StepEnded { step: step.clone(), title, state, took_ms, undo: context.undo });
     Stage::Over(step, Ok(()))
 }
 
@@ -260,13 +239,6 @@ async fn failed(context: &StepContext, title: String, error: StepError) -> Stage
         }
     }
     Stage::Over(step, Err(error))
-}
-
-fn selected(step: &Step, alternative: usize, last: &Result<(), StepError>) -> bool {
-    match last {
-        Err(error) => step.alternatives[alternative].on_errors.contains(&error.code),
-        Ok(()) => false,
-    }
 }
 
 /// The line of a step that was just begun.

@@ -122,7 +122,6 @@ pub fn rollback_plan(plan: &Plan, record: &RunRecord) -> Plan {
                 after: item.after.iter().filter(|id| kept.contains(*id)).map(name).collect(),
                 action,
                 undo: Undo::Nothing("a rollback is not itself rolled back; apply again instead".to_owned()),
-                alternatives: Vec::new(),
                 group: None,
                 ..item.step
             })

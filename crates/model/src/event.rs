@@ -31,7 +31,7 @@ pub enum EventKind {
     /// A step met an error that it tries again.
     StepRetried { step: StepId, error: String, attempt: u32 },
     /// A step ended.
-    StepEnded { step: StepId, title: String, state: StepState, took_ms: u64, already: bool, undo: bool },
+    StepEnded { step: StepId, title: String, state: StepState, took_ms: u64, undo: bool },
     /// A step failed for good; the run now undoes itself or stops.
     StepFailed { step: StepId, title: String, error: String },
     /// Something a person should know that changes nothing.

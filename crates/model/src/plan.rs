@@ -148,9 +148,6 @@ pub struct Step {
     pub undo: Undo,
     /// Limit for the whole step, in seconds.
     pub deadline_s: u32,
-    /// Actions to take instead, in order, if the action fails with one of these error codes.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub alternatives: Vec<Alternative>,
 }
 
 /// What takes a step back.
@@ -161,15 +158,6 @@ pub enum Undo {
     Act(Box<Action>),
     /// Nothing is to be taken back, for this reason.
     Nothing(String),
-}
-
-/// Another way for a step, chosen by the error of the first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Alternative {
-    /// Error codes that select it.
-    pub on_errors: Vec<String>,
-    /// The action.
-    pub action: Action,
 }
 
 /// Steps that fail and are undone together until `commit` is done.

@@ -36,7 +36,6 @@ impl Sequel {
             action,
             undo: Undo::Nothing(self.no_undo.to_owned()),
             deadline_s,
-            alternatives: Vec::new(),
         });
         id
     }

@@ -135,9 +135,6 @@ pub trait Profile: Send + Sync {
     /// Its limits of time.
     fn limits(&self) -> ProfileLimits;
 
-    /// Whether a member keeps its identity when its address changes.
-    fn survives_address_change(&self) -> bool;
-
     /// Whether a full stop needs all pods to start together.
     fn needs_parallel_start(&self) -> bool;
 

@@ -70,10 +70,6 @@ impl Profile for Reference {
         ProfileLimits { flush_s: 300, stop_s: 600, member_up_s: 900 }
     }
 
-    fn survives_address_change(&self) -> bool {
-        true
-    }
-
     fn needs_parallel_start(&self) -> bool {
         true
     }

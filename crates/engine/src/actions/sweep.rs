@@ -24,7 +24,7 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
             continue;
         }
         let step = volume.tags.get(labels::STEP).map(|step| StepId::from(step.as_str()));
-        if !step.is_some_and(|step| volumes::made_from(&volume, &volumes::sources(context, &step))) {
+        if !step.is_some_and(|step| volumes::made_from(&volume, volumes::source(context, &step).as_ref())) {
             volumes::note_foreign(context, &volume);
             continue;
         }
@@ -60,8 +60,5 @@ pub(super) async fn sweep(context: &StepContext, keep: &[Input<String>]) -> Resu
 /// volume to its snapshots, which then carry this run's name and are not this run's to delete.
 fn made_here(context: &StepContext, tags: &Tags, makes: impl Fn(&Action) -> bool) -> bool {
     let Some(id) = tags.get(labels::STEP) else { return false };
-    context.plan().steps.iter().filter(|step| step.id.as_str() == id).any(|step| {
-        let alternatives = step.alternatives.iter().map(|alternative| &alternative.action);
-        std::iter::once(&step.action).chain(alternatives).any(&makes)
-    })
+    context.plan().steps.iter().any(|step| step.id.as_str() == id && makes(&step.action))
 }

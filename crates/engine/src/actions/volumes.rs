@@ -112,22 +112,19 @@ async fn available(context: &StepContext, id: &VolumeId) -> Result<Result<(), St
         .await
 }
 
-/// The snapshots that a step of the plan makes its volume from, as the record names them. Tags travel: backup tools copy those
+/// The snapshot that a step of the plan makes its volume from, as the record names it. Tags travel: backup tools copy those
 /// of a volume to its snapshots, and to what is restored from them. What a run made it made from what it captured.
-pub(super) fn sources(context: &StepContext, step: &StepId) -> BTreeSet<SnapshotId> {
-    let Some(step) = context.plan().step(step) else { return BTreeSet::new() };
-    let actions = std::iter::once(&step.action).chain(step.alternatives.iter().map(|other| &other.action));
-    let snapshot = |action: &Action| match action {
+pub(super) fn source(context: &StepContext, step: &StepId) -> Option<SnapshotId> {
+    match &context.plan().step(step)?.action {
         // A step whose input is not recorded has made nothing.
         Action::CreateVolume { snapshot, .. } => context.input(snapshot).ok(),
         _ => None,
-    };
-    actions.filter_map(snapshot).collect()
+    }
 }
 
-/// Whether a volume was made from one of these snapshots.
-pub(super) fn made_from(volume: &Volume, sources: &BTreeSet<SnapshotId>) -> bool {
-    volume.snapshot.as_ref().is_some_and(|snapshot| sources.contains(snapshot))
+/// Whether a volume was made from this snapshot.
+pub(super) fn made_from(volume: &Volume, source: Option<&SnapshotId>) -> bool {
+    volume.snapshot.is_some() && volume.snapshot.as_ref() == source
 }
 
 /// What is said of a volume that bears the tags of one that this run made, and was made by somebody else.
@@ -141,14 +138,15 @@ pub(super) fn note_foreign(context: &StepContext, volume: &Volume) {
 
 /// Deletes what a step of this run made, once nothing holds it.
 pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
-    let (tags, sources) = (made_by(context, step), sources(context, step));
+    let (tags, source) = (made_by(context, step), source(context, step));
     let mut told = BTreeSet::new();
     context
         .wait(async || {
             let found = context.cloud().tagged_volumes(&tags).await?;
             let there =
                 found.iter().filter(|volume| !matches!(volume.state, VolumeState::Deleted | VolumeState::Deleting));
-            let (left, foreign): (Vec<&Volume>, Vec<&Volume>) = there.partition(|volume| made_from(volume, &sources));
+            let (left, foreign): (Vec<&Volume>, Vec<&Volume>) =
+                there.partition(|volume| made_from(volume, source.as_ref()));
             for volume in foreign {
                 if told.insert(volume.id.clone()) {
                     note_foreign(context, volume);

@@ -176,7 +176,6 @@ impl Builder<'_> {
             action: draft.action,
             undo: draft.undo,
             deadline_s: draft.deadline_s,
-            alternatives: Vec::new(),
         });
     }
 

@@ -266,10 +266,6 @@ impl Profile for Cassandra {
         ProfileLimits { flush_s: 900, stop_s: 900, member_up_s: 1800 }
     }
 
-    fn survives_address_change(&self) -> bool {
-        true
-    }
-
     fn needs_parallel_start(&self) -> bool {
         true
     }

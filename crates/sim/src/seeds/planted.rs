@@ -220,6 +220,5 @@ fn add(plan: &mut Plan, id: &str, after: &[&str], action: Action) {
         action,
         undo: Undo::Nothing("planted".to_owned()),
         deadline_s: 600,
-        alternatives: Vec::new(),
     });
 }
