@@ -55,7 +55,8 @@ where
     }
 }
 
-/// What the service said. Any 5xx may be sent again, whatever its code (facts: "HTTP 5xx" retry).
+/// What the service said. Any 5xx may be sent again, whatever its code (EC2 developer guide, "Error codes for the
+/// Amazon EC2 API": server errors).
 fn service_error(operation: &'static str, status: u16, code: Option<&str>, message: &str) -> CloudError {
     let unavailable = if status == 503 { "ServiceUnavailable" } else { "InternalError" };
     let Some(code) = code else {

@@ -8,7 +8,7 @@ use crate::record::{Phase, StepState};
 /// One event, at one time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Milliseconds since 1970, by the driver's clock.
+    /// Milliseconds since 1970, by the apiserver's clock as the driver learned it with the lease.
     pub at_ms: u64,
     /// What happened.
     #[serde(flatten)]

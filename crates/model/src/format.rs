@@ -1,6 +1,6 @@
 //! Versions of what rehome writes down, and the rule for readers.
 //!
-//! Every document carries `format: {name, version}`. A reader takes its own version and every older one (a test reads
+//! Every document carries `format: {name, version}`; a plan file carries it within its plan, beside the plan's hash. A reader takes its own version and every older one (a test reads
 //! each format that ever landed); it refuses a newer one by name, changing nothing, because it cannot know what the
 //! newer writer relied on. Within a version fields are only added, with a default; unknown fields are ignored.
 

@@ -174,7 +174,7 @@ pub struct Group {
 /// A fact the plan relies on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// What is observed: `member/cassandra-0/instance/state`.
+    /// What is observed: `member/cassandra-0/instance-state`.
     pub path: String,
     /// What was seen.
     pub value: String,

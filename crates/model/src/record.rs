@@ -35,7 +35,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// Whether a driver may take the run up in this phase by `apply`.
+    /// Whether nothing is left to do in this phase: `apply` has nothing to go on with.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Finalized) || self.is_back()
     }

@@ -10,9 +10,11 @@ use rehome_profiles::ProfileLimits;
 const SNAPSHOT_MIB_S: (u64, u64) = (50, 250);
 /// Share of a volume that changes between base and final snapshot, percent: few and many.
 const CHANGED_PERCENT: (u64, u64) = (1, 10);
-/// Seconds to make and attach a volume, fast and slow (facts A2, A5: create 1.5 s, p99 4 s; attach 1 to 4 s).
+/// Seconds to make and attach a volume, fast and slow (users report 1.5 s to create, 4 s at
+/// the 99th percentile, and 1 to 4 s to attach).
 const VOLUME_S: (u64, u64) = (5, 30);
-/// Seconds for an application to drain, stop, and come up again: fast and slow (facts E: drain 14 s, boot 33 s).
+/// Seconds for an application to drain, stop, and come up again: fast and slow (Cassandra 5.0 with 100 MB a
+/// node, measured: drain 14 s, boot 33 s).
 const APPLICATION_S: (u64, u64) = (30, 180);
 /// US cents a GiB and month, us-east-1: snapshot standard tier, gp3 storage.
 const SNAPSHOT_CENTS_GIB: u64 = 5;

@@ -171,7 +171,8 @@ fn storage_class(template: &ClaimTemplateReport, classes: &[StorageClassReport])
     })
 }
 
-/// The labels the set's controller would give the claim: it never adds them to one that exists already (facts B1).
+/// The labels the set's controller would give the claim: it never adds them to one that exists already (kubernetes
+/// `pkg/controller/statefulset/stateful_set_utils.go`, `getPersistentVolumeClaims`).
 fn claim_labels(template: &ClaimTemplateReport, set: &StatefulSetReport) -> BTreeMap<String, String> {
     let mut labels = template.labels.clone();
     labels.extend(set.selector.clone());

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// What an error asks of the caller (facts: EC2's codes by what they mean for a driver).
+/// What an error asks of the caller (EC2's codes, by what they mean for a driver).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
     /// Throttled, unavailable, timed out: the same call may be sent again soon. **Its effect may have happened.**

@@ -209,7 +209,7 @@ async fn replace_if_stale(context: &StepContext, existing: &Value, claim_uid: &s
 }
 
 /// Sees claim and volume bound to each other. The binder is woken by a touch of the claim; otherwise it waits for its
-/// resync (facts: 0.9 s against 22 s). Whether the volume shows as available already does not matter to it: that phase
+/// resync (measured: 0.9 s against 22 s). Whether the volume shows as available already does not matter to it: that phase
 /// too is late by a resync when the binder's own update met a conflict.
 async fn bind(context: &StepContext, release: &Release<'_>) -> Result<(), StepError> {
     let claim_path = paths::claim(&release.claim.namespace, &release.claim.name);

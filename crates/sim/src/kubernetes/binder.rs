@@ -1,4 +1,4 @@
-//! Claims and volumes find each other (facts B2; kubernetes `pkg/controller/volume/persistentvolume`).
+//! Claims and volumes find each other (kubernetes `pkg/controller/volume/persistentvolume`).
 
 use rehome_model::quantity;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ impl Cluster {
         self.set_status(volume, json!({"phase": "Bound"}));
     }
 
-    /// Without claimRef class and size are compared; with both sides set they are not (facts B2).
+    /// Without claimRef class and size are compared; with both sides set they are not (`pv_controller.go`, `syncUnboundClaim`).
     fn fits(&self, claim: &Key, volume: &Key) -> bool {
         let (Some(claim), Some(volume)) = (self.get(claim), self.get(volume)) else { return false };
         let request = quantity::bytes(text(claim, "/spec/resources/requests/storage")).unwrap_or(u128::MAX);

@@ -20,7 +20,7 @@ pub(super) fn check_version(key: &Key, found: &Value, sent: &Value) -> Result<()
     Ok(())
 }
 
-/// facts B2: a claim's spec but for its request, a volume's source and affinity, a set's templates never change.
+/// kubernetes `pkg/apis/core/validation/validation.go` and `pkg/apis/apps/validation`: a claim's spec but for its request, a volume's source and affinity, a set's templates never change.
 pub(super) fn check_immutable(key: &Key, found: &Value, sent: &Value) -> Result<(), Failure> {
     let fields: &[&str] = match key.plural {
         "persistentvolumeclaims" => &["/spec/volumeName", "/spec/storageClassName", "/spec/accessModes"],

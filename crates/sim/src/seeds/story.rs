@@ -260,7 +260,7 @@ fn draw(dice: &mut Dice, scenario: Scenario) -> Trouble {
     }
 }
 
-/// EC2's passing errors (facts A8).
+/// EC2's passing errors (EC2 developer guide, "Error codes for the Amazon EC2 API").
 const PASSING: [&str; 4] = ["RequestLimitExceeded", "InternalError", "Unavailable", "ServiceUnavailable"];
 
 fn cloud(dice: &mut Dice) -> Trouble {
