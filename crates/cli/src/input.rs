@@ -76,7 +76,7 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
     let mut wrong = Vec::new();
     wrong.extend(check_name(&migration.metadata.name).err().map(|error| format!("metadata.{error}")));
     let (profile, settings) = (&migration.spec.application.profile, &migration.spec.application.settings);
-    if let Some(found) = rehome_profiles::find(profile) {
+    if let Some(found) = rehome_profiles::find(profile).filter(|found| !found.is_simulated()) {
         // One that is not known would be passed over, and its default taken.
         let known = found.settings();
         let unknown = settings.keys().filter(|key| !known.contains(&key.as_str()));
@@ -90,7 +90,7 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
         });
         wrong.extend(refused);
     } else {
-        let known = rehome_profiles::names().join(", ");
+        let known = rehome_profiles::offered().join(", ");
         wrong.push(format!("spec.application.profile {profile:?} is not known; known are: {known}"));
     }
     wrong.extend(migration.spec.source.members.check().err().map(|error| format!("spec.source.members.{error}")));
@@ -178,7 +178,7 @@ fn same_slots(set: &SetSlots) -> Vec<String> {
 /// The profile of a migration, which was checked to be known.
 pub fn profile(name: &str) -> Result<&'static dyn Profile> {
     rehome_profiles::find(name).ok_or_else(|| {
-        let known = rehome_profiles::names().join(", ");
+        let known = rehome_profiles::offered().join(", ");
         usage(format!("profile {name:?} is not known"), &format!("known are: {known}"))
     })
 }

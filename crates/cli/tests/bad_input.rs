@@ -98,8 +98,12 @@ fn a_wrong_type_is_refused_with_its_line() {
 
 #[test]
 fn an_unknown_profile_is_named_with_the_known_ones() {
-    let text = good().replace("profile: cassandra", "profile: casandra");
-    refused(&text, USAGE, &["\"casandra\" is not known", "cassandra", "nothing was changed"]);
+    // The second is the simulated world's: its commands are on no host.
+    for unknown in ["casandra", "reference"] {
+        let text = good().replace("profile: cassandra", &format!("profile: {unknown}"));
+        let said = format!("{unknown:?} is not known; known are: cassandra\n");
+        refused(&text, USAGE, &[&said, "nothing was changed"]);
+    }
 }
 
 #[test]

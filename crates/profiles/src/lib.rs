@@ -8,5 +8,5 @@ mod profile;
 mod reference;
 
 pub use parts::{ANSWER_MAX_CHARS, Parts, PartsError};
-pub use profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, find, names};
+pub use profile::{AnswerError, Gate, Profile, ProfileLimits, ScriptContext, SetConfiguration, find, names, offered};
 pub use reference::Reference;

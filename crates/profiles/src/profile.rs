@@ -129,6 +129,11 @@ pub trait Profile: Send + Sync {
     /// The identity in the archive that [`HostTask::ReadIdentity`] brought (decoded from base64).
     fn disk_identity(&self, archive: &[u8]) -> Result<MemberIdentity, AnswerError>;
 
+    /// Whether its application is in the simulated world only.
+    fn is_simulated(&self) -> bool {
+        false
+    }
+
     /// How its sets start closed.
     fn gate(&self) -> Gate;
 
@@ -161,6 +166,11 @@ pub(crate) fn image_tag(image: &str) -> Option<String> {
 /// The profile of a name.
 pub fn find(name: &str) -> Option<&'static dyn Profile> {
     ALL.iter().copied().find(|profile| profile.name() == name)
+}
+
+/// The names of the profiles whose applications run on hosts.
+pub fn offered() -> Vec<&'static str> {
+    ALL.iter().filter(|profile| !profile.is_simulated()).map(|profile| profile.name()).collect()
 }
 
 /// The names of all profiles.

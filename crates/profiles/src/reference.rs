@@ -62,6 +62,10 @@ impl Profile for Reference {
         parse("identity.json", archive)
     }
 
+    fn is_simulated(&self) -> bool {
+        true
+    }
+
     fn gate(&self) -> Gate {
         Gate { variable: "REFDB_CLIENTS", closed: "closed", open: "open" }
     }
