@@ -10,13 +10,19 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 #[command(
     name = "rehome",
     version,
-    after_help = "Exit codes: 0 done; 1 not done, and nothing is left of it (a run that failed was put back; verify found \
-                  something wrong); 2 wrong command line or file, or the run is not where this may be done; 3 checks found errors \
-                  or facts changed; 4 cloud, cluster or hosts out of reach, or another driver is at work: try again \
-                  later; 5 a person must look: a run is stuck, or failed where it is not put back by itself, a finalize \
-                  is half done, a record is damaged, gc left something; 6 interrupted, the same command goes on.\n\nREHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its \
-                  libraries do, too.\n\nSee it work \
-                  first: `rehome demo` needs no account, no cluster and no root."
+    after_help = "\
+Exit codes (docs/interface.md):
+  0  done
+  1  not done, and nothing is left of it: a failed run was put back, or verify found something wrong
+  2  wrong command line or file, or the run is not where this may be done
+  3  checks found errors, facts changed, or something is in a rollback's way
+  4  cloud, cluster or hosts out of reach, or another driver is at work: try again later
+  5  a person must look: see `rehome status`
+  6  interrupted: the same command goes on
+
+REHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its libraries do, too.
+
+See it work first: `rehome demo` needs no account, no cluster and no root."
 )]
 pub struct Args {
     /// What to do.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// What the process's exit code says. Documented in `rehome --help`; never renumbered.
+/// What the process's exit code says. Documented in docs/interface.md; never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done.

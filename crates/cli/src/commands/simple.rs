@@ -172,6 +172,7 @@ pub fn man() -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
+    use rehome_model::format::{DEMO, EVENTS, FINDINGS, GC, OBJECTS, PLAN, RUN, STATUS, VERIFY};
     use serde_json::Value;
 
     use super::*;
@@ -183,6 +184,24 @@ mod tests {
         for (property, seconds) in [("stopSeconds", limits.stop_s), ("memberUpSeconds", limits.member_up_s)] {
             let said = schema["properties"][property]["description"].as_str().expect("a description");
             assert!(said.ends_with(&format!("cassandra: {} min.", seconds / 60)), "{property}: {said}");
+        }
+    }
+
+    #[test]
+    fn the_pages_say_how_many_checks_and_which_codes_and_documents_there_are() {
+        let readme = include_str!("../../../../README.md");
+        assert!(readme.contains(&format!("{} checks", checks().count())), "README.md: {} checks", checks().count());
+        let page = include_str!("../../../../docs/interface.md");
+        let codes =
+            [Exit::Ok, Exit::Failed, Exit::Usage, Exit::Findings, Exit::Unreachable, Exit::Stuck, Exit::Interrupted];
+        for code in codes {
+            let row = format!("\n| {} | ", code as u8);
+            assert!(page.contains(&row), "{code:?}");
+            let help = Args::command().render_help().to_string();
+            assert!(help.contains(&format!("\n  {}  ", code as u8)), "{code:?}");
+        }
+        for (name, version) in [DEMO, EVENTS, FINDINGS, GC, OBJECTS, PLAN, RUN, STATUS, VERIFY] {
+            assert!(page.contains(&format!("\n| `{name}` | {version} | ")), "{name} {version}");
         }
     }
 

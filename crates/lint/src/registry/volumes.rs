@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
         "file system is not on a whole volume",
         "LVM, RAID, LUKS and partitions cannot be mounted by the EBS CSI driver as they are. Where a directory of the file system is \
          mounted, as by a bind mount, a pod would see the file system's root in its place, and start blank.",
-        "Move this member's data to a plain volume first, or wait for strategy copy. A bind mount: name the mount point of the whole \
+        "Move this member's data to a plain volume first. A bind mount: name the mount point of the whole \
          file system in spec.source.volumes[].mountPath, and mount the claim with a subPath; or mount the volume there directly.",
     ),
     check(
