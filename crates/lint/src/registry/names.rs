@@ -50,7 +50,7 @@ pub(super) const CHECKS: &[Check] = &[
         "a tag that the driver demands",
         "The policy AmazonEKSBlockStoragePolicy lets EKS Auto Mode attach volumes of its own cluster only, by the tag \
          eks:eks-cluster-name: without it every attachment is refused, in the downtime.",
-        "Add eks:eks-cluster-name to spec.tags of the migration, with the cluster's name in EKS. (The driver ebs.csi.aws.com demands \
-         ebs.csi.aws.com/cluster-name where its role has AmazonEBSCSIDriverEKSClusterScopedPolicy, which nobody here can see.)",
+        "Add eks:eks-cluster-name to spec.tags of the migration, with the cluster's name in EKS. The driver ebs.csi.aws.com demands \
+         ebs.csi.aws.com/cluster-name where its role has AmazonEBSCSIDriverEKSClusterScopedPolicy, which nobody here can see.",
     ),
 ];
