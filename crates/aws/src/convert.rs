@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{
 };
 use rehome_model::cloud::{
     Attachment, AttachmentState, Instance, InstanceBlockDevice, InstanceState, InstanceType, Snapshot, SnapshotState,
-    Tags, Volume, VolumeSpec, VolumeState,
+    StateReason, Tags, Volume, VolumeSpec, VolumeState,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 use rehome_ports::CloudError;
@@ -21,6 +21,7 @@ pub(crate) fn instance(operation: &'static str, from: &ec2::Instance) -> Result<
     Ok(Instance {
         id: InstanceId::new(from.instance_id().ok_or_else(|| lacks("instanceId"))?),
         state: state.ok_or_else(|| lacks("instanceState"))?,
+        state_reason: from.state_reason().and_then(state_reason),
         zone: Zone::new(zone.ok_or_else(|| lacks("availabilityZone"))?),
         instance_type: from.instance_type().ok_or_else(|| lacks("instanceType"))?.as_str().to_owned(),
         launched_at_s: from.launch_time().and_then(|time| u64::try_from(time.secs()).ok()),
@@ -32,6 +33,11 @@ pub(crate) fn instance(operation: &'static str, from: &ec2::Instance) -> Result<
         block_devices: from.block_device_mappings().iter().filter_map(block_device).collect(),
         auto_scaling: None,
     })
+}
+
+fn state_reason(from: &ec2::StateReason) -> Option<StateReason> {
+    let code = from.code()?.to_owned();
+    Some(StateReason { message: from.message().unwrap_or(&code).to_owned(), code })
 }
 
 fn instance_state(name: &InstanceStateName) -> Option<InstanceState> {
@@ -248,6 +254,18 @@ mod tests {
             (Some("spot"), Some("instance-store"))
         );
         assert_eq!(instance("DescribeInstances", &bare.build()).unwrap().lifecycle, None);
+    }
+
+    #[test]
+    fn why_an_instance_is_stopped_is_told_where_ec2_tells() {
+        let told = |code: Option<&str>, message: Option<&str>| {
+            let reason = ec2::StateReason::builder().set_code(code.map(str::to_owned));
+            state_reason(&reason.set_message(message.map(str::to_owned)).build())
+        };
+        let reason = told(Some("Client.InternalError"), Some("Client.InternalError: Client error on launch")).unwrap();
+        assert_eq!(reason.message, "Client.InternalError: Client error on launch");
+        assert_eq!(told(Some("Server.InternalError"), None).unwrap().message, "Server.InternalError");
+        assert_eq!(told(None, None), None);
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn rules_that_mean_nothing_are_refused_all_at_once_and_none_is_set() {
     let wrong = ec2.core.faults.set(ec2.now, rules).unwrap_err();
     for (index, says) in [
         "faults[1]: no action matches \"AttachVolumes\"; known are: GetCallerIdentity",
-        "faults[2]: the effect cannot happen to DescribeVolumes; it can to: CreateVolume, CopyVolumes",
+        "faults[2]: the effect cannot happen to DescribeVolumes; it can to: StartInstances, CreateVolume",
         "faults[3] (good): calls are counted from 1",
         "faults[4]: percent is 101",
         "faults[5]: untilMs is not after fromMs",
@@ -190,6 +190,23 @@ fn what_was_begun_may_fail_later_or_never_end() {
     assert_eq!(attachment(&mut ec2, &sound), Some(AttachmentState::Attaching));
     assert_eq!(attachment(&mut ec2, &data), Some(AttachmentState::Detaching));
     assert_eq!(instance(&mut ec2, &member).state, InstanceState::Stopping);
+}
+
+#[test]
+fn a_start_may_fall_back_and_the_next_one_not() {
+    let mut ec2 = timed();
+    let (member, _) = member_with_volume(&mut ec2);
+    done(&mut ec2, stop(&member));
+    ec2.pass(10 * MINUTE);
+    assert!(instance(&mut ec2, &member).state_reason.is_some_and(|reason| reason.is_a_stop()));
+    ec2.core.faults.at("StartInstances", 1, Effect::FailLater);
+    for (state, code) in [(InstanceState::Stopped, Some("Client.InternalError")), (InstanceState::Running, None)] {
+        done(&mut ec2, Action::StartInstances(vec![member.clone()]));
+        assert_eq!(instance(&mut ec2, &member).state, InstanceState::Pending);
+        ec2.pass(10 * MINUTE);
+        let found = instance(&mut ec2, &member);
+        assert_eq!((found.state, found.state_reason.as_ref().map(|reason| reason.code.as_str())), (state, code));
+    }
 }
 
 #[test]

@@ -22,6 +22,22 @@ pub enum InstanceState {
     Stopped,
 }
 
+/// Why an instance is in its state (EC2 StateReason).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateReason {
+    /// `Client.UserInitiatedShutdown`, `Client.InternalError`, `Server.InsufficientInstanceCapacity`, ...
+    pub code: String,
+    /// EC2's words, which begin with the code.
+    pub message: String,
+}
+
+impl StateReason {
+    /// Whether somebody stopped the instance, in EC2 or on the host itself.
+    pub fn is_a_stop(&self) -> bool {
+        matches!(self.code.as_str(), "Client.UserInitiatedShutdown" | "Client.InstanceInitiatedShutdown")
+    }
+}
+
 /// An instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -29,6 +45,9 @@ pub struct Instance {
     pub id: InstanceId,
     /// Its state.
     pub state: InstanceState,
+    /// Why, where EC2 tells: of one that was stopped, or fell back from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
     /// Its zone.
     pub zone: Zone,
     /// Its type, `m5.large`.

@@ -1,6 +1,6 @@
 //! What EC2 shows of its objects. States and ids are the model's: they are EC2's own words there too.
 
-use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState};
+use rehome_model::cloud::{AttachmentState, InstanceState, SnapshotState, StateReason, Tags, VolumeSpec, VolumeState};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 use serde::{Deserialize, Serialize};
 
@@ -152,6 +152,7 @@ pub struct Instance {
     pub image_id: String,
     pub state: InstanceState,
     pub state_transition_reason: String,
+    pub state_reason: Option<StateReason>,
     pub zone: Zone,
     pub instance_type: String,
     /// `x86_64` or `arm64`.

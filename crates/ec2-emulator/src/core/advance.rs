@@ -6,6 +6,7 @@ use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use crate::disks::Disks;
 
 use super::handle::Call;
+use super::power::reason;
 use super::schedule::Event;
 use super::state::Core;
 use super::timing::Millis;
@@ -191,6 +192,13 @@ impl Core {
                 if let Some(record) = self.instances.get_mut(id) {
                     record.due = None;
                     record.state = InstanceState::Running;
+                    // As with a volume whose key the caller may not use (EC2 user guide, "Troubleshoot instance launch issues").
+                    if std::mem::take(&mut record.start_fails) {
+                        record.state = InstanceState::Stopped;
+                        let fell_back = reason("Client.InternalError", "Client error on launch");
+                        record.state_transition_reason.clone_from(&fell_back.message);
+                        record.state_reason = Some(fell_back);
+                    }
                 }
             }
             InstanceState::Stopping | InstanceState::ShuttingDown => {

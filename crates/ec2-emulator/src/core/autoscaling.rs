@@ -233,6 +233,8 @@ impl Core {
             state: InstanceState::Pending,
             due: None,
             state_transition_reason: String::new(),
+            state_reason: None,
+            start_fails: false,
             reservation: self.fresh_id("r"),
             private_ip: self.free_address(),
             launched_at: call.now,

@@ -87,6 +87,7 @@ impl Core {
             image_id: record.image_id.clone(),
             state: record.state,
             state_transition_reason: record.state_transition_reason.clone(),
+            state_reason: record.state_reason.clone(),
             zone: record.zone.clone(),
             instance_type: record.instance_type.clone(),
             // Types that the catalogue does not know are old ones, such as EC2's default, m1.small.

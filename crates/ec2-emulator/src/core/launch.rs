@@ -70,6 +70,8 @@ impl Core {
                 state: InstanceState::Pending,
                 due: None,
                 state_transition_reason: String::new(),
+                state_reason: None,
+                start_fails: false,
                 reservation: reservation.clone(),
                 image_id: request.image_id.clone(),
                 zone: zone.clone(),

@@ -1,6 +1,6 @@
 //! Start, stop, terminate.
 
-use rehome_model::cloud::InstanceState;
+use rehome_model::cloud::{InstanceState, StateReason};
 use rehome_model::ids::InstanceId;
 
 use crate::api::{ApiError, InstanceStateChange, Reply, StopInstances};
@@ -62,7 +62,12 @@ impl Core {
                 let due = self.due(call, self.config.timing.start_ms, id.as_str());
                 self.changing_instance(call.now, id);
                 if let Some(record) = self.instances.get_mut(id) {
-                    disks.start_machine(&machine(id, record)).map_err(|error| internal(&error))?;
+                    // One that falls back never gets as far as its own system.
+                    if !call.fails_later {
+                        disks.start_machine(&machine(id, record)).map_err(|error| internal(&error))?;
+                    }
+                    record.start_fails = call.fails_later;
+                    record.state_reason = None;
                     record.state = InstanceState::Pending;
                     record.due = Some(due);
                     record.launched_at = call.now;
@@ -159,6 +164,7 @@ impl Core {
             record.state = to;
             record.due = Some(due);
             "User initiated".clone_into(&mut record.state_transition_reason);
+            record.state_reason = Some(reason("Client.UserInitiatedShutdown", "User initiated shutdown"));
         }
         self.schedule.plan(due, Event::InstanceDue(id.clone()));
     }
@@ -167,6 +173,11 @@ impl Core {
         let current = self.instances.get(id).map_or(InstanceState::Terminated, |record| record.state);
         InstanceStateChange { instance: id.clone(), previous, current }
     }
+}
+
+/// A reason as EC2 words it.
+pub(crate) fn reason(code: &str, words: &str) -> StateReason {
+    StateReason { code: code.to_owned(), message: format!("{code}: {words}") }
 }
 
 pub(crate) fn machine(id: &InstanceId, record: &InstanceRecord) -> Machine {

@@ -29,6 +29,8 @@ impl Core {
             state: InstanceState::Running,
             due: None,
             state_transition_reason: String::new(),
+            state_reason: None,
+            start_fails: false,
             reservation: self.fresh_id("r"),
             image_id: "ami-0123456789abcdef0".to_owned(),
             zone: zone.clone(),

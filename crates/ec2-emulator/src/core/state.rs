@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::cloud::{
-    AttachmentState, InstanceBlockDevice, InstanceState, SnapshotState, Tags, VolumeSpec, VolumeState,
+    AttachmentState, InstanceBlockDevice, InstanceState, SnapshotState, StateReason, Tags, VolumeSpec, VolumeState,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,11 @@ pub struct InstanceRecord {
     /// When the state changes by itself.
     pub due: Option<Millis>,
     pub state_transition_reason: String,
+    #[serde(default)]
+    pub state_reason: Option<StateReason>,
+    /// Whether the start that is under way ends in `stopped`.
+    #[serde(default)]
+    pub start_fails: bool,
     pub reservation: String,
     pub image_id: String,
     pub zone: Zone,

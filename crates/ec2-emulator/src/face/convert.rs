@@ -16,6 +16,7 @@ pub(super) fn instance(found: api::Instance, membership: Option<model::AutoScali
     model::Instance {
         id: found.id,
         state: found.state,
+        state_reason: found.state_reason,
         zone: found.zone,
         instance_type: found.instance_type,
         launched_at_s: Some(found.launched_at / 1_000),

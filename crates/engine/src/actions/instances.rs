@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::cloud::{Instance, InstanceState, Tags};
+use rehome_model::cloud::{Instance, InstanceState, StateReason, Tags};
 use rehome_model::ids::InstanceId;
 use rehome_model::labels;
 use rehome_model::plan::{LEFT, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
@@ -271,6 +271,7 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
         Ok(()) => {}
     }
     let mut sent: Option<Instant> = None;
+    let mut last = String::new();
     let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
         .wait_at(pace, async || {
@@ -278,17 +279,37 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
             if let Some(other) = held_by_another(context, &found) {
                 return Err(not_ours(instance, other));
             }
-            let state = found.state;
+            let Instance { state, state_reason, .. } = found;
             not_terminated(instance, state)?;
+            if state == InstanceState::Stopped {
+                last = state_reason.as_ref().map(fell_back).unwrap_or_default();
+            }
             // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start
-            // must show.
+            // must show; to the deadline, whatever the reason: production has nothing better to wait for, and a permission or a
+            // key that is given meanwhile lets the next one pass.
             if state == InstanceState::Stopped && sent.is_none_or(|at| at.elapsed() >= SETTLE) {
                 context.may_act()?;
                 context.cloud().start_instance(instance).await?;
                 sent = Some(Instant::now());
             }
-            Ok(if state == InstanceState::Running { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
+            Ok(if state == InstanceState::Running { Ok(()) } else { Err(format!("{instance} is {state:?}{last}")) })
         })
         .await?;
     Ok(Outputs::new())
+}
+
+/// What is said of a start from which an instance fell back; nothing where somebody stopped it.
+fn fell_back(reason: &StateReason) -> String {
+    if reason.is_a_stop() {
+        return String::new();
+    }
+    // EC2 says no more of a key that it could not get a grant on for the caller (EC2 user guide, "Troubleshoot instance launch
+    // issues": "Client.InternalError: Client error on launch").
+    let mend = match reason.code.as_str() {
+        "Client.InternalError" => {
+            ": the caller needs kms:CreateGrant on the key of its volumes (`rehome iam` prints it), and the key must be enabled"
+        }
+        _ => "",
+    };
+    format!("; its last start ended with {}{mend}", reason.message)
 }

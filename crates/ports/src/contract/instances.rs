@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::cloud::{InstanceState, Tags};
+use rehome_model::cloud::{InstanceState, StateReason, Tags};
 use rehome_model::ids::InstanceId;
 
 use super::check::{Checked, Under, fails, holds, only, same, tags, unique};
@@ -86,7 +86,9 @@ pub(super) async fn stop_twice(under: Under<'_>) -> Checked {
     under.cloud.stop_instance(&instance).await?;
     under.world.settle().await;
     under.cloud.stop_instance(&instance).await?;
-    same("the state", &under.instance(&instance).await?.state, &InstanceState::Stopped)
+    let stopped = under.instance(&instance).await?;
+    same("the state", &stopped.state, &InstanceState::Stopped)?;
+    holds(stopped.state_reason.as_ref().is_some_and(StateReason::is_a_stop), || format!("{:?}", stopped.state_reason))
 }
 
 pub(super) async fn start_twice(under: Under<'_>) -> Checked {
@@ -97,7 +99,9 @@ pub(super) async fn start_twice(under: Under<'_>) -> Checked {
     under.cloud.start_instance(&instance).await?;
     under.cloud.start_instance(&instance).await?;
     under.world.settle().await;
-    same("the state", &under.instance(&instance).await?.state, &InstanceState::Running)
+    let started = under.instance(&instance).await?;
+    same("the state", &started.state, &InstanceState::Running)?;
+    same("why", &started.state_reason, &None)
 }
 
 pub(super) async fn start_while_stopping(under: Under<'_>) -> Checked {

@@ -464,3 +464,45 @@ async fn a_rollback_that_was_begun_or_has_nothing_to_start_is_not_asked_for_it()
     deny_starts(&stage, true);
     assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
 }
+
+/// What was told of a wait for the start of an instance.
+fn waits_for_a_start(events: &[Event]) -> Vec<&str> {
+    let waits = events.iter().filter_map(|event| match &event.kind {
+        EventKind::StepWaiting { step, reason } if step.as_str().starts_with("stop-instance:") => Some(reason.as_str()),
+        _ => None,
+    });
+    waits.collect()
+}
+
+fn starts_fall_back(stage: &Stage, times: Option<u64>) {
+    let rule = Rule { times, ..Rule::of("StartInstances", Effect::FailLater) };
+    stage.world.ec2().with(|inner, now| inner.core.faults.set(now, vec![rule]).expect("a rule"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_falls_back_says_why_and_is_tried_again() {
+    let (stage, _) = completed(Scene::new(2, 94)).await;
+    starts_fall_back(&stage, Some(3));
+    let (end, events) = stage.drive_with_events(Command::RollbackDiscardWrites).await;
+    assert_eq!(end.outcome().phase, Phase::RolledBack);
+    let waits = waits_for_a_start(&events);
+    assert!(
+        waits.iter().any(|why| why.contains("Client.InternalError") && why.contains("kms:CreateGrant")),
+        "{waits:?}"
+    );
+    // That it was stopped by a driver is no reason to tell.
+    assert!(waits.iter().all(|why| !why.contains("UserInitiated")), "{waits:?}");
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_falls_back_for_good_leaves_its_reason_behind() {
+    let (stage, _) = completed(Scene::new(2, 95)).await;
+    starts_fall_back(&stage, None);
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Stuck);
+    let why = outcome.failure.expect("a reason");
+    assert!(why.contains("Client error on launch") && why.contains("kms:CreateGrant"), "{why}");
+    stage.world.ec2().with(|inner, _| inner.core.faults.clear());
+    is_back(&stage, 2).await;
+}

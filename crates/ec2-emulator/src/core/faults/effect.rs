@@ -28,7 +28,7 @@ pub enum Effect {
     Slow(u64),
     /// What it began never ends: a volume stays `attaching`, `detaching` or `creating`, an instance `stopping`.
     Stuck,
-    /// It is accepted; the volume or snapshot it made fails later.
+    /// It is accepted; the volume or snapshot it made fails later, the instance it started falls back to `stopped`.
     FailLater,
     /// There is no capacity for it.
     InsufficientCapacity,
@@ -62,7 +62,8 @@ const TAKES_TIME: &[&str] = &[
     "EnterStandby",
     "ExitStandby",
 ];
-const FAILS_LATER: &[&str] = &["CreateVolume", "CopyVolumes", "CreateSnapshot", "CreateSnapshots", "CopySnapshot"];
+const FAILS_LATER: &[&str] =
+    &["CreateVolume", "CopyVolumes", "CreateSnapshot", "CreateSnapshots", "CopySnapshot", "StartInstances"];
 const TAKES_CAPACITY: &[&str] = &["RunInstances", "StartInstances", "CreateVolume", "CopyVolumes"];
 const ASKS_AGENTS: &[&str] = &["SendCommand", "DescribeInstanceInformation"];
 const SHOWS_OUTPUT: &[&str] = &["SendCommand", "GetCommandInvocation"];

@@ -43,6 +43,11 @@ fn show(xml: &mut Xml, instance: &Instance) {
         .text("rootDeviceType", &instance.root_device_type)
         .text("rootDeviceName", &instance.root_device);
     block_devices(xml, &instance.block_devices);
+    if let Some(reason) = &instance.state_reason {
+        xml.element("stateReason", |xml| {
+            xml.text("code", &reason.code).text("message", &reason.message);
+        });
+    }
     xml.optional("instanceLifecycle", instance.lifecycle.as_ref());
     xml.text("virtualizationType", "hvm");
     // EC2 says `xen` for Nitro instances too: only DescribeInstanceTypes tells them apart.
