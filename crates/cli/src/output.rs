@@ -1,7 +1,7 @@
 //! What people read: plans, findings, progress. Plain text that is good without colour.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Write};
 
 use rehome_model::event::{Event, EventKind};
 use rehome_model::finding::{Finding, Severity};
@@ -36,15 +36,13 @@ pub(crate) use {esay, eshow, say, show};
 
 /// Writes to standard error, if it takes it.
 pub fn to_stderr(text: std::fmt::Arguments<'_>) {
-    let mut stderr = anstream::stderr();
     // There is nowhere left to say that it does not.
-    let _ = stderr.write_fmt(text).and_then(|()| stderr.flush());
+    let _ = write(anstream::stderr(), text);
 }
 
 /// Writes to standard output. A reader that is gone, as `head` is, has read what it wanted.
 pub fn to_stdout(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
-    let mut stdout = anstream::stdout();
-    match stdout.write_fmt(text).and_then(|()| stdout.flush()) {
+    match write(anstream::stdout(), text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(problem(
             Exit::Failed,
             format!("standard output takes no more: {error}"),
@@ -54,10 +52,48 @@ pub fn to_stdout(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
     }
 }
 
+/// All that people read goes through here, but for a run's events, which are lines of [`line()`].
+fn write(mut to: impl Write, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
+    to.write_all(shown(&text.to_string()).as_bytes())?;
+    to.flush()
+}
+
+/// Whether a character moves the cursor, begins a sequence that a terminal obeys, or changes the order in which others are seen
+/// (Unicode's bidirectional controls and separators of lines).
+fn acts(c: char) -> bool {
+    let of_order = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{61c}');
+    c.is_control() || of_order
+}
+
+/// A text as people get it. What hosts, cluster and cloud say is in it: a file or a process may have a name that would hide
+/// lines of a report, or write others.
+pub fn shown(text: &str) -> String {
+    text.replace(|c| acts(c) && c != '\n' && c != '\t', "\u{fffd}")
+}
+
+/// The same of what has one line.
+fn one_line(text: &str) -> String {
+    shown(text).replace(['\n', '\t'], " ")
+}
+
+/// JSON in which only white space acts. The value is the same: characters like these are in nothing but its strings.
+pub fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) && c != '\n' {
+            // All are of the basic plane. Writing to a String cannot fail, here and below.
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// A document for programs: a format name, a version, and the value. A plan has the version of plans.
 pub fn json(known: (&'static str, u32), value: impl serde::Serialize) -> anyhow::Result<String> {
     let document = serde_json::json!({"format": Format::current(known), "value": value});
-    Ok(serde_json::to_string_pretty(&document)? + "\n")
+    Ok(escaped(&serde_json::to_string_pretty(&document)?) + "\n")
 }
 
 /// A duration for people.
@@ -72,7 +108,6 @@ pub fn duration(seconds: u64) -> String {
 /// The survey in a few lines.
 pub fn survey(survey: &Survey) -> String {
     let mut text = String::new();
-    // Writing to a String cannot fail, here and below.
     let _ = writeln!(text, "Survey of account {} in {}:", survey.caller.account, survey.caller.region);
     for member in &survey.members {
         let instance = &member.instance;
@@ -100,9 +135,10 @@ pub fn findings(findings: &[Finding]) -> String {
             Severity::Warning => "warning",
             Severity::Info => "info",
         };
-        let _ = writeln!(text, "{severity}[{}]: {}: {}", finding.code, finding.subject, finding.message);
+        let (subject, message) = (one_line(&finding.subject), one_line(&finding.message));
+        let _ = writeln!(text, "{severity}[{}]: {subject}: {message}", finding.code);
         for evidence in finding.evidence.iter().filter(|line| !line.is_empty()) {
-            let _ = writeln!(text, "  seen: {evidence}");
+            let _ = writeln!(text, "  seen: {}", one_line(evidence));
         }
         if finding.severity != Severity::Info {
             let _ = writeln!(text, "  fix:  {}", finding.fix);
@@ -217,7 +253,7 @@ pub fn event(event: &Event, began_ms: u64) -> Option<String> {
 
 /// A line of what happens, with its time.
 pub fn line(at_ms: u64, began_ms: u64, text: &str) -> String {
-    format!("{:>9.1} s  {text}", at_ms.saturating_sub(began_ms) as f64 / 1000.0)
+    format!("{:>9.1} s  {}", at_ms.saturating_sub(began_ms) as f64 / 1000.0, one_line(text))
 }
 
 /// A phase in words.
@@ -242,14 +278,14 @@ pub fn status(record: &RunRecord, plan: &Plan) -> String {
     let header = &record.header;
     let _ = writeln!(text, "Run {} of migration {}: {}", header.run, header.migration, phase_name(header.phase));
     if let Some(reason) = &header.reason {
-        let _ = writeln!(text, "  because: {reason}");
+        let _ = writeln!(text, "  because: {}", one_line(reason));
     }
     let done = record.steps.values().filter(|step| step.state == StepState::Done).count();
     let _ = writeln!(text, "  {done} of {} steps done", plan.steps.len());
     for step in &plan.steps {
         let Some(found) = record.steps.get(&step.id).filter(|found| found.state != StepState::Done) else { continue };
         let state = format!("{:?}", found.state).to_lowercase();
-        let error = found.error.as_deref().unwrap_or_default();
+        let error = one_line(found.error.as_deref().unwrap_or_default());
         let _ = writeln!(text, "  {state:<9} {} {error}", step.id);
     }
     for left in record.left() {
@@ -284,6 +320,43 @@ mod tests {
     use rehome_model::format;
 
     use super::*;
+
+    /// Red, a title for the window, a line that is written over, the eight-bit form, and a line read from its end.
+    const FORGED: &str = "7 a\x1b[31mb\x1b]0;c\x07\rd\u{9b}2Ke\u{202e}f\nerror[RH0001]: g";
+
+    #[test]
+    fn what_others_say_neither_moves_the_cursor_nor_writes_lines_of_its_own() {
+        let finding = Finding {
+            code: "RH0222".into(),
+            severity: Severity::Error,
+            subject: FORGED.into(),
+            message: FORGED.to_owned(),
+            evidence: vec![FORGED.to_owned()],
+            fix: "stop them".to_owned(),
+        };
+        let event = Event {
+            at_ms: 0,
+            kind: EventKind::StepFailed { step: "a".into(), title: "b".to_owned(), error: FORGED.to_owned() },
+        };
+        for (text, lines) in [(findings(&[finding]), 4), (event_of(&event), 1)] {
+            assert!(!text.chars().any(|c| acts(c) && c != '\n'), "{text:?}");
+            assert_eq!(text.lines().count(), lines, "{text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("error[RH0001]")), "{text:?}");
+        }
+        assert_eq!(shown("a\tb\nc \u{e4} \u{1b}[0m"), "a\tb\nc \u{e4} \u{fffd}[0m");
+    }
+
+    fn event_of(happened: &Event) -> String {
+        event(happened, 0).unwrap_or_default()
+    }
+
+    #[test]
+    fn documents_say_the_same_with_nothing_in_them_that_acts() {
+        let text = json(format::FINDINGS, FORGED).unwrap_or_default();
+        assert!(!text.chars().any(|c| acts(c) && c != '\n'), "{text:?}");
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        assert_eq!(document["value"], FORGED);
+    }
 
     #[test]
     fn a_document_has_the_version_of_what_is_in_it() {

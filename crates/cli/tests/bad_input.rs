@@ -341,6 +341,13 @@ fn standard_output_that_takes_no_more_is_an_error_and_a_reader_that_is_gone_is_n
 }
 
 #[test]
+fn what_is_said_of_a_text_does_nothing_to_a_terminal() {
+    let ended = rehome(&["explain", "RH\u{9b}2K\u{202e}\r0001"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (USAGE, ""));
+    assert!(ended.stderr.contains("there is no check RH\u{fffd}2K\u{fffd}\u{fffd}0001"), "{:?}", ended.stderr);
+}
+
+#[test]
 fn a_policy_is_for_a_partition_that_there_is() {
     let ended = rehome(&["iam", "--partition", "aws-cn"]);
     assert!(ended.code == 0 && ended.stdout.contains("arn:aws-cn:ec2:"), "{}", ended.stdout);

@@ -54,7 +54,7 @@ impl Printer {
             event.at_ms
         });
         let line = match self.format {
-            Format::Json => serde_json::to_string(event).ok(),
+            Format::Json => serde_json::to_string(event).ok().map(|line| output::escaped(&line)),
             Format::Text => self.wait(event, began_ms).or_else(|| output::event(event, began_ms)),
         };
         if let Some(line) = line {
@@ -126,7 +126,7 @@ mod tests {
         let disk = Disk { room, ..Disk::default() };
         let mut printer = Printer::new(disk.clone(), Format::Json);
         for at_ms in 0..3 {
-            printer.tell(&Event { at_ms, kind: EventKind::Note { text: "seen".to_owned() } });
+            printer.tell(&Event { at_ms, kind: EventKind::Note { text: "seen\u{9b}2K".to_owned() } });
         }
         let written = disk.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
         String::from_utf8_lossy(&written).into_owned()
@@ -138,6 +138,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         assert_eq!(lines.len(), 4, "{text}");
         assert_eq!(lines[0], json!({"format": {"name": "rehome.events", "version": 1}}));
+        assert!(lines[3]["text"] == "seen\u{9b}2K" && !text.contains('\u{9b}'), "{text}");
     }
 
     #[test]

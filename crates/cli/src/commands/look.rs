@@ -183,7 +183,7 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
         Format::Text => {
             for object in objects {
                 // JSON is YAML; one object a document, as kubectl takes them.
-                say!("---\n{}", serde_json::to_string_pretty(&object)?)?;
+                say!("---\n{}", output::escaped(&serde_json::to_string_pretty(&object)?))?;
             }
         }
         Format::Json => show!("{}", output::json(format::OBJECTS, objects)?)?,
