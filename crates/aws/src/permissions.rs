@@ -112,7 +112,7 @@ impl AwsCloud {
         let create = || self.like(original, &intended.volume_tags).dry_run(true).send();
         probe(asked, "CreateVolume", create).await?;
         let tag = || {
-            let tags = Some(to_tags(&intended.volume_tags));
+            let tags = Some(to_tags(&intended.original_tags()));
             ec2.create_tags().resources(id).set_tags(tags).dry_run(true).send()
         };
         probe(asked, "CreateTags", tag).await?;

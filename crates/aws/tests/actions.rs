@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rehome_ports::{ACTIONS, ActionOn};
+use rehome_ports::ACTIONS;
 
 /// The clients of this crate by the names of their fields, and what policies call their services.
 const CLIENTS: [(&str, &str); 4] = [("ec2", "ec2"), ("auto_scaling", "autoscaling"), ("ssm", "ssm"), ("sts", "sts")];
@@ -38,7 +38,8 @@ fn called() -> BTreeSet<String> {
 
 #[test]
 fn the_policy_has_every_action_that_is_called_and_no_other() {
-    let listed: BTreeSet<String> =
-        ACTIONS.iter().filter(|(on, _)| *on != ActionOn::Keys).map(|(_, action)| (*action).to_owned()).collect();
+    // Those of keys EC2 calls, in the caller's name.
+    let actions = ACTIONS.iter().map(|(_, action)| (*action).to_owned());
+    let listed: BTreeSet<String> = actions.filter(|action| !action.starts_with("kms:")).collect();
     assert_eq!(called(), listed);
 }

@@ -90,9 +90,14 @@ pub enum Command {
     },
     /// Print the IAM policy that the caller needs in the account, as JSON.
     ///
-    /// The last statements are of use only for members of Auto Scaling groups, hosts by SSM, and encrypted volumes. What is
-    /// deleted must have the tag that runs give it.
+    /// With a file, what is done to instances is allowed for its members alone, scripts that run as root on them among it; without
+    /// one, for all instances. Nothing can be deleted without the tag that runs give to what they make, and nothing that exists
+    /// already can be given that tag. The last statements are of use only for members of Auto Scaling groups, hosts by SSM, and
+    /// encrypted volumes.
     Iam {
+        /// The migration file whose members it is for.
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
         /// The partition of the ARNs.
         #[arg(long, value_enum, default_value_t)]
         partition: Partition,

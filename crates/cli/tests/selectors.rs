@@ -152,3 +152,19 @@ fn rbac_reads_what_is_in_the_namespace_in_the_namespace_only() {
         assert!(cluster.contains(&format!("\"{resource}\"")), "{resource} is not in:\n{cluster}");
     }
 }
+
+#[test]
+fn a_policy_for_a_file_is_for_its_members() {
+    let (_folder, path) = file(&good());
+    let ended = rehome(&["iam", "-f", path.to_str().unwrap()]);
+    let policy = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!((ended.status.code(), stderr(&ended).as_str()), (Some(0), ""));
+    assert!(policy.contains(r#""ssm:resourceTag/cluster": "prod""#), "{policy}");
+    assert!(policy.contains("arn:aws:ec2:us-east-1:*:instance/*") && !policy.contains("ec2:*:*:instance"), "{policy}");
+    let ids: Vec<String> = (0..60).map(|n| format!("i-{n:017x}")).collect();
+    let (_folder, path) =
+        file(&good().replace("tags:\n        cluster: prod", &format!("instanceIds: [{}]", ids.join(", "))));
+    let ended = rehome(&["iam", "-f", path.to_str().unwrap()]);
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    assert!(stderr(&ended).contains("longer than a managed policy"), "{}", stderr(&ended));
+}

@@ -27,6 +27,12 @@ pub const REPLACED_AT: &str = "rehome.dev/replaced-at";
 /// EC2 tag of a legacy volume that `rollback --keep-writes` replaced: the volume that took its place.
 pub const REPLACED_BY: &str = "rehome.dev/replaced-by";
 
+/// Keys of the EC2 tags that a run gives what it, or another run, made before. All others come with the creation.
+pub const LATER_ON_MADE: [&str; 3] = [ROLE, STEP, KEEP_UNTIL];
+/// Keys of the EC2 tags that a run gives a legacy volume. With [`MIGRATION`] among them whoever may tag could have any volume
+/// deleted: the tag is what allows it.
+pub const ON_ORIGINALS: [&str; 2] = [REPLACED_AT, REPLACED_BY];
+
 /// Keeps Argo CD from pruning the claims it did not make (argo-cd#3050).
 pub const ARGO_SYNC_OPTIONS: (&str, &str) = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false");
 /// Keeps Helm from deleting the claims.

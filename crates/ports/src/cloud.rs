@@ -8,6 +8,7 @@ use rehome_model::cloud::{
     Attachment, AutoScalingGroup, CallerIdentity, Instance, InstanceType, Snapshot, Tags, Volume, VolumeSpec,
 };
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId, Zone};
+use rehome_model::labels;
 
 use crate::error::CloudError;
 
@@ -95,6 +96,11 @@ impl Intended {
     /// Whether an operation is asked about.
     pub fn asks(&self, operation: &str) -> bool {
         self.only.is_none_or(|only| only.contains(&operation))
+    }
+
+    /// Tags that a rollback gives an original.
+    pub fn original_tags(&self) -> Tags {
+        labels::ON_ORIGINALS.map(|key| (key.to_owned(), "dry-run".to_owned())).into()
     }
 
     /// A device of the instance that will be captured on which a volume is that moves.

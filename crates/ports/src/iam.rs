@@ -8,16 +8,24 @@ pub enum ActionOn {
     Everything,
     /// The members' instances.
     Instances,
+    /// Their protections, and what happens to their volumes at a termination: attributes, of which most are nothing to rehome.
+    Attributes,
     /// Volumes, snapshots, and the instances that they are of.
     Storage,
+    /// Tags of what is made, of what a run made, and of the originals.
+    Tags,
     /// What a run made, by its tag.
     Made,
     /// Auto Scaling groups. Of no use where no member is in one.
     Groups,
-    /// Scripts on hosts by Run Command. Of no use with `hosts: ssh`.
+    /// What is asked of Run Command, which names no resource. Of no use with `hosts: ssh`.
     Scripts,
+    /// Scripts on the members, as root. Of no use with `hosts: ssh`.
+    Commands,
     /// The keys of encrypted volumes, by way of EC2, which acts in the caller's name.
     Keys,
+    /// Grants of these keys to EC2.
+    Grants,
 }
 
 /// All actions, as policies name them.
@@ -30,14 +38,14 @@ pub const ACTIONS: &[(ActionOn, &str)] = &[
     (ActionOn::Everything, "ec2:DescribeSnapshots"),
     (ActionOn::Everything, "ec2:DescribeVolumes"),
     (ActionOn::Everything, "sts:GetCallerIdentity"),
-    (ActionOn::Instances, "ec2:ModifyInstanceAttribute"),
+    (ActionOn::Attributes, "ec2:ModifyInstanceAttribute"),
     (ActionOn::Instances, "ec2:StartInstances"),
     (ActionOn::Instances, "ec2:StopInstances"),
     (ActionOn::Storage, "ec2:AttachVolume"),
     (ActionOn::Storage, "ec2:CreateSnapshots"),
-    (ActionOn::Storage, "ec2:CreateTags"),
     (ActionOn::Storage, "ec2:CreateVolume"),
     (ActionOn::Storage, "ec2:DetachVolume"),
+    (ActionOn::Tags, "ec2:CreateTags"),
     (ActionOn::Made, "ec2:DeleteSnapshot"),
     (ActionOn::Made, "ec2:DeleteVolume"),
     (ActionOn::Groups, "autoscaling:EnterStandby"),
@@ -45,10 +53,10 @@ pub const ACTIONS: &[(ActionOn, &str)] = &[
     (ActionOn::Scripts, "ssm:CancelCommand"),
     (ActionOn::Scripts, "ssm:DescribeInstanceInformation"),
     (ActionOn::Scripts, "ssm:GetCommandInvocation"),
-    (ActionOn::Scripts, "ssm:SendCommand"),
+    (ActionOn::Commands, "ssm:SendCommand"),
     // Nobody here calls these: EC2 does, when it makes a volume of an encrypted snapshot and when it starts an instance
     // with encrypted volumes (EBS user guide, "Requirements for Amazon EBS encryption").
-    (ActionOn::Keys, "kms:CreateGrant"),
+    (ActionOn::Grants, "kms:CreateGrant"),
     (ActionOn::Keys, "kms:Decrypt"),
     (ActionOn::Keys, "kms:DescribeKey"),
     (ActionOn::Keys, "kms:GenerateDataKeyWithoutPlaintext"),

@@ -30,7 +30,7 @@ pub fn run(args: Args) -> Result<Exit> {
         Command::Explain { code } => simple::explain(code.as_deref()),
         Command::Init(init) => simple::init(&init),
         Command::Rbac { namespace } => simple::rbac(&namespace),
-        Command::Iam { partition } => iam::iam(partition),
+        Command::Iam { file, partition } => iam::iam(file.as_deref(), partition),
         Command::Schema => simple::schema(),
         Command::Completions { shell } => simple::completions(shell),
         Command::Man => simple::man(),

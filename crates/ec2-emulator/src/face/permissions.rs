@@ -42,7 +42,7 @@ pub(super) fn probes(intended: &Intended) -> Vec<Action> {
         Action::DeleteSnapshot(SnapshotId::from(NO_SNAPSHOT)),
     ];
     for original in &intended.originals {
-        let (volume_id, tags) = (original.id.clone(), intended.volume_tags.clone());
+        let (volume_id, tags) = (original.id.clone(), intended.original_tags());
         let attach =
             AttachVolume { volume_id: volume_id.clone(), instance_id: instance.clone(), device: DEVICE.to_owned() };
         let tags = tags.into_iter().map(|(key, value)| (key, Some(value))).collect();

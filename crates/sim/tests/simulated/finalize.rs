@@ -17,7 +17,7 @@ const RESTARTS: u32 = 6;
 const RECORD: &str = "/api/v1/namespaces/refdb/configmaps/rehome-run-refdb";
 const GATE: &str = "/api/v1/namespaces/refdb/configmaps/rehome-gate-refdb";
 
-fn choice(stage: &Stage, release_legacy: bool) -> FinalizeChoice {
+pub fn choice(stage: &Stage, release_legacy: bool) -> FinalizeChoice {
     let at_ms = stage.world.ec2().now();
     FinalizeChoice { at_ms, keep_until_ms: at_ms + 30 * DAY_MS, release_legacy }
 }

@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::common::Stage;
+use crate::finalize::choice;
 use rehome_ec2_emulator::core::{Effect, Rule};
+use rehome_engine::Command;
 use rehome_lint::lint;
 use rehome_model::cloud::{InstanceState, Tags, Volume};
 use rehome_model::finding::Severity;
 use rehome_model::ids::InstanceId;
+use rehome_model::labels;
+use rehome_model::record::Phase;
 use rehome_ports::{HostScript, Hosts, ScriptError, ScriptOutput};
-use rehome_sim::Scene;
+use rehome_sim::{Call, Gate, Port, Ruling, Scene, SimPorts, World};
 
 /// Dry runs so far, by action.
 fn dry_runs(stage: &Stage) -> BTreeMap<String, u64> {
@@ -139,4 +143,75 @@ async fn a_comparison_with_a_plans_facts_makes_no_dry_run_and_asks_no_stopped_ho
     assert_eq!((asked.len(), asked.contains(&stopped)), (2, false));
     let unseen: Vec<_> = survey.members.iter().filter_map(|member| member.host_error.as_deref()).collect();
     assert_eq!(unseen, ["the instance is stopped"]);
+}
+
+/// Notes which tags are given to what was there before: to what a run made, and to all else.
+struct Tagging {
+    world: World,
+    known: Mutex<BTreeMap<String, Tags>>,
+    made: Mutex<BTreeSet<String>>,
+    others: Mutex<BTreeSet<String>>,
+}
+
+impl Tagging {
+    fn tags(&self) -> BTreeMap<String, Tags> {
+        self.world.ec2().with(|inner, _| {
+            let volumes = inner.core.volumes.iter().map(|(id, volume)| (id.to_string(), volume.tags.clone()));
+            let snapshots = inner.core.snapshots.iter().map(|(id, snapshot)| (id.to_string(), snapshot.tags.clone()));
+            volumes.chain(snapshots).collect()
+        })
+    }
+
+    fn noted(keys: &Mutex<BTreeSet<String>>) -> BTreeSet<String> {
+        keys.lock().expect("no test panics while it notes").clone()
+    }
+}
+
+impl Gate for Tagging {
+    fn before(&self, _: &Call<'_>) -> (u64, Ruling) {
+        (0, Ruling::Go)
+    }
+
+    fn after(&self, _: u64, call: &Call<'_>) -> Ruling {
+        if call.port == Port::Cloud && call.mutates {
+            let mut known = self.known.lock().expect("no test panics while it notes");
+            for (id, now) in self.tags() {
+                // What is new has those that came with it.
+                let had = known.insert(id, now.clone()).unwrap_or_else(|| now.clone());
+                let by = if had.contains_key(labels::MIGRATION) { &self.made } else { &self.others };
+                let new = now.into_iter().filter(|(key, value)| had.get(key) != Some(value));
+                by.lock().expect("no test panics while it notes").extend(new.map(|(key, _)| key));
+            }
+        }
+        Ruling::Go
+    }
+}
+
+/// `rehome iam` allows these keys and no others, for the tag that a deletion needs must not come to what no run made.
+#[tokio::test(start_paused = true)]
+async fn what_was_there_before_gets_the_tags_that_the_policy_allows_and_no_others() {
+    let (mut made, mut others) = (BTreeSet::new(), BTreeSet::new());
+    for keeps_writes in [true, false] {
+        let mut stage = Stage::new(Scene::with_commitlogs(2, 41));
+        stage.migration = serde_saphyr::from_str(&rehome_sim::migration_yaml_with_commitlogs()).expect("valid");
+        let plan = stage.plan().await;
+        let tagging = std::sync::Arc::new(Tagging {
+            world: stage.world.clone(),
+            known: Mutex::default(),
+            made: Mutex::default(),
+            others: Mutex::default(),
+        });
+        stage.ports = SimPorts::behind(&stage.world, std::sync::Arc::clone(&tagging) as _);
+        assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+        let (then, end) = if keeps_writes {
+            (Command::RollbackKeepWrites, Phase::Returned)
+        } else {
+            (Command::Finalize(choice(&stage, false)), Phase::Finalized)
+        };
+        assert_eq!(stage.drive(then).await.outcome().phase, end);
+        made.extend(Tagging::noted(&tagging.made));
+        others.extend(Tagging::noted(&tagging.others));
+    }
+    assert_eq!(made, labels::LATER_ON_MADE.map(str::to_owned).into());
+    assert_eq!(others, labels::ON_ORIGINALS.map(str::to_owned).into());
 }
