@@ -94,6 +94,11 @@ impl AwsCloud {
         let devices = BTreeMap::from([(intended.device().unwrap_or(DEVICE).to_owned(), false)]);
         let keep = || self.deletion(instance, &devices).dry_run(true).send();
         probe(asked, "ModifyInstanceAttribute", keep).await?;
+        let hold = || {
+            let tags = Some(to_tags(&intended.instance_tags()));
+            ec2.create_tags().resources(id).set_tags(tags).dry_run(true).send()
+        };
+        probe(asked, "CreateTags", hold).await?;
         let attribute = || {
             let call = ec2.describe_instance_attribute().instance_id(id);
             call.attribute(InstanceAttributeName::DisableApiTermination).dry_run(true).send()

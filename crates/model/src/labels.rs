@@ -32,6 +32,8 @@ pub const LATER_ON_MADE: [&str; 3] = [ROLE, STEP, KEEP_UNTIL];
 /// Keys of the EC2 tags that a run gives a legacy volume. With [`MIGRATION`] among them whoever may tag could have any volume
 /// deleted: the tag is what allows it.
 pub const ON_ORIGINALS: [&str; 2] = [REPLACED_AT, REPLACED_BY];
+/// Keys of the EC2 tags that a run gives a legacy instance.
+pub const ON_INSTANCES: [&str; 1] = [HELD_BY];
 
 /// Keeps Argo CD from pruning the claims it did not make (argo-cd#3050).
 pub const ARGO_SYNC_OPTIONS: (&str, &str) = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false");

@@ -103,6 +103,11 @@ impl Intended {
         labels::ON_ORIGINALS.map(|key| (key.to_owned(), "dry-run".to_owned())).into()
     }
 
+    /// Tags that a run gives the instances.
+    pub fn instance_tags(&self) -> Tags {
+        labels::ON_INSTANCES.map(|key| (key.to_owned(), "dry-run".to_owned())).into()
+    }
+
     /// A device of the instance that will be captured on which a volume is that moves.
     pub fn device(&self) -> Option<&str> {
         let attachments = self.originals.iter().flat_map(|original| &original.attachments);

@@ -105,7 +105,12 @@ impl Scope<'_> {
                 let keys = |keys: &[&str]| json!({"ForAllValues:StringEquals": {"aws:TagKeys": keys}, "Null": {"aws:TagKeys": "false"}});
                 let mut made = keys(&labels::LATER_ON_MADE);
                 made["StringLike"] = json!({of_a_run: "*"});
+                let mut held = self.tagged("aws:ResourceTag");
+                for (operator, of) in keys(&labels::ON_INSTANCES).as_object().into_iter().flatten() {
+                    held[operator] = of.clone();
+                }
                 vec![
+                    says("TagMembers", &self.members(), held),
                     says("TagWhatIsMade", &storage, creations),
                     says("TagWhatARunMade", &storage, made),
                     says("TagOriginals", &json!([volumes]), keys(&labels::ON_ORIGINALS)),
@@ -215,7 +220,7 @@ mod tests {
         let policy = policy("aws", None);
         let tags: Vec<&Value> =
             statements(&policy).iter().filter(|s| s["Action"].to_string().contains("CreateTags")).collect();
-        assert_eq!(tags.len(), 3);
+        assert_eq!(tags.len(), 4);
         for statement in tags {
             let condition = &statement["Condition"];
             let keys = condition["ForAllValues:StringEquals"]["aws:TagKeys"].as_array();
@@ -246,7 +251,7 @@ mod tests {
     fn of_a_file_only_the_members_are_allowed() {
         let ids = source(MemberSelector::InstanceIds(vec!["i-1".into(), "i-2".into()]), HostAccess::Ssm);
         let by_ids = policy("aws", Some(&ids));
-        for sid in ["StopAndStart", "Protect", "CaptureMembers", "AsRootOnMembers"] {
+        for sid in ["StopAndStart", "Protect", "CaptureMembers", "TagMembers", "AsRootOnMembers"] {
             let members = ["arn:aws:ec2:eu-west-1:*:instance/i-1", "arn:aws:ec2:eu-west-1:*:instance/i-2"];
             assert_eq!(of(&by_ids, sid)["Resource"], json!(members), "{sid}");
         }

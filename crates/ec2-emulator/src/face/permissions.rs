@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rehome_model::cloud::Volume;
+use rehome_model::cloud::{Tags, Volume};
 use rehome_model::ids::SnapshotId;
 use rehome_ports::Intended;
 
@@ -33,6 +33,7 @@ pub(super) fn probes(intended: &Intended) -> Vec<Action> {
         modify(InstanceChange::DisableApiTermination(true)),
         modify(InstanceChange::DisableApiStop(true)),
         modify(InstanceChange::DeleteOnTermination(keep)),
+        tag(instance.as_str(), intended.instance_tags()),
         Action::DescribeInstanceAttribute { instance_id: instance.clone(), attribute },
         Action::DescribeSnapshots(DescribeSnapshots {
             owners: vec!["self".to_owned()],
@@ -42,19 +43,23 @@ pub(super) fn probes(intended: &Intended) -> Vec<Action> {
         Action::DeleteSnapshot(SnapshotId::from(NO_SNAPSHOT)),
     ];
     for original in &intended.originals {
-        let (volume_id, tags) = (original.id.clone(), intended.original_tags());
+        let volume_id = original.id.clone();
         let attach =
             AttachVolume { volume_id: volume_id.clone(), instance_id: instance.clone(), device: DEVICE.to_owned() };
-        let tags = tags.into_iter().map(|(key, value)| (key, Some(value))).collect();
         probes.extend([
             create(original, intended),
-            Action::CreateTags(TagsRequest { resources: vec![volume_id.to_string()], tags }),
+            tag(volume_id.as_str(), intended.original_tags()),
             Action::DetachVolume(DetachVolume::of(volume_id.clone())),
             Action::AttachVolume(attach),
             Action::DeleteVolume(volume_id),
         ]);
     }
     probes
+}
+
+fn tag(resource: &str, tags: Tags) -> Action {
+    let tags = tags.into_iter().map(|(key, value)| (key, Some(value))).collect();
+    Action::CreateTags(TagsRequest { resources: vec![resource.to_owned()], tags })
 }
 
 /// A volume as a run makes one in place of another: blank, since there is no snapshot yet.
