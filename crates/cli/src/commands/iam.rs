@@ -130,9 +130,9 @@ impl Scope<'_> {
                     says("AsRootOnMembers", &self.members(), self.tagged("ssm:resourceTag")),
                 ]
             }
-            ActionOn::Keys => vec![says("ForEncryptedVolumes", &self.keys(), self.through_ec2())],
+            ActionOn::Keys => vec![says("ForEncryptedVolumes", &self.keys(), through_ec2())],
             ActionOn::Grants => {
-                let mut condition = self.through_ec2();
+                let mut condition = through_ec2();
                 condition["Bool"] = json!({"kms:GrantIsForAWSResource": "true"});
                 vec![says("ForInstancesWithEncryptedVolumes", &self.keys(), condition)]
             }
@@ -145,10 +145,6 @@ impl Scope<'_> {
 
     fn keys(&self) -> Value {
         json!([format!("arn:{}:kms:*:*:key/*", self.partition)])
-    }
-
-    fn through_ec2(&self) -> Value {
-        json!({"StringLike": {"kms:ViaService": "ec2.*"}})
     }
 
     fn is_by_ssh(&self) -> bool {
@@ -180,9 +176,16 @@ impl Scope<'_> {
     }
 }
 
+/// By way of EC2.
+fn through_ec2() -> Value {
+    json!({"StringLike": {"kms:ViaService": "ec2.*"}})
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use rehome_model::migration::SshAccess;
 
     use super::*;
 
@@ -270,7 +273,7 @@ mod tests {
 
     #[test]
     fn who_reaches_hosts_by_ssh_needs_nothing_of_run_command() {
-        let ids = source(MemberSelector::InstanceIds(vec!["i-1".into()]), HostAccess::Ssh(Default::default()));
+        let ids = source(MemberSelector::InstanceIds(vec!["i-1".into()]), HostAccess::Ssh(SshAccess::default()));
         assert!(!policy("aws", Some(&ids)).to_string().contains("ssm:"));
     }
 }
