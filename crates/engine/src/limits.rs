@@ -22,6 +22,9 @@ pub const SETTLE: Duration = Duration::from_secs(30);
 /// How long EC2 may not know an id that it has just given out (EC2 developer guide, "Eventual
 /// consistency": up to five minutes).
 pub const NOT_FOUND_GRACE: Duration = Duration::from_mins(5);
+/// How long a snapshot that a rollback deletes may be in use before it is left. A volume that is made of it is deleted before it, and
+/// goes in seconds; an image stays.
+pub const SNAPSHOT_HELD: Duration = Duration::from_mins(5);
 /// How long EC2 must say that it does not know a legacy instance until that counts as terminated. It is as old as its cluster, so
 /// that nothing late is shown of it.
 pub const FORGOTTEN: Duration = Duration::from_mins(1);

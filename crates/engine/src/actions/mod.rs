@@ -8,6 +8,7 @@ mod finalize;
 pub(crate) mod gate;
 mod hosts;
 mod instances;
+mod left;
 mod members;
 mod prepared;
 mod release;

@@ -7,10 +7,11 @@ use rehome_model::ids::{RoleName, SnapshotId, StepId, VolumeId};
 use rehome_model::labels;
 use rehome_model::plan::{Action, Input, LAUNCHED_AT, SnapshotPhase, outputs};
 use rehome_model::record::StepState;
-use rehome_ports::{CreateSnapshots, ErrorClass, ResourceId};
+use rehome_ports::{CreateSnapshots, ResourceId};
 use tokio::time::Instant;
 
 use super::instances;
+use super::left::Refusals;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
@@ -197,22 +198,22 @@ pub(super) async fn completed(
 /// Deletes what a step of this run made, and nothing else. What is not shown is not deleted: see `StepContext::settle`.
 pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
     let tags = made_by(context, step);
+    let mut refusals = Refusals::default();
     context
         .wait(async || {
             let mut found = context.cloud().tagged_snapshots(&tags).await?;
             found.retain(|snapshot| !snapshot.is_copy());
-            if found.is_empty() {
+            if refusals.are_all(found.iter().map(|snapshot| snapshot.id.as_str())) {
                 return Ok(Ok(()));
             }
+            let mut waits = None;
             for snapshot in &found {
-                match context.cloud().delete_snapshot(&snapshot.id).await? {
-                    // A volume is still being made from it: its deletion comes first and takes a moment.
-                    Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
-                    other => other?,
+                if let Err(error) = context.cloud().delete_snapshot(&snapshot.id).await? {
+                    waits = waits.or(refusals.take(context, &snapshot.id, error).await?);
                 }
             }
-            Ok(Err(format!("{} snapshots go", found.len())))
+            Ok(Err(waits.unwrap_or_else(|| format!("{} snapshots go", found.len()))))
         })
         .await?;
-    Ok(Outputs::new())
+    Ok(refusals.outputs(context))
 }

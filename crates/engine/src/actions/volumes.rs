@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use rehome_model::cloud::{Volume, VolumeState};
 use rehome_model::ids::{SnapshotId, StepId, VolumeId};
 use rehome_model::plan::{Action, outputs};
-use rehome_ports::{CreateVolume, ErrorClass};
+use rehome_ports::CreateVolume;
 use tokio::time::Instant;
 
+use super::left::Refusals;
 use super::snapshots::made_by;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
@@ -140,6 +141,7 @@ pub(super) fn note_foreign(context: &StepContext, volume: &Volume) {
 pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outputs, StepError> {
     let (tags, source) = (made_by(context, step), source(context, step));
     let mut told = BTreeSet::new();
+    let mut refusals = Refusals::default();
     context
         .wait(async || {
             let found = context.cloud().tagged_volumes(&tags).await?;
@@ -152,17 +154,22 @@ pub(super) async fn delete(context: &StepContext, step: &StepId) -> Result<Outpu
                     note_foreign(context, volume);
                 }
             }
+            // A pod may still write to it: that is never left.
+            let held = left.iter().find_map(|volume| Some((volume, volume.attachments.first()?)));
+            if let Some((volume, attachment)) = held {
+                return Ok(Err(format!("{} is still attached to {}", volume.id, attachment.instance)));
+            }
+            if refusals.are_all(left.iter().map(|volume| volume.id.as_str())) {
+                return Ok(Ok(()));
+            }
+            let mut waits = None;
             for volume in &left {
-                if let Some(attachment) = volume.attachments.first() {
-                    return Ok(Err(format!("{} is still attached to {}", volume.id, attachment.instance)));
-                }
-                match context.cloud().delete_volume(&volume.id).await? {
-                    Err(error) if error.class() == ErrorClass::Wait => return Ok(Err(error.message)),
-                    other => other?,
+                if let Err(error) = context.cloud().delete_volume(&volume.id).await? {
+                    waits = waits.or(refusals.take(context, &volume.id, error).await?);
                 }
             }
-            Ok(if left.is_empty() { Ok(()) } else { Err(format!("{} volumes go", left.len())) })
+            Ok(Err(waits.unwrap_or_else(|| format!("{} volumes go", left.len()))))
         })
         .await?;
-    Ok(Outputs::new())
+    Ok(refusals.outputs(context))
 }

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{End, Stage};
+use crate::leftovers::{by_file, delete};
 use crate::once::{a_member_is_flushed, applied, notes};
-use crate::opened::{bind_elsewhere, claim_path, completed, delete_object};
+use crate::opened::{bind_elsewhere, claim_path, completed, data_of, delete_object};
 use async_trait::async_trait;
 use rehome_ec2_emulator::api::ApiError;
-use rehome_ec2_emulator::core::{Effect, Rule};
-use rehome_engine::{Command, EngineError, Kube};
-use rehome_model::cloud::InstanceState;
+use rehome_ec2_emulator::core::{AttachmentRecord, Effect, Rule};
+use rehome_engine::{Command, EngineError, GcOutcome, Kube};
+use rehome_model::cloud::{AttachmentState, InstanceState};
 use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::record::Phase;
@@ -146,27 +147,98 @@ async fn a_host_or_reservation_that_is_full_for_a_while_does_not_end_the_way_bac
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_fails_for_good_holds_back_only_what_waits_for_it() {
-    let (stage, _) = completed(Scene::new(3, 93)).await;
-    let denied = |deny: bool| {
-        stage.world.ec2().with(|inner, _| {
-            let denied = &mut inner.core.config.denied;
-            if deny {
-                denied.insert("DeleteVolume".to_owned())
+/// Whether the caller is denied these from now on.
+fn deny(stage: &Stage, actions: &[&str], denied: bool) {
+    stage.world.ec2().with(|inner, _| {
+        for action in actions {
+            let all = &mut inner.core.config.denied;
+            if denied {
+                all.insert((*action).to_owned())
             } else {
-                denied.remove("DeleteVolume")
+                all.remove(*action)
             };
-        });
-    };
-    denied(true);
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletions_that_are_denied_for_good_end_the_rollback_and_gc_finds_what_is_left() {
+    left_and_collected(&["DeleteVolume", "DeleteSnapshot"], 9).await;
+    // Of a volume whose snapshot is gone the record tells whose it is.
+    left_and_collected(&["DeleteVolume"], 3).await;
+}
+
+async fn left_and_collected(deletions: &[&str], things: usize) {
+    let (stage, _) = completed(Scene::new(3, 93)).await;
+    deny(&stage, deletions, true);
     let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
-    assert_eq!(outcome.phase, Phase::Stuck);
-    assert!(outcome.failure.is_some_and(|why| why.contains("DeleteVolume")));
-    // Nobody is kept from serving by a volume that is left over.
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
     assert_eq!(checks::legacy_serving(&stage.world), 3);
-    denied(false);
-    is_back(&stage, 3).await;
+    let left: Vec<&str> = outcome.record.left().collect();
+    assert_eq!(left.len(), things, "{left:?}");
+    let why = |left: &&str| left.contains("UnauthorizedOperation") && left.contains("rehome gc");
+    assert!(left.iter().all(why), "{left:?}");
+    // Still denied it deletes nothing; then all of it.
+    for (denied, gone) in [(true, 0), (false, things)] {
+        deny(&stage, deletions, denied);
+        let shown = by_file(&stage).look().await.expect("looked");
+        assert_eq!(shown.orphaned().count(), things, "{shown:?}");
+        let removed = delete(&by_file(&stage), &shown).await;
+        assert_eq!(removed.iter().filter(|one| one.outcome == GcOutcome::Deleted).count(), gone, "{removed:?}");
+    }
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::duplicates(&stage.world, 0, 0), Vec::<String>::new());
+    assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_attached_somewhere_is_not_left() {
+    let (stage, _) = completed(Scene::new(2, 92)).await;
+    deny(&stage, &["DeleteVolume"], true);
+    let volume = data_of(&stage, "refdb-0");
+    let taken = AtomicBool::new(false);
+    let stranger = async {
+        // As soon as its pod is gone somebody attaches it elsewhere.
+        while !taken.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stage.world.ec2().with(|inner, now| {
+                let record = inner.core.volumes.get_mut(&volume).expect("it is there");
+                if record.attachments.is_empty() {
+                    record.attachments.push(AttachmentRecord {
+                        instance: "i-0123456789abcdef0".into(),
+                        device: "/dev/xvdz".to_owned(),
+                        state: AttachmentState::Attached,
+                        attached_at: now,
+                        due: None,
+                    });
+                    taken.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        std::future::pending::<()>().await;
+    };
+    let outcome = tokio::select! {
+        end = stage.drive(Command::RollbackDiscardWrites) => end.outcome(),
+        () = stranger => unreachable!("pending"),
+    };
+    assert_eq!(outcome.phase, Phase::Stuck);
+    let why = outcome.failure.expect("a reason");
+    assert!(why.contains(&format!("{volume} is still attached to i-0123456789abcdef0")), "{why}");
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_of_which_an_image_was_made_does_not_keep_the_rollback_from_its_end() {
+    let (stage, _) = completed(Scene::new(2, 91)).await;
+    let in_use = Effect::Fail(ApiError::new("InvalidSnapshot.InUse", "The snapshot is currently in use by ami-1"));
+    let rule = Rule::of("DeleteSnapshot", in_use);
+    stage.world.ec2().with(|inner, now| inner.core.faults.set(now, vec![rule]).expect("a rule"));
+    let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.record.left().all(|left| left.contains("in use by ami-1")));
+    assert_eq!(outcome.record.left().count(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -423,24 +495,16 @@ async fn a_cluster_that_was_not_whole_before_the_cutover_is_left_as_it_is_at_onc
     assert!(to - from < 120_000, "{} s", (to - from) / 1000);
 }
 
-/// Whether the caller is denied to start instances from now on.
-fn deny_starts(stage: &Stage, denied: bool) {
-    stage.world.ec2().with(|inner, _| {
-        let all = &mut inner.core.config.denied;
-        if denied { all.insert("StartInstances".to_owned()) } else { all.remove("StartInstances") }
-    });
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_rollback_that_could_start_no_instance_is_refused_while_the_new_side_serves() {
     let (stage, _) = completed(Scene::new(2, 98)).await;
-    deny_starts(&stage, true);
+    deny(&stage, &["StartInstances"], true);
     stage.control.disarm();
     let End::Refused(error) = stage.drive(Command::RollbackDiscardWrites).await else { panic!("it was not refused") };
     assert!(matches!(&error, EngineError::CannotStart { denied, .. } if denied == &["ec2:StartInstances"]), "{error}");
     assert_eq!(stage.control.names(), Vec::<&str>::new());
     assert_eq!(checks::pods_running(&stage.world), 2);
-    deny_starts(&stage, false);
+    deny(&stage, &["StartInstances"], false);
     assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
     assert_eq!(checks::legacy_serving(&stage.world), 2);
 }
@@ -451,7 +515,7 @@ async fn a_rollback_that_was_begun_or_has_nothing_to_start_is_not_asked_for_it()
     stage.control.arm(10, Kill::Before);
     assert!(matches!(stage.drive(Command::RollbackDiscardWrites).await, End::Killed));
     tokio::time::sleep(rehome_engine::LEASE).await;
-    deny_starts(&stage, true);
+    deny(&stage, &["StartInstances"], true);
     // All that can be done without it is done.
     let outcome = stage.drive(Command::RollbackDiscardWrites).await.outcome();
     assert_eq!(outcome.phase, Phase::Stuck);
@@ -461,7 +525,7 @@ async fn a_rollback_that_was_begun_or_has_nothing_to_start_is_not_asked_for_it()
     let stage = Stage::new(Scene::new(2, 99));
     let plan = stage.plan().await;
     assert_eq!(stage.drive(Command::Prepare(Box::new(plan))).await.outcome().phase, Phase::Preparing);
-    deny_starts(&stage, true);
+    deny(&stage, &["StartInstances"], true);
     assert_eq!(stage.drive(Command::RollbackDiscardWrites).await.outcome().phase, Phase::RolledBack);
 }
 
