@@ -18,8 +18,11 @@ class Instances(Story):
         stopped = self.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
         self.assertEqual((stopped["PreviousState"]["Name"], stopped["CurrentState"]["Code"]), ("running", 64))
         self.wait("instance_stopped", InstanceIds=[instance])
+        shown = lambda: self.ec2.describe_instances(InstanceIds=[instance])["Reservations"][0]["Instances"][0]
+        self.assertEqual(shown()["StateReason"]["Code"], "Client.UserInitiatedShutdown")
         self.ec2.start_instances(InstanceIds=[instance])
         self.wait("instance_status_ok", InstanceIds=[instance])
+        self.assertNotIn("StateReason", shown())
         self.ec2.terminate_instances(InstanceIds=[instance])
         self.wait("instance_terminated", InstanceIds=[instance])
         self.assertEqual(self.described(data)["State"], "available")
