@@ -102,6 +102,10 @@ impl Cloud for AwsCloud {
         self.volumes(filter).await
     }
 
+    async fn default_key(&self) -> Result<Option<String>, CloudError> {
+        self.key_by_default().await
+    }
+
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError> {
         self.snapshots(filter).await
     }

@@ -41,6 +41,25 @@ impl AwsCloud {
         Ok(found)
     }
 
+    /// The key of new volumes that nobody asked to be encrypted.
+    pub(crate) async fn key_by_default(&self) -> Result<Option<String>, CloudError> {
+        let on = read(|| async {
+            let sent = self.ec2.get_ebs_encryption_by_default().send().await;
+            sent.map_err(|error| cloud_error("GetEbsEncryptionByDefault", &error))
+        })
+        .await?;
+        if !on.ebs_encryption_by_default().unwrap_or(false) {
+            return Ok(None);
+        }
+        let key = read(|| async {
+            let sent = self.ec2.get_ebs_default_kms_key_id().send().await;
+            sent.map_err(|error| cloud_error("GetEbsDefaultKmsKeyId", &error))
+        })
+        .await?;
+        // EC2 has one for every account; without its name somebody must still look whether they may use it.
+        Ok(Some(key.kms_key_id().unwrap_or("unknown").to_owned()))
+    }
+
     async fn volume_pages(&self, filters: Vec<ec2::Filter>, found: &mut Vec<Volume>) -> Result<(), CloudError> {
         let mut token = None;
         loop {

@@ -42,6 +42,30 @@ fn a_new_volume_is_creating_for_a_second_and_a_half() {
 }
 
 #[test]
+fn an_account_that_encrypts_by_default_encrypts_what_nobody_asked_it_to_and_keeps_the_key_of_what_is_encrypted() {
+    let mut ec2 = immediate();
+    let spec = |ec2: &mut Ec2, action: Action| match done(ec2, action) {
+        Reply::Volume(made) => (made.spec.encrypted, made.spec.kms_key_id),
+        other => panic!("{other:?}"),
+    };
+    let (_, plain) = member_with_volume(&mut ec2);
+    let snapshot = completed(&mut ec2, &plain);
+    assert_eq!(done(&mut ec2, Action::GetEbsEncryptionByDefault), Reply::EncryptionByDefault(false));
+    assert_eq!(done(&mut ec2, Action::GetEbsDefaultKmsKeyId), Reply::DefaultKey("alias/aws/ebs".to_owned()));
+    ec2.core.config.encrypts_by_default = true;
+    ec2.core.config.default_key = Some("key/default".to_owned());
+    assert_eq!(done(&mut ec2, Action::GetEbsEncryptionByDefault), Reply::EncryptionByDefault(true));
+    assert_eq!(done(&mut ec2, Action::GetEbsDefaultKmsKeyId), Reply::DefaultKey("key/default".to_owned()));
+    let key = |name: &str| (true, Some(name.to_owned()));
+    assert_eq!(spec(&mut ec2, asked(|_| ())), key("key/default"));
+    assert_eq!(spec(&mut ec2, asked(|request| request.snapshot_id = Some(snapshot))), key("key/default"));
+    let own = CreateVolume { encrypted: Some(true), kms_key_id: Some("key/own".to_owned()), ..gp3("a") };
+    let made = create(&mut ec2, own);
+    let of_own = completed(&mut ec2, &made.id);
+    assert_eq!(spec(&mut ec2, asked(|request| request.snapshot_id = Some(of_own))), key("key/own"));
+}
+
+#[test]
 fn ids_are_ec2s_and_come_from_the_seed() {
     let made = |seed| {
         let mut ec2 = immediate();

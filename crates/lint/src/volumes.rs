@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rehome_model::cloud::DefaultEncryption;
 use rehome_model::host::{HostBlockDevice, Mount};
 use rehome_model::ids::VolumeId;
 use rehome_model::survey::MemberSurvey;
@@ -120,25 +121,66 @@ fn check_mount(context: &mut Context<'_>, subject: &str, member: &MemberSurvey, 
     }
 }
 
-/// The driver attaches a volume with its own permissions, which nobody here can ask about. A key's ARN does not tell whether
-/// it is the one that AWS manages, which needs none; the alias does.
+/// Whose volumes a key encrypts.
+#[derive(Default)]
+struct Keyed {
+    /// Those that move: the new ones are under it too.
+    moved: Vec<String>,
+    /// Unencrypted ones that move, in an account that encrypts by default.
+    by_default: Vec<String>,
+    /// Others of the members' instances.
+    stay: Vec<String>,
+}
+
+/// The driver attaches a volume with its own permissions, which nobody here can ask about, and no dry run asks about keys. A key's
+/// ARN does not tell whether it is the one that AWS manages, which needs none; the alias does.
 fn check_keys(context: &mut Context<'_>, users: &BTreeMap<VolumeId, Vec<String>>) {
     let survey = context.survey;
-    let mut keys: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let key_of =
+        |id: &VolumeId| survey.volumes.get(id).filter(|found| found.spec.encrypted)?.spec.kms_key_id.as_deref();
+    let mut keys: BTreeMap<&str, Keyed> = BTreeMap::new();
+    let mut open = Vec::new();
     for (id, subjects) in users {
-        let spec = survey.volumes.get(id).map(|volume| &volume.spec).filter(|spec| spec.encrypted);
-        let key = spec.and_then(|spec| spec.kms_key_id.as_deref()).filter(|key| !key.ends_with("alias/aws/ebs"));
-        if let Some(key) = key {
-            keys.entry(key).or_default().extend(subjects.iter().map(|subject| format!("{subject}: {id}")));
+        let lines = subjects.iter().map(|subject| format!("{subject}: {id}"));
+        if let Some(key) = key_of(id) {
+            keys.entry(key).or_default().moved.extend(lines);
+        } else if survey.volumes.get(id).is_some_and(|found| !found.spec.encrypted) {
+            open.extend(lines);
         }
     }
-    for (key, mut seen) in keys {
+    for member in &survey.members {
+        for id in member.instance.block_devices.iter().map(|device| &device.volume) {
+            if let Some(key) = key_of(id).filter(|_| !users.contains_key(id)) {
+                keys.entry(key).or_default().stay.push(format!("member {}: {id} stays", member.name));
+            }
+        }
+    }
+    match survey.default_encryption.as_ref().filter(|_| !open.is_empty()) {
+        Some(DefaultEncryption::On(key)) => {
+            let lines = open.iter().map(|line| format!("{line} is not encrypted, and its new volume will be"));
+            keys.entry(key).or_default().by_default.extend(lines);
+        }
+        Some(DefaultEncryption::Unknown(why)) => {
+            let message = "whether new volumes of unencrypted ones are encrypted is not known".to_owned();
+            context.report("RH0223", "account".to_owned(), message, vec![why.clone()]);
+        }
+        _ => {}
+    }
+    for (key, keyed) in keys.into_iter().filter(|(key, _)| !key.ends_with("alias/aws/ebs")) {
+        let message = if !keyed.by_default.is_empty() {
+            "EC2 encrypts new volumes with it: unless it is aws/ebs, you and the CSI driver's own role must be allowed to use it"
+        } else if !keyed.moved.is_empty() {
+            "unless it is aws/ebs, the CSI driver's own role must be allowed to use it"
+        } else {
+            "unless it is aws/ebs, you must be allowed to use it: on every way back the instances are started with it"
+        };
+        let Keyed { moved, by_default, stay } = keyed;
+        let mut seen: Vec<String> = moved.into_iter().chain(by_default).chain(stay).collect();
         seen.push(format!(
             "aws kms describe-key --region {} --key-id '{key}' --query KeyMetadata.KeyManager",
             survey.caller.region
         ));
-        let message = "unless it is aws/ebs, the CSI driver's own role must be allowed to use it".to_owned();
-        context.report("RH0217", format!("key {key}"), message, seen);
+        context.report("RH0217", format!("key {key}"), message.to_owned(), seen);
     }
 }
 

@@ -136,6 +136,19 @@ impl AutoScalingGroup {
     }
 }
 
+/// Whether EC2 encrypts new volumes that nobody asked to be encrypted, and are made of nothing encrypted (EBS user guide, "Enable
+/// Amazon EBS encryption by default").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DefaultEncryption {
+    /// It does not.
+    Off,
+    /// It does, with this key: an ARN, or `alias/aws/ebs`.
+    On(String),
+    /// EC2 does not tell the caller, and why.
+    Unknown(String),
+}
+
 /// State of a volume (EC2 VolumeState).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::MemberIdentity;
-use crate::cloud::{AutoScalingGroup, CallerIdentity, Instance, InstanceType, Volume};
+use crate::cloud::{AutoScalingGroup, CallerIdentity, DefaultEncryption, Instance, InstanceType, Volume};
 use crate::cluster::ClusterReport;
 use crate::host::HostReport;
 use crate::ids::{InstanceId, MemberName, VolumeId, Zone};
@@ -37,6 +37,9 @@ pub struct Survey {
     /// not asked: no node is an EC2 instance, or the survey is an older rehome's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_zones: Option<BTreeMap<InstanceId, Zone>>,
+    /// What EC2 does with new volumes that nobody asked to be encrypted. None if it was not asked, as in surveys of an older rehome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_encryption: Option<DefaultEncryption>,
     /// Cloud permissions that a dry run found missing, as EC2 actions.
     pub denied_cloud_actions: Vec<String>,
 }

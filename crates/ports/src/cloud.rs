@@ -162,6 +162,10 @@ pub trait Cloud: Send + Sync {
     /// Volumes in the order of ids. Deleted ones are gone or `Deleted`.
     async fn describe_volumes(&self, filter: &VolumeFilter) -> Result<Vec<Volume>, CloudError>;
 
+    /// The key under which EC2 makes volumes that nobody asked to be encrypted, as EC2 names it: a key's ARN, or `alias/aws/ebs`.
+    /// None where the account does not encrypt by default in this region. It says nothing of what is encrypted under another key.
+    async fn default_key(&self) -> Result<Option<String>, CloudError>;
+
     /// Own snapshots in the order of ids.
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError>;
 

@@ -37,6 +37,8 @@ pub const ACTIONS: &[(ActionOn, &str)] = &[
     (ActionOn::Everything, "ec2:DescribeInstances"),
     (ActionOn::Everything, "ec2:DescribeSnapshots"),
     (ActionOn::Everything, "ec2:DescribeVolumes"),
+    (ActionOn::Everything, "ec2:GetEbsDefaultKmsKeyId"),
+    (ActionOn::Everything, "ec2:GetEbsEncryptionByDefault"),
     (ActionOn::Everything, "sts:GetCallerIdentity"),
     (ActionOn::Attributes, "ec2:ModifyInstanceAttribute"),
     (ActionOn::Instances, "ec2:StartInstances"),

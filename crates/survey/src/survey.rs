@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rehome_model::answer::PeerView;
-use rehome_model::cloud::{Instance, InstanceState, Volume};
+use rehome_model::cloud::{DefaultEncryption, Instance, InstanceState, Volume};
 use rehome_model::cluster::NodeReport;
 use rehome_model::host::HostReport;
 use rehome_model::ids::{InstanceId, MemberName, VolumeId, Zone};
@@ -12,7 +12,7 @@ use rehome_model::migration::{MemberSelector, Migration, Slots};
 use rehome_model::names;
 use rehome_model::survey::{MemberSurvey, Survey};
 use rehome_model::task::{HostAnswer, HostTask};
-use rehome_ports::{Cloud, CloudError, HostScript, Hosts, InstanceFilter, VolumeFilter};
+use rehome_ports::{Cloud, CloudError, ErrorClass, HostScript, Hosts, InstanceFilter, VolumeFilter};
 use rehome_profiles::{Parts, Profile, ScriptContext};
 
 use crate::ask::{HOST_SURVEY_S, HOSTS_AT_ONCE, ask, twice, whole};
@@ -42,6 +42,7 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
         survey.denied_cloud_actions = ports.cloud.denied_actions(&intended).await.map_err(asked("its permissions"))?;
     }
     survey.node_zones = node_zones(ports.cloud, &survey).await?;
+    survey.default_encryption = Some(default_encryption(ports.cloud).await?);
     identities::read(ports.hosts, profile, &context(migration, &mount_paths(migration)), &mut survey.members).await;
     Ok(survey)
 }
@@ -103,6 +104,7 @@ pub async fn survey_of_facts(
         missing_instances,
         auto_scaling_groups,
         node_zones: None,
+        default_encryption: None,
         denied_cloud_actions: Vec::new(),
     })
 }
@@ -121,6 +123,16 @@ async fn node_zones(cloud: &dyn Cloud, survey: &Survey) -> Result<Option<BTreeMa
     }
     let found = cloud.describe_instances_known(&ids).await.map_err(asked("the nodes' instances"))?;
     Ok(Some(found.into_iter().map(|instance| (instance.id, instance.zone)).collect()))
+}
+
+/// A policy may know nothing of these two questions: that is told of, and no reason to look no further.
+async fn default_encryption(cloud: &dyn Cloud) -> Result<DefaultEncryption, SurveyError> {
+    match cloud.default_key().await {
+        Ok(None) => Ok(DefaultEncryption::Off),
+        Ok(Some(key)) => Ok(DefaultEncryption::On(key)),
+        Err(error) if error.class() == ErrorClass::Stop => Ok(DefaultEncryption::Unknown(error.to_string())),
+        Err(error) => Err(asked("encryption by default")(error)),
+    }
 }
 
 fn asked(what: &'static str) -> impl FnOnce(CloudError) -> SurveyError {

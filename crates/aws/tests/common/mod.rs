@@ -161,6 +161,10 @@ impl CloudWorld for Account {
         change.await;
     }
 
+    async fn set_encrypting(&self, on: bool) {
+        self.with(move |inner, _| inner.core.config.encrypts_by_default = on).await;
+    }
+
     async fn settle(&self) {
         let emulator = self.emulator.clone();
         let pass = async move {

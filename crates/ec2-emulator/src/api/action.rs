@@ -10,7 +10,7 @@ use super::requests::{
 };
 
 /// The names of all actions that the emulator answers, SSM's too.
-pub const ACTIONS: [&str; 38] = [
+pub const ACTIONS: [&str; 40] = [
     "GetCallerIdentity",
     "DescribeInstances",
     "DescribeInstanceStatus",
@@ -23,6 +23,8 @@ pub const ACTIONS: [&str; 38] = [
     "DescribeAvailabilityZones",
     "DescribeRegions",
     "DescribeTags",
+    "GetEbsEncryptionByDefault",
+    "GetEbsDefaultKmsKeyId",
     "RunInstances",
     "StartInstances",
     "StopInstances",
@@ -83,6 +85,10 @@ pub enum Action {
     DescribeRegions(DescribeById),
     /// Answers `Reply::Tags`.
     DescribeTags(DescribeTags),
+    /// Answers `Reply::EncryptionByDefault`.
+    GetEbsEncryptionByDefault,
+    /// Answers `Reply::DefaultKey`.
+    GetEbsDefaultKmsKeyId,
     /// Answers `Reply::Instances`.
     RunInstances(RunInstances),
     /// Answers `Reply::InstanceStateChanges`.
@@ -147,6 +153,8 @@ impl Action {
             Self::DescribeAvailabilityZones(_) => "DescribeAvailabilityZones",
             Self::DescribeRegions(_) => "DescribeRegions",
             Self::DescribeTags(_) => "DescribeTags",
+            Self::GetEbsEncryptionByDefault => "GetEbsEncryptionByDefault",
+            Self::GetEbsDefaultKmsKeyId => "GetEbsDefaultKmsKeyId",
             Self::RunInstances(_) => "RunInstances",
             Self::StartInstances(_) => "StartInstances",
             Self::StopInstances(_) => "StopInstances",
@@ -223,6 +231,8 @@ impl Action {
             | Self::DescribeAvailabilityZones(_)
             | Self::DescribeRegions(_)
             | Self::DescribeTags(_)
+            | Self::GetEbsEncryptionByDefault
+            | Self::GetEbsDefaultKmsKeyId
             | Self::RunInstances(_)
             | Self::DescribeAutoScalingGroups(_)
             | Self::SuspendProcesses(_)

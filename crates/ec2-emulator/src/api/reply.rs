@@ -44,6 +44,8 @@ pub enum Reply {
     AvailabilityZones(Vec<AvailabilityZone>),
     Regions(Vec<Region>),
     Tags(Paged<TagDescription>),
+    EncryptionByDefault(bool),
+    DefaultKey(String),
     AutoScalingInstances(Paged<AutoScalingInstance>),
     AutoScalingGroups(Paged<AutoScalingGroupDescription>),
     AutoScalingActivities(Vec<AutoScalingActivity>),

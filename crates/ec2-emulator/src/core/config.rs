@@ -29,6 +29,10 @@ pub struct Config {
     pub denied: BTreeSet<String>,
     /// Actions that one caller is denied, by caller's name.
     pub denied_to: BTreeMap<String, BTreeSet<String>>,
+    /// Whether volumes are encrypted that nobody asked to be (EBS user guide, "Enable Amazon EBS encryption by default").
+    pub encrypts_by_default: bool,
+    /// The key of encrypted volumes for which none was named; none is the one that AWS manages.
+    pub default_key: Option<String>,
     /// Keys that cannot be used: volumes and snapshot copies under them fail after they were accepted (EC2 checks KMS
     /// asynchronously).
     pub bad_keys: BTreeSet<String>,
@@ -47,6 +51,8 @@ impl Default for Config {
             consistency: Consistency::default(),
             denied: BTreeSet::new(),
             denied_to: BTreeMap::new(),
+            encrypts_by_default: false,
+            default_key: None,
             bad_keys: BTreeSet::new(),
         }
     }

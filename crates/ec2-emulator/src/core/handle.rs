@@ -213,6 +213,8 @@ impl Core {
             Action::DescribeAvailabilityZones(by) => self.describe_availability_zones(call, by),
             Action::DescribeRegions(by) => self.describe_regions(call, by),
             Action::DescribeTags(by) => self.describe_tags(call, by),
+            Action::GetEbsEncryptionByDefault => self.show_encryption_by_default(call),
+            Action::GetEbsDefaultKmsKeyId => self.show_default_key(call),
             Action::RunInstances(request) => self.run_instances(call, disks, request),
             Action::StartInstances(ids) => self.start_instances(call, disks, ids),
             Action::StopInstances(request) => self.stop_instances(call, disks, request),

@@ -44,10 +44,12 @@ impl Core {
         }
         let id = SnapshotId(self.fresh_id(Kind::Snapshot.prefix()));
         disks.copy_snapshot(source_id, &id).map_err(|error| internal(&error))?;
-        let kms_key_id = request.kms_key_id.clone().or(source.kms_key_id);
+        let encrypts = request.encrypted == Some(true) || self.config.encrypts_by_default;
+        let named = request.kms_key_id.clone().or(source.kms_key_id);
+        let kms_key_id = if encrypts { named.or_else(|| Some(self.default_key())) } else { named };
         let bad = kms_key_id.as_ref().is_some_and(|key| self.config.bad_keys.contains(key));
         // A copy under the same key needs no data; under another one all of it is written anew.
-        let same_key = request.encrypted != Some(true) || source.encrypted && request.kms_key_id.is_none();
+        let same_key = !encrypts || source.encrypted && request.kms_key_id.is_none();
         let bytes = if same_key { 0 } else { source.full_bytes };
         let takes = self.config.timing.snapshot_ms + bytes / self.config.timing.snapshot_bytes_per_ms.max(1);
         let completes_at = self.due(call, takes, id.as_str());
@@ -60,7 +62,7 @@ impl Core {
             fails: call.fails_later || bad,
             volume_size_gib: source.volume_size_gib,
             description: request.description.clone(),
-            encrypted: source.encrypted || request.encrypted == Some(true),
+            encrypted: source.encrypted || encrypts,
             kms_key_id,
             full_bytes: source.full_bytes,
             tags,

@@ -139,7 +139,7 @@ impl Core {
                 "The parameter KmsKeyId requires the parameter Encrypted to be set.",
             ));
         }
-        spec.encrypted = request.encrypted == Some(true);
+        spec.encrypted = request.encrypted == Some(true) || self.config.encrypts_by_default;
         spec.kms_key_id.clone_from(&request.kms_key_id);
         let mut hydration = None;
         if let Some((id, found)) = snapshot {
@@ -192,7 +192,23 @@ impl Core {
         })
     }
 
-    fn default_key(&self) -> String {
+    pub(crate) fn show_encryption_by_default(&self, call: &Call) -> Result<Reply, ApiError> {
+        call.permit()?;
+        Ok(Reply::EncryptionByDefault(self.config.encrypts_by_default))
+    }
+
+    /// The one that AWS manages is told by its alias.
+    pub(crate) fn show_default_key(&self, call: &Call) -> Result<Reply, ApiError> {
+        call.permit()?;
+        Ok(Reply::DefaultKey(self.config.default_key.clone().unwrap_or_else(|| "alias/aws/ebs".to_owned())))
+    }
+
+    pub(crate) fn default_key(&self) -> String {
+        let own = self.config.default_key.clone();
+        own.unwrap_or_else(|| self.managed_key())
+    }
+
+    fn managed_key(&self) -> String {
         format!("arn:aws:kms:{}:{}:key/alias-aws-ebs", self.config.region, self.config.account)
     }
 

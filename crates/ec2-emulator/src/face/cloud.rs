@@ -199,6 +199,18 @@ impl Cloud for Emulator {
         Ok(found)
     }
 
+    async fn default_key(&self) -> Result<Option<String>, CloudError> {
+        match self.call(&Action::GetEbsEncryptionByDefault, false).await? {
+            Reply::EncryptionByDefault(false) => return Ok(None),
+            Reply::EncryptionByDefault(true) => {}
+            other => return Err(unexpected("GetEbsEncryptionByDefault", &other)),
+        }
+        match self.call(&Action::GetEbsDefaultKmsKeyId, false).await? {
+            Reply::DefaultKey(key) => Ok(Some(key)),
+            other => Err(unexpected("GetEbsDefaultKmsKeyId", &other)),
+        }
+    }
+
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError> {
         let filters = match filter {
             SnapshotFilter::Ids(ids) => id_filters("snapshot-id", ids),

@@ -6,7 +6,7 @@ ACTIONS = {
         DescribeVolumeStatus DescribeVolumesModifications DescribeSnapshots DescribeAvailabilityZones DescribeRegions
         DescribeTags RunInstances StartInstances StopInstances TerminateInstances ModifyInstanceAttribute CreateVolume
         CopyVolumes DeleteVolume AttachVolume DetachVolume ModifyVolume CreateSnapshot CreateSnapshots DeleteSnapshot
-        CopySnapshot CreateTags DeleteTags
+        CopySnapshot CreateTags DeleteTags GetEbsEncryptionByDefault GetEbsDefaultKmsKeyId
     """.split(),
     "autoscaling": """
         DescribeAutoScalingInstances DescribeAutoScalingGroups EnterStandby ExitStandby SuspendProcesses

@@ -143,6 +143,23 @@ class Volumes(Story):
                      Device=next(names))
 
 
+class EncryptedByDefault(Story):
+    """An account that encrypts volumes nobody asked to be encrypted."""
+
+    KEY = "arn:aws:kms:us-east-1:123456789012:key/own"
+
+    def test_a_new_volume_is_encrypted_under_the_default_key(self):
+        self.assertFalse(self.ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"])
+        self.assertEqual(self.ec2.get_ebs_default_kms_key_id()["KmsKeyId"], "alias/aws/ebs")
+        with self.emulator.account() as account:
+            account["config"] |= {"encrypts_by_default": True, "default_key": self.KEY}
+        super().setUp()
+        self.assertTrue(self.ec2.get_ebs_encryption_by_default()["EbsEncryptionByDefault"])
+        self.assertEqual(self.ec2.get_ebs_default_kms_key_id()["KmsKeyId"], self.KEY)
+        made = self.ec2.describe_volumes(VolumeIds=[self.volume()])["Volumes"][0]
+        self.assertEqual((made["Encrypted"], made["KmsKeyId"]), (True, self.KEY))
+
+
 class SlowVolumes(Story):
     """Volumes and instances that are not ready at once."""
 

@@ -109,8 +109,8 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0217",
         Warning,
         "volumes encrypted with a key of the account's own",
-        "The CSI driver attaches with a role of its own. Without kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext and kms:DescribeKey on the key its AttachVolume fails, in the downtime, though CreateVolume went well.",
-        "See that the driver's role has the four, by its own policy and by the key's. Nothing, if the key is aws/ebs: the command that is shown then says AWS, else CUSTOMER.",
+        "The CSI driver attaches with a role of its own. Without kms:CreateGrant, kms:Decrypt, kms:GenerateDataKeyWithoutPlaintext and kms:DescribeKey on the key its AttachVolume fails, in the downtime, though CreateVolume went well. Where the account encrypts by default a new volume is under the default key, though the old one is under none, and CreateVolume itself fails without kms:CreateGrant of yours. An instance is started in the caller's name with the keys of all its volumes, the root volume among them: without kms:CreateGrant on each no way back ends.",
+        "See that the driver's role has the four, by its own policy and by the key's, and that yours has those that `rehome iam` prints. Nothing, if the key is aws/ebs: the command that is shown then says AWS, else CUSTOMER.",
     ),
     check(
         "RH0218",
@@ -150,5 +150,14 @@ pub(super) const CHECKS: &[Check] = &[
         "The volume is unmounted before it is captured. Whatever has a file open there, or stands in it, keeps it busy: the cutover waits \
          for it in the downtime, and is undone.",
         "End these processes before the cutover, or keep them off the mount point: shells, agents that read logs there, backups.",
+    ),
+    check(
+        "RH0223",
+        Info,
+        "encryption by default is not known",
+        "Where the account encrypts by default, the new volume of an unencrypted one is under the account's default key. If you or the CSI \
+         driver's role may not use that key, the run fails in the downtime.",
+        "Allow ec2:GetEbsEncryptionByDefault and ec2:GetEbsDefaultKmsKeyId, as `rehome iam` does, or look yourself: \
+         `aws ec2 get-ebs-encryption-by-default`.",
     ),
 ];

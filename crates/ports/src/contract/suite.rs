@@ -70,6 +70,7 @@ async fn instances_keep(under: Under<'_>, outcome: &mut Outcome) {
 }
 
 async fn volumes_keep(under: Under<'_>, outcome: &mut Outcome) {
+    outcome.note("volumes are encrypted by default where the account says so", volumes::default_key(under).await);
     outcome.note("unknown volume ids are left out", volumes::unknown_ids(under).await);
     outcome.note("no volume ids are no volumes", volumes::no_ids(under).await);
     outcome.note("volumes come in the order of ids", volumes::in_order(under).await);

@@ -35,6 +35,21 @@ pub(super) async fn unknown_ids(under: Under<'_>) -> Checked {
     same("the answer", &only(under.cloud.describe_volumes(&filter).await?)?.id, &there)
 }
 
+pub(super) async fn default_key(under: Under<'_>) -> Checked {
+    let (instance, snapshot) = under.completed_snapshot().await?;
+    same("the key", &under.cloud.default_key().await?, &None)?;
+    under.world.set_denied("GetEbsEncryptionByDefault", true).await;
+    let denied = under.cloud.default_key().await;
+    under.world.set_denied("GetEbsEncryptionByDefault", false).await;
+    under.world.set_encrypting(true).await;
+    let key = under.cloud.default_key().await;
+    let made = under.cloud.create_volume(&from(&instance, &snapshot, "encrypted")).await;
+    under.world.set_encrypting(false).await;
+    same("the class", &fails("UnauthorizedOperation", denied)?.class(), &ErrorClass::Stop)?;
+    same("the key that AWS manages", &key?.as_deref(), &Some("alias/aws/ebs"))?;
+    holds(made?.spec.encrypted, || "a volume of an unencrypted snapshot is not encrypted".to_owned())
+}
+
 pub(super) async fn no_ids(under: Under<'_>) -> Checked {
     let instance = under.world.instance(&Tags::new()).await;
     under.world.volume(&instance, "/dev/xvdf", 1).await;

@@ -22,6 +22,9 @@ pub trait CloudWorld: Send + Sync {
     /// Denies the caller an EC2 action (`StopInstances`), or allows it again.
     async fn set_denied(&self, action: &str, denied: bool);
 
+    /// From now on the account encrypts new volumes by default, or does not.
+    async fn set_encrypting(&self, on: bool);
+
     /// Lets all that is on its way arrive: attachments, states, snapshots, what describes show. Enough time passes for
     /// another snapshot of the same volume to be allowed.
     async fn settle(&self);

@@ -215,6 +215,10 @@ impl Cloud for SentCloud {
         }
     }
 
+    async fn default_key(&self) -> Result<Option<String>, CloudError> {
+        self.inner.default_key().await
+    }
+
     async fn describe_snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>, CloudError> {
         match filter {
             SnapshotFilter::Tags(tags) if self.planted == Some(Planted::RetriesSnapshotsBlind) && by_step(tags) => {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::common::Stage;
 use crate::lint_cases::{
-    Case, add_env, another_node, cases, change_instance, claim_name, container, encrypted, first_member, keeps,
-    migration, object, rename, scene, world,
+    Case, add_env, another_node, cases, change_instance, claim_name, container, encrypt_root, encrypted,
+    encrypts_by_default, first_member, keeps, migration, object, rename, scene, world,
 };
 use crate::lint_cases_set;
 use rehome_lint::{checks, lint};
@@ -158,6 +158,13 @@ fn borders() -> Vec<Case> {
         scene("RH0619", |s| container(s)["image"] = json!("refdb:0.9")),
         // The key that AWS manages, where it is named so.
         scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:alias/aws/ebs")),
+        scene("RH0217", |s| encrypts_by_default(s, None)),
+        // What is encrypted keeps its key.
+        scene("RH0223", |s| {
+            encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own");
+            s.ec2.denied.insert("GetEbsEncryptionByDefault".to_owned());
+        }),
+        scene("RH0223", |s| encrypts_by_default(s, Some("arn:aws:kms:us-east-1:123456789012:key/default"))),
         // A name given at the attach is the kernel's own on a Xen machine.
         Case {
             code: "RH0216",
@@ -248,6 +255,25 @@ async fn who_owns_the_files_counts_and_the_mount_point_where_they_have_several_o
     assert_eq!(found.evidence[0], "refdb-0: the files in /var/lib/refdb are owned by uid 112");
     let several = scene("RH0512", |s| (s.host.mixed_owners, s.host.top_uid) = (true, Some(0)));
     assert_eq!(the_finding(&several).await.evidence[0], "refdb-0: /var/lib/refdb is owned by uid 0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_the_caller_needs_are_told_with_what_they_are_needed_for() {
+    let default = scene("RH0217", |s| encrypts_by_default(s, Some("arn:aws:kms:us-east-1:123456789012:key/default")));
+    let found = the_finding(&default).await;
+    assert!(found.subject.ends_with("key/default") && found.message.contains("EC2 encrypts new volumes"), "{found:#?}");
+    let told = |line: &&String| line.ends_with(" is not encrypted, and its new volume will be");
+    assert_eq!(found.evidence.iter().filter(told).count(), 3, "{found:#?}");
+    // What is encrypted already stays under its own key.
+    let own = scene("RH0217", |s| {
+        encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own");
+        encrypts_by_default(s, Some("arn:aws:kms:us-east-1:123456789012:key/default"));
+    });
+    assert!(the_finding(&own).await.subject.ends_with("key/own"));
+    let root = world("RH0217", |stage| encrypt_root(stage, "arn:aws:kms:us-east-1:123456789012:key/root"));
+    let found = the_finding(&root).await;
+    assert!(found.message.contains("on every way back the instances are started with it"), "{found:#?}");
+    assert!(found.evidence[0].starts_with("member refdb-0: vol-"), "{found:#?}");
 }
 
 /// What the first finding of a code saw.

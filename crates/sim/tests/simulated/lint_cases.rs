@@ -233,6 +233,15 @@ pub fn cases() -> Vec<Case> {
         scene("RH0216", |s| s.host.fstab = Some("/dev/nvme1n1".to_owned())),
         scene("RH0216", |s| s.host.fstab = Some("/dev/xvdf".to_owned())),
         scene("RH0217", |s| encrypted(s, "arn:aws:kms:us-east-1:123456789012:key/own")),
+        scene("RH0217", |s| encrypts_by_default(s, Some("arn:aws:kms:us-east-1:123456789012:key/default"))),
+        world("RH0217", |stage| encrypt_root(stage, "arn:aws:kms:us-east-1:123456789012:key/root")),
+        scene("RH0223", |s| {
+            s.ec2.denied.insert("GetEbsEncryptionByDefault".to_owned());
+        }),
+        scene("RH0223", |s| {
+            encrypts_by_default(s, None);
+            s.ec2.denied.insert("GetEbsDefaultKmsKeyId".to_owned());
+        }),
         scene("RH0218", |s| s.host.fstab = Some("/dev/xvdg".to_owned())),
         scene("RH0218", |s| s.host.mixed_owners = true),
         scene("RH0219", |s| s.host.other_mounts = vec!["/var/lib/refdb/hints".to_owned()]),
@@ -349,6 +358,22 @@ pub fn cases() -> Vec<Case> {
 /// All members' volumes are encrypted with one key.
 pub fn encrypted(scene: &mut Scene, key: &str) {
     (scene.volume.encrypted, scene.volume.kms_key_id) = (true, Some(key.to_owned()));
+}
+
+/// The account encrypts new volumes, with the key that AWS manages if no other is named.
+pub fn encrypts_by_default(scene: &mut Scene, key: Option<&str>) {
+    (scene.ec2.encrypts_by_default, scene.ec2.default_key) = (true, key.map(str::to_owned));
+}
+
+/// Shows the first member's root volume as encrypted.
+pub fn encrypt_root(stage: &Stage, key: &str) {
+    let (instance, data) = first_member(stage);
+    stage.world.ec2().with(|inner, _| {
+        let devices = &inner.core.instances[&instance].block_devices;
+        let root = devices.iter().find(|device| device.volume != data).expect("a root volume").volume.clone();
+        let spec = &mut inner.core.volumes.get_mut(&root).expect("it is there").spec;
+        (spec.encrypted, spec.kms_key_id) = (true, Some(key.to_owned()));
+    });
 }
 
 /// Writes the file by which the first member's disk says who it is; its process goes on as who it was.

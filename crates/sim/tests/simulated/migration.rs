@@ -37,6 +37,26 @@ async fn pods_are_asked_as_the_settings_say_and_a_question_that_is_refused_undoe
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_account_encrypts_by_default_unencrypted_members_move_to_encrypted_volumes() {
+    let key = "arn:aws:kms:us-east-1:123456789012:key/default";
+    let mut scene = Scene::new(3, 1);
+    (scene.ec2.encrypts_by_default, scene.ec2.default_key) = (true, Some(key.to_owned()));
+    let stage = Stage::new(scene);
+    let plan = stage.plan().await;
+    let outcome = stage.apply(&plan).await.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    let keys: Vec<Option<String>> = stage.world.ec2().with(|inner, _| {
+        let made = |tags: &rehome_model::cloud::Tags| tags.contains_key(rehome_model::labels::RUN);
+        let volumes = inner.core.volumes.values().filter(|volume| made(&volume.tags));
+        volumes.map(|volume| volume.spec.kms_key_id.clone()).collect()
+    });
+    assert_eq!(keys, vec![Some(key.to_owned()); 3]);
+    let outcome = stage.drive(rehome_engine::Command::RollbackKeepWrites).await.outcome();
+    assert_eq!(outcome.phase, Phase::Returned, "{:?}", outcome.failure);
+    assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_says_what_it_will_take_with_its_assumptions() {
     let mut scene = Scene::new(3, 1);
     scene.volume.size_gib = 1_000;

@@ -59,6 +59,8 @@ fn ec2(name: &str, params: &Params) -> Result<Option<Action>, ApiError> {
             Action::DescribeAvailabilityZones(by)
         }
         "DescribeRegions" => Action::DescribeRegions(by_id(params, "RegionName")?),
+        "GetEbsEncryptionByDefault" => Action::GetEbsEncryptionByDefault,
+        "GetEbsDefaultKmsKeyId" => Action::GetEbsDefaultKmsKeyId,
         "DescribeTags" => {
             Action::DescribeTags(DescribeTags { filters: params.filters(), page: params.page("MaxResults")? })
         }

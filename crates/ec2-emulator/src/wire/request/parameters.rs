@@ -9,7 +9,7 @@ use super::super::params::Params;
 const COMMON: [&str; 3] = ["Action", "Version", "DryRun"];
 
 /// Action -> the names that it takes besides those.
-const PARAMETERS: [(&str, &str); 28] = [
+const PARAMETERS: [(&str, &str); 30] = [
     ("DescribeInstances", "Filter IncludeManagedResources InstanceId MaxResults NextToken"),
     ("DescribeInstanceStatus", "Filter IncludeAllInstances IncludeManagedResources InstanceId MaxResults NextToken"),
     ("DescribeInstanceTypes", "Filter IncludeUnsupportedInRegion InstanceType MaxResults NextToken"),
@@ -21,6 +21,8 @@ const PARAMETERS: [(&str, &str); 28] = [
     ("DescribeAvailabilityZones", "AllAvailabilityZones Filter ZoneId ZoneName"),
     ("DescribeRegions", "AllRegions Filter RegionName"),
     ("DescribeTags", "Filter MaxResults NextToken"),
+    ("GetEbsEncryptionByDefault", ""),
+    ("GetEbsDefaultKmsKeyId", ""),
     (
         "RunInstances",
         "AdditionalInfo BlockDeviceMapping CapacityReservationSpecification ClientToken CpuOptions \

@@ -120,6 +120,12 @@ fn ec2(xml: &mut Xml, reply: &Reply) {
             xml.list("regionInfo", regions, place::region);
         }
         Reply::Tags(page) => paged(xml, "tagSet", page, place::tag),
+        Reply::EncryptionByDefault(on) => {
+            xml.text("ebsEncryptionByDefault", on.to_string());
+        }
+        Reply::DefaultKey(key) => {
+            xml.text("kmsKeyId", key);
+        }
         Reply::Done
         | Reply::CallerIdentity(_)
         | Reply::AutoScalingInstances(_)
