@@ -18,6 +18,8 @@ async fn three_members_move_and_nothing_is_lost() {
     assert_eq!(checks::lost_writes(&stage.world), Vec::<String>::new());
     assert_eq!(checks::originals_changed(&stage.world), Vec::<String>::new());
     assert_eq!(checks::duplicates(&stage.world, 2, 1), Vec::<String>::new());
+    // By the survey. Pods that come are not asked after by the attachments of the whole cluster.
+    assert_eq!(stage.world.cluster_calls()["GET volumeattachments"], 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,6 +80,9 @@ async fn ends_unattached(
     let (stage, outcome, events) = applied(82, the_set_is_scaled, act).await;
     let from = outcome.record.header.cutover_at_ms.expect("a cutover");
     let taken_s = (stage.world.ec2().now() - from) / 1000;
+    // One by the survey; each lists those of the whole cluster.
+    let looks = stage.world.cluster_calls()["GET volumeattachments"] - 1;
+    assert!(looks <= taken_s / 15, "{looks} looks in {taken_s} s");
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
     (outcome, taken_s, events)
 }
