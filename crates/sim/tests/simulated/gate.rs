@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::Stage;
-use rehome_ec2_emulator::core::{Effect, InstanceRecord, Rule};
+use rehome_ec2_emulator::core::{Effect, InstanceRecord};
 use rehome_ec2_emulator::disks::Content;
 use rehome_engine::{Command, Kube, Outcome};
 use rehome_model::event::{Event, EventKind};
@@ -17,7 +17,7 @@ use rehome_sim::{Call, Gate, Mishap, Port, Ruling, Scene, SimPorts, World, check
 use serde_json::json;
 
 /// Before the first call of which kind what is done.
-type Act = (fn(&Call<'_>) -> bool, fn(&World));
+type Act = (fn(&Call<'_>, &World) -> bool, fn(&World));
 
 /// Does one thing after the other, each right before the first call of a kind.
 struct Meddler {
@@ -31,7 +31,7 @@ struct Meddler {
 impl Gate for Meddler {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
         if let Some((before, with)) = self.acts.get(self.done.load(Ordering::Relaxed))
-            && before(call)
+            && before(call, &self.world)
         {
             self.done.fetch_add(1, Ordering::Relaxed);
             with(&self.world);
@@ -41,16 +41,16 @@ impl Gate for Meddler {
     }
 }
 
-fn a_volume_is_made(call: &Call<'_>) -> bool {
+fn a_volume_is_made(call: &Call<'_>, _: &World) -> bool {
     call.name == "CreateVolume"
 }
 
 /// The last look at the gate is over.
-fn the_set_is_scaled(call: &Call<'_>) -> bool {
+fn the_set_is_scaled(call: &Call<'_>, _: &World) -> bool {
     call.name == "kube update" && call.subject.ends_with("/scale")
 }
 
-fn a_pod_is_asked(call: &Call<'_>) -> bool {
+fn a_pod_is_asked(call: &Call<'_>, _: &World) -> bool {
     call.port == Port::Pods
 }
 
@@ -77,9 +77,11 @@ fn ungate_set(world: &World) {
     });
 }
 
-/// The looks before the first two releases are over: both volumes are made, and their claims are being bound.
-fn two_volumes_are_released(call: &Call<'_>) -> bool {
-    call.name == "kube patch" && call.subject.ends_with("/data-refdb-1")
+/// The looks before the first two releases are over: their volumes are there, and their claims are being bound.
+fn two_volumes_are_released(call: &Call<'_>, world: &World) -> bool {
+    let released = std::cell::Cell::new(0);
+    world.change_objects("persistentvolumes", |_| released.set(released.get() + 1));
+    call.name == "kube patch" && released.get() == 2
 }
 
 fn scale_up(world: &World) {
@@ -100,16 +102,10 @@ async fn applied(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, b
     applied_in(Stage::new(Scene::new(3, 55)), acts, deaf).await
 }
 
-/// In a world in which the last member's snapshots, and so its volume, come long after the others': time enough for two pods to be
-/// a quorum.
+/// In a world in which one member's volume comes long after the others': time enough for two pods to be a quorum.
 async fn applied_late(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
     let stage = Stage::new(Scene::new(3, 55));
-    stage.world.ec2().with(|inner, now| {
-        let last = |record: &InstanceRecord| record.tags.get("Name").is_some_and(|name| name == "refdb-2");
-        let (id, _) = inner.core.instances.iter().find(|(_, record)| last(record)).expect("a last member");
-        let late = Rule { resource: Some(id.to_string()), ..Rule::of("CreateSnapshots", Effect::Slow(120_000)) };
-        inner.core.faults.set(now, vec![late]).expect("a valid rule");
-    });
+    stage.world.ec2().with(|inner, _| inner.core.faults.at("CreateVolume", 3, Effect::Slow(120_000)));
     applied_in(stage, acts, deaf).await
 }
 
@@ -275,7 +271,7 @@ async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_
 }
 
 /// The last of what is done while all members serve.
-fn a_member_is_flushed(call: &Call<'_>) -> bool {
+fn a_member_is_flushed(call: &Call<'_>, _: &World) -> bool {
     call.port == Port::Hosts && call.name == "flush"
 }
 
@@ -390,7 +386,7 @@ fn change_template(world: &World) {
     });
 }
 
-fn base_snapshots_are_looked_at(call: &Call<'_>) -> bool {
+fn base_snapshots_are_looked_at(call: &Call<'_>, _: &World) -> bool {
     call.name == "DescribeSnapshots"
 }
 
