@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::cloud::{Calls, Pace};
 use crate::error::{StepError, StepErrorKind};
 use crate::kubernetes::Kube;
-use crate::limits::{SCRIPT_S, SETTLE, UNDO, VIEW_SCRIPT_S};
+use crate::limits::{LET_IN, LET_IN_PAUSE, SCRIPT_S, SETTLE, UNDO, VIEW_SCRIPT_S};
 use crate::shared::Shared;
 
 /// Outputs of a step.
@@ -257,17 +257,30 @@ impl StepContext {
             _ => SCRIPT_S,
         };
         let script = HostScript { task: task.clone(), text: profile.host_script(task, &context), limit_s };
-        let ran = self.shared.ports.hosts.run(instance, &script).await;
-        let output = ran.map_err(|error| self.of_host(error))?;
+        let asked = Instant::now();
+        let output = loop {
+            match self.shared.ports.hosts.run(instance, &script).await {
+                Err(ScriptError::NotLetIn { .. }) if !self.is_on_the_way_back() && asked.elapsed() < LET_IN => {
+                    tokio::time::sleep(LET_IN_PAUSE).await;
+                    if !task.only_looks() {
+                        self.shared.may_still_act()?;
+                    }
+                }
+                ran => break ran.map_err(|error| self.of_host(error))?,
+            }
+        };
         succeeded(&format!("{} on {instance}", task.name()), &output)?;
         profile.read_host_answer(task, &output.stdout).map_err(|error| StepError::again("Answer", error.to_string()))
+    }
+
+    fn is_on_the_way_back(&self) -> bool {
+        self.undo || self.plan().purpose == Purpose::RollbackKeepWrites
     }
 
     /// On the way back a host that lets nobody in is asked until the deadline: it was just started, and sshd is up before what
     /// tells it of users; or a certificate has run out, and whoever renews it meanwhile need not begin again.
     fn of_host(&self, error: ScriptError) -> StepError {
-        let back = self.undo || self.plan().purpose == Purpose::RollbackKeepWrites;
-        let again = back && error.may_pass_after_boot();
+        let again = self.is_on_the_way_back() && error.may_pass_after_boot();
         let error = StepError::from(error);
         if again { StepError { kind: StepErrorKind::Again, ..error } } else { error }
     }

@@ -106,6 +106,11 @@ pub const SNAPSHOT_POLL_MAX: Duration = Duration::from_mins(1);
 /// The share of the account's rates of calls that a run keeps to if the user says nothing, in percent. The rest is for
 /// everybody else in the account, the cluster's CSI driver among them.
 pub const API_SHARE_PERCENT: u8 = 80;
+/// How long a host may let nobody in, while a run goes forward, until a person has to look: one that asks elsewhere who may (SSSD,
+/// LDAP) says so too while nobody answers it.
+pub const LET_IN: Duration = Duration::from_mins(1);
+/// Between two tries to be let in.
+pub const LET_IN_PAUSE: Duration = Duration::from_secs(5);
 /// How long one script in a pod may take, or one of a view on a host, in seconds.
 pub const VIEW_SCRIPT_S: u32 = 60;
 /// How long other scripts may take in one attempt, in seconds.

@@ -191,6 +191,25 @@ async fn a_run_whose_certificate_for_hosts_runs_out_is_interrupted_and_goes_on_w
     }
 }
 
+/// Hosts that cannot ask who may log in for a few scripts of the cutover.
+struct NobodyKnown(std::sync::atomic::AtomicUsize);
+
+impl Gate for NobodyKnown {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let refused = call.name == "stop-service" && self.0.fetch_add(1, Ordering::SeqCst) < 6;
+        (0, if refused { Ruling::Wrong(Mishap::NotLetIn) } else { Ruling::Go })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_lets_nobody_in_for_a_moment_does_not_leave_production_down() {
+    let mut stage = Stage::new(Scene::new(2, 25));
+    let plan = stage.plan().await;
+    stage.ports = SimPorts::behind(&stage.world, Arc::new(NobodyKnown(0.into())));
+    let outcome = stage.told(apply(&plan)).await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+}
+
 /// Hosts on which nobody may be root any more when their service is to be stopped.
 struct NoRoot;
 
