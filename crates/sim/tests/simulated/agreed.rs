@@ -11,7 +11,7 @@ async fn shown(stage: &Stage) -> Shown {
     Shown::of(&plan, &record)
 }
 
-fn is_gone_on(end: End) -> bool {
+fn is_gone_on(end: &End) -> bool {
     matches!(end, End::Refused(EngineError::GoneOn { .. }))
 }
 
@@ -25,7 +25,7 @@ async fn a_rollback_that_was_shown_before_the_opening_gives_up_nothing_that_was_
     // The driver that everybody took for dead goes on.
     assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
     stage.shown = Some(before);
-    assert!(is_gone_on(stage.drive(Command::RollbackDiscardWrites).await));
+    assert!(is_gone_on(&stage.drive(Command::RollbackDiscardWrites).await));
     assert_eq!(checks::pods_running(&stage.world), 3);
     stage.shown = Some(shown(&stage).await);
     let back = stage.drive(Command::RollbackDiscardWrites).await.outcome();
@@ -40,7 +40,7 @@ async fn an_apply_of_a_run_that_was_taken_back_meanwhile_begins_no_new_one() {
     let under_way = shown(&stage).await;
     stage.drive(Command::RollbackDiscardWrites).await.outcome();
     stage.shown = Some(under_way);
-    assert!(is_gone_on(stage.apply(&plan).await));
+    assert!(is_gone_on(&stage.apply(&plan).await));
     assert_eq!(shown(&stage).await.run, stage.shown.clone().expect("one").run, "no other run");
 }
 
