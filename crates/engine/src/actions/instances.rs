@@ -117,9 +117,20 @@ async fn hold(context: &StepContext, instance: &InstanceId) -> Result<(), StepEr
     Ok(())
 }
 
-/// Lets the next run have it. Whatever is shown: this run's own tag may be too young for that.
+/// Lets the next run have it. Whatever is shown: this run's own tag may be too young for that. Where it is refused for good,
+/// somebody who plans again is told; what brings production back does not end for it.
 pub(super) async fn let_go(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
-    tag_holder(context, instance, String::new()).await
+    match tag_holder(context, instance, String::new()).await {
+        Err(error) if error.kind == StepErrorKind::Failed => {
+            context.note(format!(
+                "{instance} may keep its tag {}, which could not be emptied ({error}): until somebody does, the next plan takes it \
+                 for another run's (RH0124)",
+                labels::HELD_BY
+            ));
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 async fn tag_holder(context: &StepContext, instance: &InstanceId, run: String) -> Result<(), StepError> {

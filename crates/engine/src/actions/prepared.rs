@@ -12,9 +12,9 @@ use crate::context::StepContext;
 use crate::error::{StepError, StepErrorKind};
 
 /// Claims are parked and sets are closed, as this run has left them; the cluster takes the volumes that come; and the legacy
-/// volumes are those that were planned for. Base snapshots take hours; what somebody deletes or deploys
-/// anew meanwhile would end the run in the downtime, when each volume is released. Now it costs none, and whoever mends it in time
-/// keeps the base snapshots: it is looked at again until the step's deadline.
+/// volumes are those that were planned for. Base snapshots take hours; what somebody deletes or deploys anew meanwhile would end
+/// the run in the downtime, when each volume is released. Now it costs none, and whoever mends it in time keeps the base snapshots:
+/// it is looked at again until the step's deadline.
 pub(super) async fn still(context: &StepContext) -> Result<(), StepError> {
     look(context).await.map_err(|error| match error.kind {
         StepErrorKind::Failed => StepError::again(error.code, error.message),
@@ -50,7 +50,7 @@ async fn volumes_as_planned(context: &StepContext) -> Result<(), StepError> {
     if let Some((found, other)) = instances.iter().find_map(|found| Some((found, held_by_another(context, found)?))) {
         return Err(not_ours(&found.id, other));
     }
-    let changed: Vec<String> = changes(plan, &instances, &volumes);
+    let changed = changes(plan, &instances, &volumes);
     if changed.is_empty() {
         return Ok(());
     }

@@ -100,6 +100,8 @@ pub(super) async fn would_be_admitted(context: &StepContext) -> Result<(), StepE
         match context.kube().would_create(paths::VOLUMES, &manifests::volume(context.maker(), wanted)).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_conflict() || error.cannot_dry_run() => Ok(()),
+            // What passes says nothing of the volume.
+            Err(error) if !error.is_final() => Err(error.into()),
             Err(error) => {
                 let error = StepError::from(error);
                 let message = format!(

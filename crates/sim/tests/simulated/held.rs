@@ -1,8 +1,10 @@
 //! An instance is in the hands of one run at a time, wherever the runs are recorded.
 
 use crate::common::Stage;
+use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_engine::Command;
 use rehome_model::cloud::Tags;
+use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::labels;
 use rehome_model::record::Phase;
@@ -39,6 +41,21 @@ async fn a_run_holds_its_instances_until_it_is_taken_back() {
     assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed, "the next run has them");
     assert_eq!(stage.drive(Command::RollbackKeepWrites).await.outcome().phase, Phase::Returned);
     assert_eq!(holders(&stage, &plan), vec![Some(String::new()); 2]);
+}
+
+/// Somebody took the permission away, or the run was begun by a rehome that did not need it.
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_cannot_be_let_go_keeps_no_rollback_from_its_end() {
+    let stage = Stage::new(Scene::new(2, 41));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let denied = Rule { resource: Some("i-*".to_owned()), ..Rule::of("CreateTags", Effect::Deny) };
+    stage.world.ec2().with(|inner, now| inner.core.faults.set(now, vec![denied])).expect("a valid rule");
+    let (end, events) = stage.drive_with_events(Command::RollbackDiscardWrites).await;
+    assert_eq!(end.outcome().phase, Phase::RolledBack);
+    let told = |event: &Event| matches!(&event.kind, EventKind::Note { text } if text.contains("RH0124"));
+    assert_eq!(events.iter().filter(|event| told(event)).count(), 2);
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
 }
 
 #[tokio::test(start_paused = true)]
