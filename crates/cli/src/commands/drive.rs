@@ -10,7 +10,7 @@ use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, RunRecord};
 use rehome_profiles::Profile;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::interrupt::Signals;
 use super::{confirm, discard_writes, ending, events, keep_writes, look};
@@ -227,13 +227,18 @@ pub async fn driven(
         stop,
         shown,
     };
-    let printer = tokio::spawn(events::print(received, format));
+    let (told, all_told) = oneshot::channel();
+    std::thread::spawn(move || {
+        events::print(received, format);
+        // Nobody waits where the run was given up.
+        let _ = told.send(());
+    });
     let interrupt = tokio::spawn(Signals::new()?.obey(stopper));
     let outcome = driver.drive(&migration.spec.target.namespace, &migration.metadata.name, profile, command).await;
     drop(driver);
     interrupt.abort();
     // What was driven is driven, whatever became of its printer.
-    let _ = printer.await;
+    let _ = all_told.await;
     Ok(outcome)
 }
 

@@ -12,13 +12,14 @@ use tokio::sync::mpsc;
 use crate::args::Format;
 use crate::output;
 
-/// Shows events until there are no more.
-pub async fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
+/// Shows events until there are no more. It blocks: a terminal that is held with Ctrl-S, or a pager, would keep a worker of the
+/// runtime from renewing the lease, and on a machine with one processor that is the only one.
+pub fn print(mut events: mpsc::UnboundedReceiver<Event>, format: Format) {
     let mut printer = match format {
         Format::Json => Printer::new(anstream::stdout(), format),
         Format::Text => Printer::new(anstream::stderr(), format),
     };
-    while let Some(event) = events.recv().await {
+    while let Some(event) = events.blocking_recv() {
         printer.tell(&event);
     }
 }
