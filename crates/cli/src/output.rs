@@ -113,7 +113,7 @@ pub fn survey(survey: &Survey) -> String {
         let instance = &member.instance;
         let view = member.host.as_ref().and_then(|host| host.view.as_ref());
         let identity = view.map_or("(does not answer)", |view| view.identity.id.as_str());
-        let state = format!("{:?}", instance.state).to_lowercase();
+        let state = instance.state;
         let _ = writeln!(text, "  {:<14} {} {} {state} {identity}", member.name, instance.id, instance.zone);
     }
     let ready = survey.cluster.nodes.iter().filter(|node| node.ready && node.schedulable).count();

@@ -77,7 +77,7 @@ pub enum EngineError {
     Lease(#[from] LeaseError),
     /// Another plan's run is under way.
     #[error(
-        "run {run} of another plan is {phase:?}; go on with `rehome apply` without a new plan, or roll it back first"
+        "run {run} of another plan is {phase}; go on with `rehome apply` without a new plan, or roll it back first"
     )]
     OtherPlan {
         /// The run.
@@ -151,7 +151,7 @@ pub enum EngineError {
     #[error("what stands in the way cannot be told: {0}")]
     Unseen(String),
     /// Only what is done can be finalized.
-    #[error("run {run} is {phase:?}, not completed; there is nothing to finalize yet")]
+    #[error("run {run} is {phase}, not completed; there is nothing to finalize yet")]
     NotCompleted {
         /// The run.
         run: RunId,

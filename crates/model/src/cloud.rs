@@ -1,6 +1,7 @@
 //! What the cloud shows of itself, in EC2's terms and our types.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,19 @@ pub enum InstanceState {
     Terminated,
     Stopping,
     Stopped,
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        })
+    }
 }
 
 /// Why an instance is in its state (EC2 StateReason).
@@ -160,6 +174,19 @@ pub enum VolumeState {
     Deleting,
     Deleted,
     Error,
+}
+
+impl fmt::Display for VolumeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Creating => "creating",
+            Self::Available => "available",
+            Self::InUse => "in-use",
+            Self::Deleting => "deleting",
+            Self::Deleted => "deleted",
+            Self::Error => "error",
+        })
+    }
 }
 
 /// State of an attachment (EC2 VolumeAttachmentState). None at all means detached.

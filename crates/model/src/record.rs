@@ -1,6 +1,7 @@
 //! The run record: what an execution has done, kept in the target cluster, readable from any machine that reaches it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,24 @@ pub enum Phase {
     Returning,
     /// The legacy side serves on the volumes that the new side wrote to.
     Returned,
+}
+
+/// As in "the run is being undone".
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Preparing => "preparing",
+            Self::Cutover => "in its cutover",
+            Self::Completed => "completed",
+            Self::Undoing => "being undone",
+            Self::RolledBack => "rolled back",
+            Self::Stuck => "stuck",
+            Self::Finalizing => "being finalized",
+            Self::Finalized => "finalized",
+            Self::Returning => "being rolled back with its new writes",
+            Self::Returned => "rolled back with its new writes",
+        })
+    }
 }
 
 impl Phase {

@@ -188,7 +188,7 @@ fn of_member(member: &MemberPlan, survey: &Survey) -> Vec<Observed> {
         vec![ids::stop_service(&member.name), ids::unmount(&member.name), ids::stop_instance(&member.name)];
     let mut seen = vec![Observed {
         path: path("instance-state"),
-        value: format!("{:?}", found.instance.state).to_lowercase(),
+        value: found.instance.state.to_string(),
         why: "it serves until the cutover",
         changed_by: vec![ids::stop_instance(&member.name)],
     }];

@@ -193,7 +193,7 @@ async fn members(
             let looked = match instance.state {
                 InstanceState::Running | InstanceState::Pending => look(hosts, profile, context, &instance.id).await,
                 // Nobody answers there, and to find that out takes its time.
-                state => Err(format!("the instance is {}", format!("{state:?}").to_lowercase())),
+                state => Err(format!("the instance is {state}")),
             };
             let (host, host_error) = match looked {
                 Ok(report) => (Some(report), None),

@@ -290,7 +290,7 @@ fn report(asked: Asked, outcome: Result<Outcome, EngineError>) -> Result<Exit> {
         )),
         phase => Err(problem(
             Exit::Stuck,
-            format!("the run stopped while {phase:?}: {why}"),
+            format!("the run stopped while it was {phase}: {why}"),
             "clients may be writing to the new side already: mend the cause and apply again, or roll back",
         )),
     }

@@ -109,7 +109,7 @@ fn report(outcome: Result<Outcome, EngineError>) -> Result<Exit> {
         )),
         phase => Err(problem(
             Exit::Stuck,
-            format!("the finalize stopped while {phase:?}: {why}"),
+            format!("the finalize stopped while the run was {phase}: {why}"),
             "what was done stays done, and there is no way back any more; mend the cause and finalize again",
         )),
     }

@@ -95,7 +95,7 @@ pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) 
             if was_started(context, found) {
                 stop_again(context, found).await?;
             }
-            Ok(if is_down(found) { Ok(()) } else { Err(format!("{instance} is {:?}, not stopped", found.state)) })
+            Ok(if is_down(found) { Ok(()) } else { Err(format!("{instance} is {}, not stopped", found.state)) })
         })
         .await
 }

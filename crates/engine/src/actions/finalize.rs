@@ -116,7 +116,7 @@ pub(super) async fn release_instance(
         Some(state) => {
             return Err(StepError::failed(
                 "NotStopped",
-                format!("{instance} is {state:?}: a legacy member that runs can meet the new cluster; stop it first"),
+                format!("{instance} is {state}: a legacy member that runs can meet the new cluster; stop it first"),
             ));
         }
     }

@@ -240,7 +240,7 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
     context
         .wait_at(Pace { kind: Some("stop-instance"), ..Pace::QUICK }, async || {
             let state = describe(context, instance).await?.state;
-            Ok(if state == InstanceState::Stopped { Ok(()) } else { Err(format!("{instance} is {state:?}")) })
+            Ok(if state == InstanceState::Stopped { Ok(()) } else { Err(format!("{instance} is {state}")) })
         })
         .await?;
     Ok(Outputs::new())
@@ -303,7 +303,7 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
                 context.cloud().start_instance(instance).await?;
                 sent = Some(Instant::now());
             }
-            Ok(if state == InstanceState::Running { Ok(()) } else { Err(format!("{instance} is {state:?}{last}")) })
+            Ok(if state == InstanceState::Running { Ok(()) } else { Err(format!("{instance} is {state}{last}")) })
         })
         .await?;
     Ok(Outputs::new())

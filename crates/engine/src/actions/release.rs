@@ -144,7 +144,7 @@ async fn check_lineage(context: &StepContext, release: &Release<'_>) -> Result<(
     let volume: &Volume =
         volumes.first().ok_or_else(|| StepError::again("InvalidVolume.NotFound", format!("{id} is not shown")))?;
     if volume.state != VolumeState::Available || !volume.attachments.is_empty() {
-        return Err(StepError::again("IncorrectState", format!("{id} is {:?}, not available", volume.state)));
+        return Err(StepError::again("IncorrectState", format!("{id} is {}, not available", volume.state)));
     }
     if volume.zone != *release.zone {
         return Err(wrong(format!("it is in {}, not in {}", volume.zone, release.zone)));

@@ -60,7 +60,7 @@ pub(super) async fn keep(
             Ok(match state {
                 InstanceState::Stopped => Ok(()),
                 // What runs may have the volume mounted; and a stop of our own could arrive after the start below.
-                _ => Err(format!("{instance} is {state:?}; it must be stopped before {volume} is taken off it")),
+                _ => Err(format!("{instance} is {state}; it must be stopped before {volume} is taken off it")),
             })
         })
         .await?;

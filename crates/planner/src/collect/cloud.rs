@@ -6,7 +6,7 @@ use rehome_model::ids::{RunId, VolumeId};
 use rehome_model::labels;
 use rehome_model::record::Phase;
 
-use super::judge::{Judge, Judged, in_use, kept, name, orphaned};
+use super::judge::{Judge, Judged, in_use, kept, orphaned};
 use super::origin::{self, Origin};
 use crate::keep::kept_until_ms;
 
@@ -53,7 +53,7 @@ impl Judge<'_> {
         let recorded = self.recorded(volume.id.as_str());
         match run {
             Run::Moved(phase) if recorded => {
-                return in_use(format!("the record of run {}, which is {}, names it", origin.run, name(phase)));
+                return in_use(format!("the record of run {}, which is {}, names it", origin.run, phase));
             }
             // Tags are copied to what is restored: without its snapshot only the record tells whose it is.
             _ if snapshot.is_none() && !recorded => {
@@ -114,7 +114,7 @@ impl Judge<'_> {
         }
         match volume.state {
             VolumeState::Available | VolumeState::Error => None,
-            state => Some(in_use(format!("it is {}", format!("{state:?}").to_lowercase()))),
+            state => Some(in_use(format!("it is {state}"))),
         }
     }
 

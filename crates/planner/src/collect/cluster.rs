@@ -4,7 +4,7 @@ use rehome_model::collection::{ClaimSeen, ObjectId, PersistentVolumeSeen, Verdic
 use rehome_model::names;
 use rehome_model::record::Phase;
 
-use super::judge::{Judge, Judged, in_use, kept, name, orphaned};
+use super::judge::{Judge, Judged, in_use, kept, orphaned};
 
 impl Judge<'_> {
     pub(super) fn claim(&self, claim: &ClaimSeen) -> Judged {
@@ -22,7 +22,7 @@ impl Judge<'_> {
             return judged;
         }
         if let Some((record, _)) = self.record().filter(|(record, _)| !record.header.phase.is_back()) {
-            let phase = name(record.header.phase);
+            let phase = record.header.phase;
             return in_use(format!(
                 "run {} is {phase}, and its volume is missing: see `rehome verify`",
                 record.header.run
@@ -96,7 +96,7 @@ impl Judge<'_> {
         }
         if let Some((record, _)) = self.record().filter(|(record, _)| !record.header.phase.is_back()) {
             let header = &record.header;
-            return in_use(format!("it says that run {} is {}", header.run, name(header.phase)));
+            return in_use(format!("it says that run {} is {}", header.run, header.phase));
         }
         let left = self.left();
         if left > 0 {

@@ -69,7 +69,7 @@ impl<'a> Judge<'a> {
                 let header = &read.0.header;
                 match header.phase {
                     Phase::RolledBack | Phase::Returned | Phase::Completed | Phase::Finalized => None,
-                    phase => Some(in_use(format!("run {} is {}", header.run, name(phase)))),
+                    phase => Some(in_use(format!("run {} is {}", header.run, phase))),
                 }
             }
         }
@@ -107,21 +107,6 @@ impl<'a> Judge<'a> {
             Thing::ConfigMap(object) => self.config_map(object),
             Thing::Lease(_) => self.history(),
         }
-    }
-}
-
-pub(super) fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Preparing => "preparing",
-        Phase::Cutover => "in its cutover",
-        Phase::Completed => "completed",
-        Phase::Undoing => "being undone",
-        Phase::RolledBack => "rolled back",
-        Phase::Stuck => "stuck",
-        Phase::Finalizing => "being finalized",
-        Phase::Finalized => "finalized",
-        Phase::Returning => "being rolled back with its new writes",
-        Phase::Returned => "rolled back with its new writes",
     }
 }
 

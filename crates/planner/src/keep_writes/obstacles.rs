@@ -128,7 +128,7 @@ impl Judge<'_> {
             }
             state => {
                 let why =
-                    format!("its instance {id} is {state:?}, not stopped: it may have the old volume mounted; stop it");
+                    format!("its instance {id} is {state}, not stopped: it may have the old volume mounted; stop it");
                 self.report(subject.clone(), why);
             }
         }
@@ -161,7 +161,7 @@ impl Judge<'_> {
             return self.report(subject, format!("{id}, which its pod writes to, does not exist any more"));
         };
         if !matches!(found.state, VolumeState::Available | VolumeState::InUse) {
-            self.report(subject, format!("{id} is {:?}", found.state));
+            self.report(subject, format!("{id} is {}", found.state));
         }
         if found.multi_attach {
             self.report(

@@ -47,7 +47,7 @@ async fn without_its_fence_a_plan_releases_nothing() {
     }
     let outcome = stage.apply(&plan).await.outcome();
     assert_eq!(outcome.phase, Phase::RolledBack);
-    assert!(outcome.failure.is_some_and(|why| why.contains("is Running, not stopped")));
+    assert!(outcome.failure.is_some_and(|why| why.contains("is running, not stopped")));
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
 }
 

@@ -85,7 +85,7 @@ async fn a_volume_in_another_zone_or_for_several_writers_or_gone_is_refused() {
 
     let (stage, _) = completed(Scene::new(2, 81)).await;
     change_adopted(&stage, |volume| volume.state = VolumeState::Error);
-    refused(&stage, 2, &["is Error"]).await;
+    refused(&stage, 2, &["is error"]).await;
 
     let (stage, _) = completed(Scene::new(2, 81)).await;
     stage.world.ec2().with(|inner, _| {
@@ -126,7 +126,7 @@ async fn legacy_instances_that_are_gone_or_run_or_lost_their_volume_are_refused(
     let (stage, plan) = completed(Scene::new(2, 82)).await;
     stage.world.ec2().start_instance(&plan.members[0].instance).await.expect("started");
     tokio::time::sleep(Duration::from_secs(60)).await;
-    refused(&stage, 2, &["is Running, not stopped"]).await;
+    refused(&stage, 2, &["is running, not stopped"]).await;
 }
 
 #[tokio::test(start_paused = true)]
