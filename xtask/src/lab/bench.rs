@@ -13,7 +13,7 @@ use super::calls::{self, kept};
 use super::hammer::{self, Hammer, Where};
 use super::story;
 use super::{Up, command};
-use crate::cache;
+use crate::{cache, evidence};
 
 /// Plans made for the median.
 const PLANS: usize = 3;
@@ -39,6 +39,7 @@ type Span = (u64, u64);
 
 /// Measures on a lab that has just come up, and writes the document.
 pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
+    let commit = evidence::commit()?;
     calls::proof(&["before"])?;
     let mut plans = Vec::new();
     for _ in 0..PLANS {
@@ -69,7 +70,7 @@ pub fn bench(options: &Up, up_took: Duration) -> Result<()> {
         ("all rows read back at QUORUM from the pods", rows_read.as_secs_f64()),
         ("the longest time in which no write of a client was acknowledged", gap),
     ];
-    let document = document(options, &totals, &spans, &calls(&seen))?;
+    let document = document(options, &totals, &spans, &calls(&seen), &commit)?;
     let file = cache::checkout()?.join("docs/proof.md");
     fs::write(&file, document)?;
     println!("== wrote {}", file.display());
@@ -121,6 +122,7 @@ fn document(
     totals: &[(&str, f64)],
     spans: &BTreeMap<String, Span>,
     calls: &BTreeMap<String, u32>,
+    commit: &str,
 ) -> Result<String> {
     let begin = spans.get("stop-service").context("no member was stopped")?.0;
     let end = spans.get("open").context("nothing was opened")?.1;
@@ -128,18 +130,26 @@ fn document(
     let theirs: Vec<Span> =
         PHASES.iter().filter(|(_, _, own)| *own).filter_map(|(kind, _, _)| spans.get(*kind).copied()).collect();
     let application = covered(theirs);
+    let (delays, shares) = if options.time_scale == 0.0 {
+        (
+            "**EC2's delays were switched off**: `rehome plan` estimates what they add.".to_owned(),
+            "of that, rehome's and Kubernetes' share, with none of EC2's",
+        )
+    } else {
+        (format!("EC2's delays times {}.", options.time_scale), "of that, rehome's, EC2's and Kubernetes' share")
+    };
     let mut text = format!(
         "# Proof\n\nWritten by `cargo xtask lab bench`: do not edit. One move of a real Cassandra 5.0.9 of three members and {} \
-         rows (RF 3) from\nsystemd guests into pods of a real Kubernetes, strategy `snapshot`, cutover `stop`, EC2's delays \
-         times {}. Everything ran on one\nmachine: {}.\n\n| | |\n| --- | --- |\n",
+         rows (RF 3) from\nsystemd guests into pods of a real Kubernetes, strategy `snapshot`, cutover `stop`. {delays} Commit {}. \
+         Everything ran on one\nmachine: {}.\n\n| | |\n| --- | --- |\n",
         options.rows,
-        options.time_scale,
+        &commit[..12.min(commit.len())],
         machine()?
     );
     let downtime = [
         ("downtime, from the first drain to the last member open", seconds(end - begin)),
         ("of that, the application's own stop and start", seconds(application)),
-        ("of that, rehome's, EC2's and Kubernetes' share", seconds(end - begin - application)),
+        (shares, seconds(end - begin - application)),
     ];
     for (what, value) in totals.iter().chain(&downtime) {
         let _ = writeln!(text, "| {what} | {value:.1} s |");
