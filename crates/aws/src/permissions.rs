@@ -98,7 +98,10 @@ impl AwsCloud {
             let tags = Some(to_tags(&intended.instance_tags()));
             ec2.create_tags().resources(id).set_tags(tags).dry_run(true).send()
         };
-        probe(asked, "CreateTags", hold).await?;
+        // A way back goes on without it.
+        if intended.only.is_none() {
+            probe(asked, "CreateTags", hold).await?;
+        }
         let attribute = || {
             let call = ec2.describe_instance_attribute().instance_id(id);
             call.attribute(InstanceAttributeName::DisableApiTermination).dry_run(true).send()

@@ -84,11 +84,6 @@ pub fn check(migration: &Migration) -> Result<(), Vec<String>> {
         wrong.extend(unknown.map(|key| {
             format!("spec.application.settings.{key} is no setting of profile {profile}; known are: {known}")
         }));
-        let refused = settings.iter().filter_map(|(key, value)| {
-            let why = found.check_setting(key, value).err()?;
-            Some(format!("spec.application.settings.{key} {why}"))
-        });
-        wrong.extend(refused);
     } else {
         let known = rehome_profiles::offered().join(", ");
         wrong.push(format!("spec.application.profile {profile:?} is not known; known are: {known}"));
@@ -240,6 +235,24 @@ pub fn same_migration(plan: &Plan, migration: &Migration) -> Result<()> {
     }
     let message = format!("the plan is of another migration: {}", differ.join("; "));
     Err(usage(message, "give the file that the plan was made from, or plan again. Nothing was changed"))
+}
+
+/// Refuses settings that no new plan may have. A run that an older rehome began goes on with those it has.
+pub fn check_settings(migration: &Migration) -> Result<()> {
+    let profile = profile(&migration.spec.application.profile)?;
+    let refused = |(key, value): (&String, &String)| {
+        let why = profile.check_setting(key, value).err()?;
+        Some(format!("spec.application.settings.{key} {why}"))
+    };
+    let wrong: Vec<String> = migration.spec.application.settings.iter().filter_map(refused).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(usage(wrong.join("\n  "), "nothing was changed")) }
+}
+
+/// Reads and checks a migration file that a plan is to be made of.
+pub fn migration_to_plan(path: &Path) -> Result<Migration> {
+    let migration = migration(path)?;
+    check_settings(&migration)?;
+    Ok(migration)
 }
 
 /// Refuses a recorded plan that is not of this migration file, or that has other commands for its hosts and pods. It lies in

@@ -52,7 +52,7 @@ pub fn to_stdout(text: std::fmt::Arguments<'_>) -> anyhow::Result<()> {
     }
 }
 
-/// All that people read goes through here, but for a run's events, which are lines of [`line()`].
+/// All that people read goes through here, but for a run's events, which are lines of [`line()`], and what is logged.
 fn write(mut to: impl Write, text: std::fmt::Arguments<'_>) -> std::io::Result<()> {
     to.write_all(shown(&text.to_string()).as_bytes())?;
     to.flush()
@@ -177,7 +177,7 @@ pub fn plan(plan: &Plan) -> String {
     );
     // What runs as root on the hosts is part of what is reviewed.
     for (name, value) in &plan.settings {
-        let _ = writeln!(text, "  setting {name}: {value}");
+        let _ = writeln!(text, "  setting {name}: {}", one_line(value));
     }
     for member in &plan.members {
         let to = member.slot.pod.as_deref().unwrap_or("(claims only)");
@@ -203,8 +203,8 @@ pub fn plan(plan: &Plan) -> String {
             }
             group.clone_from(&step.group);
         }
-        let _ = writeln!(text, "  {} {:<38} {}", sign(step), step.id, step.title);
-        let _ = writeln!(text, "      {}", step.why);
+        let _ = writeln!(text, "  {} {:<38} {}", sign(step), step.id, one_line(&step.title));
+        let _ = writeln!(text, "      {}", one_line(&step.why));
     }
     let estimate = &plan.estimate;
     let range = |(low, high): (u64, u64)| format!("{} to {}", duration(low), duration(high));
@@ -289,7 +289,7 @@ pub fn status(record: &RunRecord, plan: &Plan) -> String {
         let _ = writeln!(text, "  {state:<9} {} {error}", step.id);
     }
     for left in record.left() {
-        let _ = writeln!(text, "  left: {left}");
+        let _ = writeln!(text, "  left: {}", one_line(left));
     }
     if let (Some(from), Some(to)) = (header.cutover_at_ms, header.opened_at_ms) {
         let _ = writeln!(text, "  downtime {}", duration(to.saturating_sub(from) / 1000));

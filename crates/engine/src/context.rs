@@ -260,8 +260,15 @@ impl StepContext {
         let asked = Instant::now();
         let output = loop {
             match self.shared.ports.hosts.run(instance, &script).await {
-                Err(ScriptError::NotLetIn { .. }) if !self.is_on_the_way_back() && asked.elapsed() < LET_IN => {
-                    tokio::time::sleep(LET_IN_PAUSE).await;
+                Err(error @ ScriptError::NotLetIn { .. })
+                    if !self.is_on_the_way_back() && !self.shared.let_in_nowhere.load(Ordering::Relaxed) =>
+                {
+                    if asked.elapsed() >= LET_IN {
+                        // Steps that come to it later need not find out each for itself.
+                        self.shared.let_in_nowhere.store(true, Ordering::Relaxed);
+                        return Err(self.of_host(error));
+                    }
+                    self.pause(LET_IN_PAUSE, &error.to_string()).await?;
                     if !task.only_looks() {
                         self.shared.may_still_act()?;
                     }

@@ -61,6 +61,9 @@ pub const ATTACHMENTS_GAP: Duration = Duration::from_secs(15);
 /// How long a volume may not attach for a reason that does not pass by itself. Somebody may be mending a policy, and the driver's
 /// next try may be minutes away: its pauses grow to five.
 pub const UNATTACHABLE: Duration = Duration::from_mins(2);
+/// The same of one that may fail because its node's instance is gone: Kubernetes leaves a pod there for five minutes, and then has
+/// it made anew elsewhere.
+pub const NODE_GONE: Duration = Duration::from_mins(10);
 /// How often a container is started anew before its pod counts as one that may never answer.
 pub const RESTARTS: u64 = 3;
 /// How long such a pod is waited for once all others answer. The kubelet's pause before the next start grows to five minutes.

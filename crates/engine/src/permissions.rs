@@ -31,15 +31,14 @@ pub(crate) async fn denied_return(
     Ok(denied)
 }
 
-/// Of what a rollback that discards writes cannot do without, what the caller is denied. Asked only where nothing is taken back
-/// yet: the new side serves on, or a run that stands still before its opening can still go forward. One that was begun has
-/// nothing better to do than to go on.
+/// Of what a rollback that discards writes cannot do without, what the caller is denied. Asked only where the new side serves: where
+/// nobody does there is nothing better to do than to go on, and one instance that may not be started keeps no other down.
 ///
 /// What cannot be asked is no denial: production may wait, and the start itself will tell.
 pub(crate) async fn denied_start(cloud: &dyn Cloud, plan: &Plan, record: &RunRecord) -> Vec<String> {
     let stopped = stopped(plan, record);
-    let whole = matches!(record.header.phase, Phase::Preparing | Phase::Cutover | Phase::Completed);
-    let Some(member) = plan.members.first().filter(|_| whole && !stopped.is_empty()) else { return Vec::new() };
+    let serves = record.header.phase == Phase::Completed;
+    let Some(member) = plan.members.first().filter(|_| serves && !stopped.is_empty()) else { return Vec::new() };
     match cloud.denied_actions(&intended(plan, member, stopped, Vec::new(), &["StartInstances"])).await {
         Ok(denied) => denied,
         Err(error) => {

@@ -1,6 +1,7 @@
 //! What the steps of one run share: the ports, the limits, and the record as this driver knows it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rehome_model::event::{Event, EventKind};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Receiver<bool>,
     /// Whether a step has failed on the way forward: what only waits need not wait any longer.
     pub(crate) given_up: watch::Sender<bool>,
+    /// A host has let nobody in for so long that a person has to look.
+    pub(crate) let_in_nowhere: AtomicBool,
     /// What the steps share towards the cloud.
     pub(crate) desk: Desk,
     /// And towards the cluster.
@@ -128,6 +131,7 @@ impl Shared {
             lease,
             stop: driver.stop.clone(),
             given_up: watch::Sender::new(false),
+            let_in_nowhere: AtomicBool::new(false),
             store,
             stored: begun.stored,
             header: Mutex::new(begun.record.header),

@@ -333,6 +333,18 @@ impl RecordStore {
         let mut last = None;
         let mut pause = RETRY;
         for _ in 0..WRITE_TRIES {
+            // A write that failed may have met another's, or a connection that was dead when this machine woke up: of a driver
+            // that took over while this one's clocks stood still the Lease alone tells.
+            if last.is_some()
+                && let Err(error) = lease.confirm().await
+            {
+                if error.kind == StepErrorKind::Interrupted {
+                    return Err(StoreError::NotOurs(error.message));
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
+                continue;
+            }
             let known = self.versions().remove(name);
             let version = match known {
                 Some(version) => Some(version),
@@ -370,18 +382,6 @@ impl RecordStore {
                     return Ok(());
                 }
                 Err(error) if error.is_final() => return Err(error.into()),
-                // Somebody else has written it. Whoever only puts an annotation on it is met again with the next look; a driver
-                // that took over while this one's clocks stood still is told by the Lease alone.
-                Err(error) if error.is_conflict() => {
-                    last = Some(error);
-                    match lease.confirm().await {
-                        Err(error) if error.kind == StepErrorKind::Interrupted => {
-                            return Err(StoreError::NotOurs(error.message));
-                        }
-                        // What may pass: the tries that are left meet it again.
-                        _ => {}
-                    }
-                }
                 // The reply may have been lost: the next look tells whether this write is there.
                 Err(error) => last = Some(error),
             }

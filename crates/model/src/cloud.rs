@@ -46,9 +46,15 @@ pub struct StateReason {
 }
 
 impl StateReason {
-    /// Whether somebody stopped the instance, in EC2 or on the host itself.
+    /// Whether the instance was stopped: by somebody, on the host itself, or by EC2.
     pub fn is_a_stop(&self) -> bool {
-        matches!(self.code.as_str(), "Client.UserInitiatedShutdown" | "Client.InstanceInitiatedShutdown")
+        matches!(
+            self.code.as_str(),
+            "Client.UserInitiatedShutdown"
+                | "Client.InstanceInitiatedShutdown"
+                | "Server.ScheduledStop"
+                | "Server.SpotInstanceShutdown"
+        )
     }
 }
 

@@ -86,10 +86,16 @@ async fn plan_to_apply(
     profile: &dyn Profile,
     given: Option<Plan>,
 ) -> Result<Chosen> {
-    let recorded = look::recorded_of(&ports.kube, migration).await?;
+    let recorded = look::recorded(&ports.kube, &migration.spec.target.namespace, &migration.metadata.name).await?;
     if let Some((record, _)) = &recorded {
         refuse_finalized(record)?;
         refuse_undone(record)?;
+    }
+    // A run that goes on does so with what it was planned with; one that was taken back leaves its plan behind, and the file may
+    // have been mended since.
+    match &recorded {
+        Some((record, plan)) if !record.header.phase.is_back() => input::same_as_recorded(plan, migration)?,
+        _ => input::check_settings(migration)?,
     }
     let chosen = match (recorded, given) {
         (Some((record, plan)), given) if !record.header.phase.is_back() => {
@@ -365,6 +371,27 @@ mod tests {
         assert!(refused.err().unwrap().to_string().contains("facts that have changed"));
         staged.world.ec2().with(|inner, _| inner.core.volumes.get_mut(&other).unwrap().spec.size_gib -= 1);
         assert_eq!(applied_until(&staged, None).await.phase, Phase::Completed);
+    }
+
+    /// What the pods' nodetool needs is found out when they run, and such a run undoes itself.
+    #[tokio::test(start_paused = true)]
+    async fn settings_that_were_mended_after_a_rollback_are_planned_with() {
+        let mut staged = staged(2).await;
+        let outcome = applied_until(&staged, Some("base-snapshots-completed")).await;
+        assert!(outcome.interrupted, "{:?}", outcome.failure);
+        staged.migration.spec.application.settings.insert("podNodetool".to_owned(), "nodetool -u me".to_owned());
+        let refused = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await;
+        assert!(refused.err().unwrap().to_string().contains("settings.podNodetool"), "a run that goes on");
+        let command = Command::RollbackDiscardWrites;
+        let exit = drive(&staged.ports, &staged.migration, staged.profile, command, None, Format::Json).await.unwrap();
+        assert_eq!(exit, Exit::Ok);
+        let chosen = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await.unwrap();
+        assert_eq!(chosen.plan.settings, staged.migration.spec.application.settings);
+        // Of a new plan the profile has its say.
+        staged.migration.spec.application.profile = "cassandra".to_owned();
+        staged.migration.spec.application.settings.insert("nodetool".to_owned(), "nodetool -pw secret".to_owned());
+        let refused = plan_to_apply(&staged.ports, &staged.migration, staged.profile, None).await;
+        assert!(refused.err().unwrap().to_string().contains("spec.application.settings.nodetool"));
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ pub fn of_engine(error: &EngineError) -> anyhow::Error {
         EngineError::CannotStart { .. } => (
             Exit::Findings,
             "allow it in the caller's policy (`rehome iam` prints one that has all) and run it again. Until then the new side \
-             serves on, or `rehome apply` goes on with a run that was not completed",
+             serves on",
         ),
         EngineError::OtherAccount(_) => (Exit::Usage, OTHER_ACCOUNT),
         EngineError::CutoverBegun { .. } => (Exit::Usage, "`rehome apply` without --until goes on with it"),

@@ -90,7 +90,9 @@ impl Scope<'_> {
             ActionOn::Attributes => {
                 let mut condition = self.tagged("aws:ResourceTag");
                 condition["StringNotEqualsIgnoreCase"] = json!({"ec2:Attribute": OTHER_ATTRIBUTES});
-                vec![says("Protect", &self.members(), condition)]
+                // DeleteOnTermination is of the instance, and of the volume at it.
+                let of_volumes = json!({"StringNotEqualsIgnoreCase": condition["StringNotEqualsIgnoreCase"]});
+                vec![says("Protect", &self.members(), condition), says("KeepVolumes", &json!([volumes]), of_volumes)]
             }
             ActionOn::Storage => {
                 // Who captures, attaches or detaches must be allowed it of the instance as well as of the volume.

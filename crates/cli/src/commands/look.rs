@@ -119,7 +119,7 @@ fn no_plan(error: PlanError) -> anyhow::Error {
 
 /// `rehome check`.
 pub async fn check(from: &FromMigration) -> Result<Exit> {
-    let migration = input::migration(&from.file)?;
+    let migration = input::migration_to_plan(&from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
@@ -138,7 +138,7 @@ pub async fn check(from: &FromMigration) -> Result<Exit> {
 
 /// `rehome plan`.
 pub async fn plan(args: &PlanArgs) -> Result<Exit> {
-    let migration = input::migration(&args.from.file)?;
+    let migration = input::migration_to_plan(&args.from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
@@ -173,7 +173,7 @@ fn instead_of_plan(output: Format, error: &PlanError, findings: &[Finding]) -> O
 
 /// `rehome render`.
 pub async fn render(from: &FromMigration) -> Result<Exit> {
-    let migration = input::migration(&from.file)?;
+    let migration = input::migration_to_plan(&from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
     let (_, _, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;

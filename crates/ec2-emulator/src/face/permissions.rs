@@ -33,7 +33,6 @@ pub(super) fn probes(intended: &Intended) -> Vec<Action> {
         modify(InstanceChange::DisableApiTermination(true)),
         modify(InstanceChange::DisableApiStop(true)),
         modify(InstanceChange::DeleteOnTermination(keep)),
-        tag(instance.as_str(), intended.instance_tags()),
         Action::DescribeInstanceAttribute { instance_id: instance.clone(), attribute },
         Action::DescribeSnapshots(DescribeSnapshots {
             owners: vec!["self".to_owned()],
@@ -42,6 +41,10 @@ pub(super) fn probes(intended: &Intended) -> Vec<Action> {
         }),
         Action::DeleteSnapshot(SnapshotId::from(NO_SNAPSHOT)),
     ];
+    // A way back goes on without it.
+    if intended.only.is_none() {
+        probes.push(tag(instance.as_str(), intended.instance_tags()));
+    }
     for original in &intended.originals {
         let volume_id = original.id.clone();
         let attach =

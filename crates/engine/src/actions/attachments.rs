@@ -1,6 +1,7 @@
 //! Volumes that do not attach to the nodes of their pods: why, and which of them never will.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rehome_model::plan::{PodTarget, Purpose};
 use serde_json::Value;
@@ -10,17 +11,17 @@ use super::starts::{never, not_running, short};
 use crate::context::StepContext;
 use crate::error::{StepError, or_wait};
 use crate::kubernetes::{paths, text, uid};
-use crate::limits::{ATTACH_LATE, ATTACHMENTS_GAP, UNATTACHABLE};
+use crate::limits::{ATTACH_LATE, ATTACHMENTS_GAP, NODE_GONE, UNATTACHABLE};
 
 /// What is in the driver's words when no further try mends it: EC2's codes (AWS documentation, "Error codes for the Amazon EC2
 /// API"), and gRPC's, which aws-ebs-csi-driver answers for a volume or an instance that its account and region do not have.
-const FINAL: [&str; 6] = [
-    "UnauthorizedOperation",
-    "CustomerKeyHasBeenRevoked",
-    "InvalidVolume.NotFound",
-    "InvalidVolume.ZoneMismatch",
-    "InvalidInstanceID.NotFound",
-    "code = NotFound",
+const FINAL: [(&str, Duration); 6] = [
+    ("UnauthorizedOperation", UNATTACHABLE),
+    ("CustomerKeyHasBeenRevoked", UNATTACHABLE),
+    ("InvalidVolume.NotFound", UNATTACHABLE),
+    ("InvalidVolume.ZoneMismatch", UNATTACHABLE),
+    ("InvalidInstanceID.NotFound", NODE_GONE),
+    ("code = NotFound", NODE_GONE),
 ];
 /// What stands before EC2's code in what the driver says (aws-sdk-go-v2, `smithy.GenericAPIError` in `OperationError`).
 const API_ERROR: &str = "api error ";
@@ -95,14 +96,14 @@ impl Attachments {
             let what = format!("volume {volume} does not attach to node {node}");
             let why = short(message.split_once(API_ERROR).map_or(message, |(_, why)| why));
             said.get_or_insert_with(|| (target.pod.clone(), format!("pod {}: {what}: {why}", target.pod)));
-            let Some(code) = FINAL.into_iter().find(|code| message.contains(code)) else { continue };
+            let Some((code, limit)) = FINAL.into_iter().find(|(code, _)| message.contains(code)) else { continue };
             let name = text(attachment, "/metadata/name");
             let first = (uid(attachment).to_owned(), code, Instant::now());
             // One that was deleted and made anew begins anew, and so does one that fails in another way.
             let before = self.since.remove(name).filter(|before| (&before.0, before.1) == (&first.0, first.1));
             let from = before.unwrap_or(first);
             let waited = from.2.elapsed();
-            if self.heeds && waited >= UNATTACHABLE {
+            if self.heeds && waited >= limit {
                 return Err(never(target, &format!("{what} for {} s: {why}", waited.as_secs())));
             }
             since.insert(name.to_owned(), from);

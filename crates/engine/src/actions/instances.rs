@@ -94,8 +94,8 @@ pub(super) fn not_ours(instance: &InstanceId, other: &str) -> StepError {
     StepError::failed(
         "HeldByAnother",
         format!(
-            "{instance} is in the hands of run {other}, which may be another cluster's: roll that one back, or, if it is no more, \
-             aws ec2 delete-tags --resources {instance} --tags Key={}",
+            "{instance} is in the hands of run {other}, which may be another cluster's: roll that one back, or, if it no longer \
+             exists, empty the tag: aws ec2 create-tags --resources {instance} --tags Key={},Value=",
             labels::HELD_BY
         ),
     )
@@ -103,7 +103,7 @@ pub(super) fn not_ours(instance: &InstanceId, other: &str) -> StepError {
 
 /// Takes an instance into this run's hands. Two runs that begin at the same time both do: whose tag stays is looked at once more
 /// before the first stop.
-async fn hold(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
+pub(super) async fn hold(context: &StepContext, instance: &InstanceId) -> Result<(), StepError> {
     let run = context.run().to_string();
     let found = describe(context, instance).await?;
     if let Some(other) = held_by_another(context, &found) {
@@ -269,6 +269,15 @@ fn not_terminated(instance: &InstanceId, state: InstanceState) -> Result<(), Ste
 /// wakes. Where it is refused for good the instance is started all the same: that such a stop arrives is rare, and
 /// production is down for certain as long as the instance is.
 pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    // Whoever empties the tag lets this go on.
+    let of_nobody_else = async || {
+        let found = describe(context, instance).await?;
+        Ok(match held_by_another(context, &found) {
+            Some(other) => Err(not_ours(instance, other).message),
+            None => Ok(()),
+        })
+    };
+    context.wait(of_nobody_else).await?;
     match protect_from_stop(context, instance).await {
         Err(error) if error.kind == StepErrorKind::Failed => context.note(format!(
             "{instance} is started without stop protection, which was refused ({error}): a stop that a driver which stood \
@@ -286,13 +295,9 @@ pub(super) async fn start(context: &StepContext, instance: &InstanceId) -> Resul
     let pace = Pace { kind: Some("start-instance"), ..Pace::QUICK };
     context
         .wait_at(pace, async || {
-            let found = describe(context, instance).await?;
-            if let Some(other) = held_by_another(context, &found) {
-                return Err(not_ours(instance, other));
-            }
-            let Instance { state, state_reason, .. } = found;
+            let Instance { state, state_reason, .. } = describe(context, instance).await?;
             not_terminated(instance, state)?;
-            if state == InstanceState::Stopped {
+            if state == InstanceState::Stopped && sent.is_some() {
                 last = state_reason.as_ref().map(fell_back).unwrap_or_default();
             }
             // One that falls back to stopped (no capacity, a volume whose key is gone) is started again, once its last start

@@ -64,7 +64,8 @@ impl Refusals {
         }
         let each: Vec<String> = self.left.iter().map(|(id, error)| format!("{id} ({error})")).collect();
         let left = format!(
-            "{} could not be deleted and was left; the run needs it no more: `rehome gc --delete` takes it away when that is possible",
+            "could not be deleted and left: {}; the run does not need them any more, and `rehome gc --delete` takes them away when that \
+             is possible",
             each.join(", ")
         );
         context.note(left.clone());

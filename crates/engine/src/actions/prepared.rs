@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::cloud::{Instance, Volume};
 use rehome_model::ids::{InstanceId, VolumeId};
+use rehome_model::labels;
 use rehome_model::plan::{Action, MemberPlan, Plan, SnapshotPhase};
 
-use super::instances::{held_by_another, not_ours};
+use super::instances::{held_by_another, hold, not_ours};
 use super::{claims, gate, release, replicas};
 use crate::context::StepContext;
 use crate::error::{StepError, StepErrorKind};
@@ -50,6 +51,15 @@ async fn volumes_as_planned(context: &StepContext) -> Result<(), StepError> {
     if let Some((found, other)) = instances.iter().find_map(|found| Some((found, held_by_another(context, found)?))) {
         return Err(not_ours(&found.id, other));
     }
+    // A run that an older rehome has begun holds nothing yet.
+    for free in instances.iter().filter(|found| found.tags.get(labels::HELD_BY).is_none_or(String::is_empty)) {
+        match hold(context, &free.id).await {
+            Err(error) if error.kind == StepErrorKind::Failed => {
+                context.note(format!("{} is not tagged as held by this run: {error}", free.id));
+            }
+            held => held?,
+        }
+    }
     let changed = changes(plan, &instances, &volumes);
     if changed.is_empty() {
         return Ok(());
@@ -76,8 +86,8 @@ fn changes(plan: &Plan, instances: &[Instance], volumes: &[Volume]) -> Vec<Strin
             let found = volumes.iter().find(|found| found.id == planned.legacy_volume);
             let Some(found) = found.filter(|found| found.spec.size_gib != planned.spec.size_gib) else { continue };
             changes.push(format!(
-                "{} of {} has {} GiB, and had {}",
-                found.id, member.name, found.spec.size_gib, planned.spec.size_gib
+                "{} of {} went from {} to {} GiB",
+                found.id, member.name, planned.spec.size_gib, found.spec.size_gib
             ));
         }
     }

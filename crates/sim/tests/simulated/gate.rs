@@ -335,7 +335,7 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
             |world| world.deny("create persistentvolumes"),
             "the cluster would not take PersistentVolume rehome-data-refdb-0-",
         ),
-        (grow_a_volume, "GiB, and had"),
+        (grow_a_volume, "GiB since the plan was made"),
         (attach_another_volume, "was attached to i-"),
         (hold_by_another, "is in the hands of run refdb-elsewhere"),
     ];

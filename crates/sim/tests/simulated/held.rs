@@ -69,7 +69,7 @@ async fn an_instance_that_another_run_holds_is_not_touched_and_neither_is_its_ho
     let outcome = stage.apply(&plan).await.outcome();
     assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
     let failure = outcome.failure.expect("a reason");
-    assert!(failure.contains("in the hands of run refdb-elsewhere") && failure.contains("delete-tags"), "{failure}");
+    assert!(failure.contains("in the hands of run refdb-elsewhere") && failure.contains("create-tags"), "{failure}");
     assert_eq!(holders(&stage, &plan)[0].as_deref(), Some(ELSEWHERE));
     assert_eq!(checks::legacy_serving(&stage.world), 2);
 }

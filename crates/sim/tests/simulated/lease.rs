@@ -186,6 +186,8 @@ struct TakesOver {
     world: World,
     /// The writes of the cluster's lines before it.
     after: usize,
+    /// Whether this one's write meets a dead connection, not a conflict.
+    cut_off: bool,
     seen: AtomicU64,
 }
 
@@ -199,7 +201,8 @@ fn lines(object: &serde_json::Value) -> bool {
 impl Gate for TakesOver {
     fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
         let writes = call.name == "kube update" && call.subject.ends_with("/rehome-run-refdb-cluster");
-        if writes && self.seen.fetch_add(1, Ordering::SeqCst) as usize == self.after {
+        let now = writes && self.seen.fetch_add(1, Ordering::SeqCst) as usize == self.after;
+        if now {
             self.world.change_objects("leases", |lease| lease["spec"]["holderIdentity"] = serde_json::json!("other"));
             self.world.change_objects("configmaps", |map| {
                 if lines(map) {
@@ -208,25 +211,27 @@ impl Gate for TakesOver {
             });
         }
         // No renewal tells of it in time.
-        let deaf = renews(call) && self.seen.load(Ordering::SeqCst) as usize > self.after;
+        let deaf = (now && self.cut_off) || renews(call) && self.seen.load(Ordering::SeqCst) as usize > self.after;
         (0, if deaf { Ruling::Wrong(Mishap::NoReply) } else { Ruling::Go })
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_another_driver_wrote_is_not_written_over_by_one_whose_clocks_stood_still() {
-    let mut stage = Stage::new(Scene::new(2, 12));
-    let plan = stage.plan().await;
-    let gate = Arc::new(TakesOver { world: stage.world.clone(), after: 2, seen: AtomicU64::new(0) });
-    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
-    let outcome = stage.apply(&plan).await.outcome();
-    assert!(gate.seen.load(Ordering::SeqCst) > 2, "nobody took over");
-    assert!(outcome.interrupted, "{:?} {:?}", outcome.phase, outcome.failure);
-    let found = std::cell::RefCell::new(Vec::new());
-    stage.world.change_objects("configmaps", |map| {
-        if lines(map) {
-            found.borrow_mut().push(map["data"]["steps.json"].clone());
-        }
-    });
-    assert_eq!(*found.borrow(), [OTHERS]);
+    for cut_off in [false, true] {
+        let mut stage = Stage::new(Scene::new(2, 12));
+        let plan = stage.plan().await;
+        let gate = Arc::new(TakesOver { world: stage.world.clone(), after: 2, cut_off, seen: AtomicU64::new(0) });
+        stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+        let outcome = stage.apply(&plan).await.outcome();
+        assert!(gate.seen.load(Ordering::SeqCst) > 2, "nobody took over");
+        assert!(outcome.interrupted, "{:?} {:?}", outcome.phase, outcome.failure);
+        let found = std::cell::RefCell::new(Vec::new());
+        stage.world.change_objects("configmaps", |map| {
+            if lines(map) {
+                found.borrow_mut().push(map["data"]["steps.json"].clone());
+            }
+        });
+        assert_eq!(*found.borrow(), [OTHERS], "{cut_off}");
+    }
 }
