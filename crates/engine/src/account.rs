@@ -2,6 +2,7 @@
 //! looks as if it were gone: a finalize would find nothing left to do, a rollback nothing to start.
 
 use rehome_model::cloud::CallerIdentity;
+use rehome_model::ids::InstanceId;
 use rehome_model::plan::Plan;
 use rehome_ports::{Cloud, CloudError, ErrorClass};
 use thiserror::Error;
@@ -76,18 +77,11 @@ async fn asked(cloud: &dyn Cloud) -> Result<CallerIdentity, CloudError> {
     }
 }
 
-/// Whether EC2 shows an instance of the plan. One by one: it answers nothing at all if it does not know one of them.
+/// Whether EC2 shows an instance of the plan.
 async fn shows_an_instance(cloud: &dyn Cloud, plan: &Plan) -> bool {
-    let shown = async {
-        for member in &plan.members {
-            let found = cloud.describe_instances_alone(std::slice::from_ref(&member.instance)).await;
-            if found.is_ok_and(|found| !found.is_empty()) {
-                return true;
-            }
-        }
-        false
-    };
-    tokio::time::timeout(CALLER, shown).await.unwrap_or(false)
+    let ids: Vec<InstanceId> = plan.members.iter().map(|member| member.instance.clone()).collect();
+    let shown = tokio::time::timeout(CALLER, cloud.describe_instances_known(&ids)).await;
+    shown.is_ok_and(|found| found.is_ok_and(|found| !found.is_empty()))
 }
 
 #[cfg(test)]

@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use rehome_model::event::{Event, EventKind};
 use rehome_model::format::{self, Format};
-use rehome_model::ids::RunId;
 use rehome_model::names;
 use rehome_model::plan::Plan;
 use rehome_model::record::{FinalizeChoice, Phase, RunHeader, RunRecord};
 use rehome_ports::{Cloud, Hosts, Pods};
 use rehome_profiles::Profile;
-use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
-use crate::account::{self, Mismatch, OtherAccount};
+use crate::account::{self, Mismatch};
 use crate::clock::Clock;
 use crate::error::StepError;
 use crate::kubernetes::Kube;
-use crate::lease::{Lease, LeaseError};
+use crate::lease::Lease;
 use crate::limits::LEASE_REQUEST;
+use crate::refused::EngineError;
 use crate::schedule::{self, Ending};
 use crate::shared::{Begun, Shared};
+use crate::shown::Shown;
 use crate::store::{RecordStore, StoreError};
 use crate::{finalize, keep_writes, permissions, undo};
 
@@ -66,126 +66,6 @@ pub struct Outcome {
     pub record: RunRecord,
 }
 
-/// Why a run could not be taken up; or why its driver stopped on the way ([`EngineError::Stopped`] alone).
-#[derive(Debug, Error)]
-pub enum EngineError {
-    /// The record.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The lease.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
-    /// Another plan's run is under way.
-    #[error(
-        "run {run} of another plan is {phase}; go on with `rehome apply` without a new plan, or roll it back first"
-    )]
-    OtherPlan {
-        /// The run.
-        run: RunId,
-        /// Its phase.
-        phase: Phase,
-    },
-    /// The migration is done.
-    #[error("run {run} is completed; there is nothing to apply")]
-    AlreadyCompleted {
-        /// The run.
-        run: RunId,
-    },
-    /// The run is being taken back.
-    #[error("run {run} is being rolled back; go on with `rehome rollback --discard-writes`")]
-    BeingUndone {
-        /// The run.
-        run: RunId,
-    },
-    /// There is no way back any more.
-    #[error(
-        "run {run} is finalized: what a rollback needs was let go by `rehome finalize`; the new side is the only one"
-    )]
-    Finalized {
-        /// The run.
-        run: RunId,
-    },
-    /// The volumes with the new writes are on their way to the legacy side.
-    #[error("run {run} is being rolled back with its new writes; go on with `rehome rollback --keep-writes`")]
-    BeingReturned {
-        /// The run.
-        run: RunId,
-    },
-    /// The legacy side serves already.
-    #[error("run {run} is rolled back already; the legacy side serves")]
-    RolledBackAlready {
-        /// The run.
-        run: RunId,
-    },
-    /// There are no writes to keep.
-    #[error(
-        "run {run} was not opened to clients: nothing was written to the new side, and `rehome rollback \
-         --discard-writes` loses nothing"
-    )]
-    NotOpened {
-        /// The run.
-        run: RunId,
-    },
-    /// Something is in the way of the volumes.
-    #[error("the writes of run {run} cannot be taken back to the legacy side:\n  - {}", obstacles.join("\n  - "))]
-    CannotKeepWrites {
-        /// The run.
-        run: RunId,
-        /// What is in the way.
-        obstacles: Vec<String>,
-    },
-    /// The legacy instances could not be started.
-    #[error(
-        "run {run} cannot be taken back: its legacy instances are stopped, and the caller is denied {}", denied.join(", ")
-    )]
-    CannotStart {
-        /// The run.
-        run: RunId,
-        /// What is denied.
-        denied: Vec<String>,
-    },
-    /// The credentials are of another account or region.
-    #[error(transparent)]
-    OtherAccount(#[from] OtherAccount),
-    /// Cloud or cluster did not answer, before anything was begun.
-    #[error("what stands in the way cannot be told: {0}")]
-    Unseen(String),
-    /// Only what is done can be finalized.
-    #[error("run {run} is {phase}, not completed; there is nothing to finalize yet")]
-    NotCompleted {
-        /// The run.
-        run: RunId,
-        /// Its phase.
-        phase: Phase,
-    },
-    /// There is no run.
-    #[error(
-        "no run of migration {migration} is recorded in namespace {namespace} (if its record was lost, \
-         docs/without-a-record.md is the way back by hand)"
-    )]
-    NoRun {
-        /// The migration.
-        migration: String,
-        /// Where it was looked for.
-        namespace: String,
-    },
-    /// It is not what somebody agreed to any more.
-    #[error("run {run} has gone on since it was shown")]
-    GoneOn {
-        /// The run that was shown.
-        run: RunId,
-    },
-    /// The run is beyond what was asked for.
-    #[error("run {run} is in its cutover already: production does not serve")]
-    CutoverBegun {
-        /// The run.
-        run: RunId,
-    },
-    /// The run was taken up, and its header or plan could not be written on the way: acts may have been made.
-    #[error("the driver stopped on its way: {0}")]
-    Stopped(String),
-}
-
 /// A driver of one migration's runs.
 pub struct Driver {
     /// What it works with.
@@ -200,32 +80,6 @@ pub struct Driver {
     pub stop: watch::Receiver<bool>,
     /// The recorded run that a person has agreed to, as it was shown; none if nobody was asked about one.
     pub shown: Option<Shown>,
-}
-
-/// A recorded run as it was when somebody was asked about it. A question stays on a screen for as long as it likes, and
-/// another driver may go on meanwhile: "nothing that was written is given up" is true before the opening only.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
-    /// The run.
-    pub run: RunId,
-    /// Whether clients may have written to the new side.
-    pub opened: bool,
-    /// Whether it was taken back already.
-    pub back: bool,
-}
-
-impl Shown {
-    /// What is shown of a record.
-    pub fn of(plan: &Plan, record: &RunRecord) -> Self {
-        let header = &record.header;
-        Self { run: header.run.clone(), opened: rehome_planner::opened(plan, record), back: header.phase.is_back() }
-    }
-
-    /// Whether what was agreed to would be another thing now. An opening changes only what is given up.
-    fn is_past(&self, now: &Self, command: &Command) -> bool {
-        let gives_up = matches!(command, Command::RollbackDiscardWrites);
-        now.run != self.run || now.back != self.back || (gives_up && now.opened != self.opened)
-    }
 }
 
 impl Driver {

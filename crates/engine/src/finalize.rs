@@ -9,8 +9,8 @@ use rehome_model::record::{FinalizeChoice, Phase, RunRecord, StepRecord, StepSta
 use rehome_planner::is_finalize_step;
 
 use crate::context::StepContext;
-use crate::driver::EngineError;
 use crate::error::StepError;
+use crate::refused::EngineError;
 use crate::schedule::{self, Ending};
 use crate::shared::Shared;
 

@@ -10,15 +10,16 @@ use rehome_model::plan::{Plan, Purpose, Step, outputs};
 use rehome_model::record::{KeepWrites, Phase, RunRecord, StepState};
 use rehome_model::task::PodTask;
 use rehome_planner::{DiskClaim, DiskSeen, ReturnSeen, SetSeen, is_keep_writes_step};
-use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, PodScript, VolumeFilter};
+use rehome_ports::{CloudError, PodScript, VolumeFilter};
 use rehome_profiles::Profile;
 use serde_json::Value;
 
-use crate::driver::{EngineError, Ports, same_account};
+use crate::driver::{Ports, same_account};
 use crate::error::StepError;
 use crate::kubernetes::{Kube, KubeError, ebs_volume, paths, text};
 use crate::limits::{SCRIPTS_AT_ONCE, VIEW_SCRIPT_S};
 use crate::permissions;
+use crate::refused::EngineError;
 use crate::schedule::{self, Ending};
 use crate::shared::Shared;
 
@@ -100,7 +101,7 @@ async fn look(
     let volumes: BTreeSet<VolumeId> = legacy.chain(made.map(|id| VolumeId::from(id.as_str()))).collect();
     let filter = VolumeFilter::Ids(volumes.into_iter().collect());
     let mut seen = ReturnSeen::default();
-    for instance in instances(cloud, &ids).await.map_err(unseen)? {
+    for instance in cloud.describe_instances_known(&ids).await.map_err(unseen)? {
         seen.instances.insert(instance.id.clone(), instance);
     }
     for volume in cloud.describe_volumes(&filter).await.map_err(unseen)? {
@@ -145,22 +146,6 @@ async fn disks(kube: &Kube, namespace: &str, seen: &mut ReturnSeen) -> Result<()
         seen.disks.insert(name(&disk), DiskSeen { volume: ebs_volume(&disk), claim });
     }
     Ok(())
-}
-
-/// Those of the instances that EC2 has. It answers nothing at all if it does not know one of them.
-async fn instances(cloud: &dyn Cloud, ids: &[InstanceId]) -> Result<Vec<rehome_model::cloud::Instance>, CloudError> {
-    match cloud.describe_instances(&InstanceFilter::Ids(ids.to_vec())).await {
-        Err(error) if error.class() == ErrorClass::NotFound => {}
-        other => return other,
-    }
-    let mut found = Vec::new();
-    for id in ids {
-        match cloud.describe_instances(&InstanceFilter::Ids(vec![id.clone()])).await {
-            Err(error) if error.class() == ErrorClass::NotFound => {}
-            other => found.extend(other?),
-        }
-    }
-    Ok(found)
 }
 
 fn read_set(set: &Value) -> SetSeen {

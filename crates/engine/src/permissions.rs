@@ -2,7 +2,6 @@
 
 use rehome_model::cloud::{Tags, Volume};
 use rehome_model::ids::{InstanceId, VolumeId};
-use rehome_model::labels;
 use rehome_model::plan::{Action, MemberPlan, Plan};
 use rehome_model::record::{Phase, RunRecord, StepState};
 use rehome_planner::ReturnSeen;
@@ -26,8 +25,8 @@ pub(crate) async fn denied_return(
     let role = member.volumes.first();
     let original: Vec<Volume> = shown(role.map(|volume| volume.legacy_volume.clone()));
     let returned: Vec<Volume> = shown(role.and_then(|volume| rehome_planner::adopted(record, member, volume)));
-    let mut denied = cloud.denied_actions(&intended(plan, member, instances(plan), original, &OF_ORIGINALS)).await?;
-    denied.extend(cloud.denied_actions(&intended(plan, member, Vec::new(), returned, &OF_RETURNED)).await?);
+    let mut denied = cloud.denied_actions(&intended(member, instances(plan), original, &OF_ORIGINALS)).await?;
+    denied.extend(cloud.denied_actions(&intended(member, Vec::new(), returned, &OF_RETURNED)).await?);
     Ok(denied)
 }
 
@@ -39,7 +38,7 @@ pub(crate) async fn denied_start(cloud: &dyn Cloud, plan: &Plan, record: &RunRec
     let stopped = stopped(plan, record);
     let serves = record.header.phase == Phase::Completed;
     let Some(member) = plan.members.first().filter(|_| serves && !stopped.is_empty()) else { return Vec::new() };
-    match cloud.denied_actions(&intended(plan, member, stopped, Vec::new(), &["StartInstances"])).await {
+    match cloud.denied_actions(&intended(member, stopped, Vec::new(), &["StartInstances"])).await {
         Ok(denied) => denied,
         Err(error) => {
             tracing::warn!(%error, "whether the legacy instances may be started could not be asked");
@@ -66,17 +65,11 @@ fn instances(plan: &Plan) -> Vec<InstanceId> {
 }
 
 fn intended(
-    plan: &Plan,
     member: &MemberPlan,
     instances: Vec<InstanceId>,
     originals: Vec<Volume>,
     only: &'static [&'static str],
 ) -> Intended {
-    // What an original is told when it gives way, with values that are not known before.
-    let volume_tags = Tags::from([
-        (labels::REPLACED_AT.to_owned(), member.instance.to_string()),
-        (labels::REPLACED_BY.to_owned(), plan.migration.clone()),
-    ]);
     let capture = CreateSnapshots {
         instance: member.instance.clone(),
         exclude: Vec::new(),
@@ -84,5 +77,5 @@ fn intended(
         description: String::new(),
         tags: Tags::new(),
     };
-    Intended { instances, capture, originals, volume_tags, only: Some(only) }
+    Intended { instances, capture, originals, volume_tags: Tags::new(), only: Some(only) }
 }

@@ -338,7 +338,8 @@ impl RecordStore {
             if last.is_some()
                 && let Err(error) = lease.confirm().await
             {
-                if error.kind == StepErrorKind::Interrupted {
+                // One that the apiserver does not know may be known to it in a moment, as everywhere.
+                if error.kind == StepErrorKind::Interrupted && !error.is_unauthorized() {
                     return Err(StoreError::NotOurs(error.message));
                 }
                 tokio::time::sleep(pause).await;

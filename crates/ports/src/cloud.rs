@@ -86,7 +86,7 @@ pub struct Intended {
     pub capture: CreateSnapshots,
     /// Volumes of that instance that move, one of a kind.
     pub originals: Vec<Volume>,
-    /// The tags that a volume made in place of one will get, or that one of them gets.
+    /// The tags that a volume made in place of one will get.
     pub volume_tags: Tags,
     /// The operations that are asked about (`AttachVolume`); all that a run performs if there is no list.
     pub only: Option<&'static [&'static str]>,

@@ -199,22 +199,15 @@ pub async fn recorded(kube: &kube::Client, namespace: &str, migration: &str) -> 
     })
 }
 
-/// The recorded run of a migration file, if there is one.
-pub async fn recorded_of(kube: &kube::Client, migration: &Migration) -> Result<Option<(RunRecord, Plan)>> {
-    let found = recorded(kube, &migration.spec.target.namespace, &migration.metadata.name).await?;
-    if let Some((_, plan)) = &found {
-        input::same_as_recorded(plan, migration)?;
-    }
-    Ok(found)
-}
-
-/// The same for a command that is of no use without one, for this reason.
+/// The recorded run of a migration file, for a command that is of no use without one, for this reason.
 pub async fn run_of(kube: &kube::Client, migration: &Migration, why: &str) -> Result<(RunRecord, Plan)> {
     let (name, namespace) = (&migration.metadata.name, &migration.spec.target.namespace);
-    recorded_of(kube, migration).await?.ok_or_else(|| {
+    let Some((record, plan)) = recorded(kube, namespace, name).await? else {
         let none = EngineError::NoRun { migration: name.clone(), namespace: namespace.clone() };
-        problem(Exit::Usage, none.to_string(), &format!("{why}. Nothing was changed"))
-    })
+        return Err(problem(Exit::Usage, none.to_string(), &format!("{why}. Nothing was changed")));
+    };
+    input::same_as_recorded(&plan, migration)?;
+    Ok((record, plan))
 }
 
 /// `rehome status`.

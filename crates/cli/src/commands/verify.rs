@@ -8,7 +8,7 @@ use rehome_model::format;
 use rehome_model::plan::{Action, ClaimSpec, Input, MemberPlan, Plan};
 use rehome_model::record::{Phase, RunRecord};
 use rehome_model::task::PodTask;
-use rehome_ports::{CloudError, ErrorClass};
+use rehome_ports::CloudError;
 use rehome_profiles::Profile;
 use serde_json::Value;
 
@@ -98,20 +98,7 @@ async fn legacy_differences(ports: &Ports, plan: &Plan) -> Result<Vec<String>> {
     let unseen = |error: CloudError| {
         problem(Exit::Unreachable, error.to_string(), "see that the AWS CLI may do the same. Nothing was changed")
     };
-    let found = match ports.cloud.describe_instances_alone(&ids).await {
-        // One is terminated and forgotten, and of the others EC2 tells nothing in this answer: each is asked for alone.
-        Err(error) if error.class() == ErrorClass::NotFound => {
-            let mut found = Vec::new();
-            for id in &ids {
-                match ports.cloud.describe_instances_alone(std::slice::from_ref(id)).await {
-                    Err(error) if error.class() == ErrorClass::NotFound => {}
-                    other => found.extend(other.map_err(unseen)?),
-                }
-            }
-            found
-        }
-        found => found.map_err(unseen)?,
-    };
+    let found = ports.cloud.describe_instances_known(&ids).await.map_err(unseen)?;
     let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
     let told = up.map(|found| format!("legacy instance {} runs; its service is masked, but stop it again", found.id));
     Ok(told.collect())

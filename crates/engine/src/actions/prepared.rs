@@ -52,14 +52,15 @@ async fn volumes_as_planned(context: &StepContext) -> Result<(), StepError> {
         return Err(not_ours(&found.id, other));
     }
     // A run that an older rehome has begun holds nothing yet.
-    for free in instances.iter().filter(|found| found.tags.get(labels::HELD_BY).is_none_or(String::is_empty)) {
-        match hold(context, &free.id).await {
-            Err(error) if error.kind == StepErrorKind::Failed => {
-                context.note(format!("{} is not tagged as held by this run: {error}", free.id));
-            }
-            held => held?,
+    let free = instances.iter().filter(|found| found.tags.get(labels::HELD_BY).is_none_or(String::is_empty));
+    let held = free.map(async |free| match hold(context, &free.id).await {
+        Err(error) if error.kind == StepErrorKind::Failed => {
+            context.note(format!("{} is not tagged as held by this run: {error}", free.id));
+            Ok(())
         }
-    }
+        held => held,
+    });
+    futures::future::try_join_all(held).await?;
     let changed = changes(plan, &instances, &volumes);
     if changed.is_empty() {
         return Ok(());

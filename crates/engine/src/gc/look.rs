@@ -7,7 +7,7 @@ use rehome_model::collection::{Inventory, RecordSeen};
 use rehome_model::ids::{SnapshotId, VolumeId};
 use rehome_model::labels;
 use rehome_model::migration::MemberSelector;
-use rehome_ports::{Cloud, CloudError, ErrorClass, InstanceFilter, SnapshotFilter, VolumeFilter};
+use rehome_ports::{Cloud, CloudError, InstanceFilter, SnapshotFilter, VolumeFilter};
 
 use super::cluster;
 use super::collector::{Collector, GcError};
@@ -111,15 +111,8 @@ async fn members_volumes(cloud: &dyn Cloud, selector: &MemberSelector) -> Result
         MemberSelector::AutoScalingGroup(group) => {
             instances.extend(cloud.describe_instances(&InstanceFilter::AutoScalingGroup(group.clone())).await?);
         }
-        // One by one: EC2 fails the whole call for one unknown id, and some may be terminated and forgotten.
-        MemberSelector::InstanceIds(ids) => {
-            for id in ids {
-                match cloud.describe_instances(&InstanceFilter::Ids(vec![id.clone()])).await {
-                    Err(error) if error.class() == ErrorClass::NotFound => {}
-                    found => instances.extend(found?),
-                }
-            }
-        }
+        // Some may be terminated and forgotten.
+        MemberSelector::InstanceIds(ids) => instances.extend(cloud.describe_instances_known(ids).await?),
     }
     Ok(instances.into_iter().flat_map(|instance| instance.block_devices).map(|device| device.volume).collect())
 }

@@ -3,7 +3,7 @@
 use crate::common::Stage;
 use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_engine::Command;
-use rehome_model::cloud::Tags;
+use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::event::{Event, EventKind};
 use rehome_model::ids::InstanceId;
 use rehome_model::labels;
@@ -71,6 +71,31 @@ async fn an_instance_that_another_run_holds_is_not_touched_and_neither_is_its_ho
     let failure = outcome.failure.expect("a reason");
     assert!(failure.contains("in the hands of run refdb-elsewhere") && failure.contains("create-tags"), "{failure}");
     assert_eq!(holders(&stage, &plan)[0].as_deref(), Some(ELSEWHERE));
+    assert_eq!(checks::legacy_serving(&stage.world), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_another_run_holds_is_started_once_somebody_lets_it_go() {
+    const LATER: std::time::Duration = std::time::Duration::from_secs(300);
+    let stage = Stage::new(Scene::new(2, 41));
+    let plan = stage.plan().await;
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::Completed);
+    let held = &plan.members[0].instance;
+    hold(&stage, held, ELSEWHERE);
+    let look = || {
+        stage.world.ec2().with(|inner, _| {
+            let record = &inner.core.instances[held];
+            (record.state, record.stop_protection)
+        })
+    };
+    let lets_go = async {
+        tokio::time::sleep(LATER).await;
+        assert_eq!(look(), (InstanceState::Stopped, false), "it is another's");
+        hold(&stage, held, "");
+    };
+    let (end, ()) = futures::join!(stage.drive(Command::RollbackDiscardWrites), lets_go);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
     assert_eq!(checks::legacy_serving(&stage.world), 2);
 }
 

@@ -235,3 +235,34 @@ async fn what_another_driver_wrote_is_not_written_over_by_one_whose_clocks_stood
         assert_eq!(*found.borrow(), [OTHERS], "{cut_off}");
     }
 }
+
+/// A write of the record is lost, and the apiserver does not know who asks when the Lease is looked at because of it, once.
+struct Overloaded {
+    lost: std::sync::atomic::AtomicBool,
+    unknown: std::sync::atomic::AtomicBool,
+}
+
+impl Gate for Overloaded {
+    fn before(&self, call: &Call<'_>) -> (u64, Ruling) {
+        let writes = call.name == "kube update" && call.subject.ends_with("/rehome-run-refdb-cluster");
+        if writes && !self.lost.swap(true, Ordering::SeqCst) {
+            return (0, Ruling::Wrong(Mishap::NoReply));
+        }
+        let looks = call.name == "kube get" && call.subject.contains("/leases") && self.lost.load(Ordering::SeqCst);
+        if looks && !self.unknown.swap(true, Ordering::SeqCst) {
+            return (0, Ruling::Wrong(Mishap::Status(401, "Unauthorized")));
+        }
+        (0, Ruling::Go)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refusal_of_an_overloaded_apiserver_does_not_end_a_driver_whose_write_was_lost() {
+    let mut stage = Stage::new(Scene::new(2, 12));
+    let plan = stage.plan().await;
+    let gate = Arc::new(Overloaded { lost: false.into(), unknown: false.into() });
+    stage.ports = SimPorts::behind(&stage.world, Arc::clone(&gate) as Arc<_>);
+    let outcome = stage.apply(&plan).await.outcome();
+    assert!(gate.unknown.load(Ordering::SeqCst), "nobody looked at the Lease");
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+}

@@ -110,12 +110,26 @@ async fn a_volume_that_never_attaches_brings_the_legacy_side_back_long_before_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_volume_that_never_attaches_for_want_of_its_node_is_given_up_once_its_pod_would_be_elsewhere() {
+    let (outcome, taken_s, _) = ends_unattached(fails("InvalidInstanceID.NotFound"), FOR_EVER, None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(
+        outcome
+            .failure
+            .is_some_and(|why| why.contains("does not attach") && why.contains("InvalidInstanceID.NotFound"))
+    );
+    assert!((600..1_200).contains(&taken_s), "{taken_s} s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_that_attaches_late_is_waited_for() {
     let cases = [
         (Effect::Deny, 100),
         // The old attachment goes, or the node is about to be shown.
         (fails("VolumeInUse"), 900),
         (fails("IncorrectState"), 900),
+        // The node's instance is gone, and the pod is about to be made anew elsewhere.
+        (fails("InvalidInstanceID.NotFound"), 400),
     ];
     for (effect, for_s) in cases {
         let (outcome, _, events) = ends_unattached(effect.clone(), Duration::from_secs(for_s), None).await;
