@@ -182,6 +182,6 @@ pub(super) const CHECKS: &[Check] = &[
         "A run has taken this instance into its hands and has not let it go. It may be recorded in another cluster or namespace: two runs \
          that move one member would each capture it, and the one that is taken back would start it beside the other's pods.",
         "Go on with that run, roll it back or finalize it with --release-legacy, where it is recorded. If it no longer exists, empty \
-         the tag: aws ec2 create-tags --resources INSTANCE --tags Key=rehome.dev/held-by,Value=.",
+         the tag: `aws ec2 create-tags --resources INSTANCE --tags Key=rehome.dev/held-by,Value=`.",
     ),
 ];
