@@ -16,8 +16,8 @@ pub const RETRY: Duration = Duration::from_secs(1);
 /// Longest pause after an error that is tried again.
 pub const RETRY_MAX: Duration = Duration::from_secs(20);
 /// How long a snapshot call whose reply was lost is looked for by tag before it counts as not done. EC2's describes
-/// may lag behind its effects (EC2 developer guide, "Eventual consistency"); a duplicate that shows later is collected by the sweep. Counted
-/// from the end of the call; from its beginning, and [`rehome_ports::CALL_LIMIT`] longer, where nobody knows its end.
+/// may lag behind its effects (EC2 developer guide, "Eventual consistency"); a duplicate that shows later is collected
+/// by the sweep. Counted from the end of the call; from its beginning, and [`rehome_ports::CALL_LIMIT`] longer, where nobody knows its end.
 pub const SETTLE: Duration = Duration::from_secs(30);
 /// How long EC2 may not know an id that it has just given out (EC2 developer guide, "Eventual
 /// consistency": up to five minutes).

@@ -192,7 +192,8 @@ fn check_volume(context: &mut Context<'_>, subject: &str, id: &VolumeId) {
         context.report("RH0205", subject.to_owned(), "its volume may be attached twice".to_owned(), seen);
     }
     let spec = &volume.spec;
-    // EBS user guide, "General Purpose SSD volumes": a gp2 volume below 34 GiB has 100 IOPS; magnetic and HDD types are slower still for small reads.
+    // A gp2 volume below 34 GiB has 100 IOPS (EBS user guide, "General Purpose SSD volumes"); magnetic and HDD types are
+    // slower still for small reads.
     const GP2_SMALL_GIB: u32 = 34;
     let slow = matches!(spec.volume_type.as_str(), "standard" | "sc1" | "st1")
         || (spec.volume_type == "gp2" && spec.size_gib < GP2_SMALL_GIB);
