@@ -85,13 +85,7 @@ impl Cloud for AwsCloud {
     }
 
     async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        let mut found = self.by_ids(ids).await?;
-        found.sort_by(|one, other| one.id.cmp(&other.id));
-        Ok(found)
-    }
-
-    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        self.known(ids).await
+        self.by_ids(ids).await
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {

@@ -13,6 +13,11 @@ pub(crate) fn tag_filters(tags: &Tags) -> Vec<Filter> {
     tags.iter().map(|(key, value)| filter(&format!("tag:{key}"), [escape(value)])).collect()
 }
 
+/// A filter for ids, which are no patterns.
+pub(crate) fn id_filter<T: ToString>(name: &str, ids: &[T]) -> Filter {
+    filter(name, ids.iter().map(|id| escape(&id.to_string())))
+}
+
 /// A filter that any of the values matches.
 pub(crate) fn filter(name: &str, values: impl IntoIterator<Item = String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values.into_iter().collect())).build()
@@ -53,6 +58,11 @@ mod tests {
     fn a_tag_with_a_star_does_not_match_every_tag() {
         let filters = tag_filters(&Tags::from([("owner".to_owned(), "team-*?".to_owned())]));
         assert_eq!(filters[0].values(), ["team-\\*\\?"]);
+    }
+
+    #[test]
+    fn an_id_with_a_star_does_not_match_every_id() {
+        assert_eq!(id_filter("instance-id", &["i-*"]).values(), ["i-\\*"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rehome_ports::{CloudError, InstanceFilter, InstanceProtection};
 use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
-use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters};
+use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, id_filter, tag_filters};
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeInstances";
@@ -31,10 +31,7 @@ impl AwsCloud {
                 found.retain(|instance| carries(&instance.tags, tags));
                 found
             }
-            InstanceFilter::AutoScalingGroup(group) => {
-                // A member that is gone by now fails nothing.
-                self.known(&self.group_members(group).await?).await?
-            }
+            InstanceFilter::AutoScalingGroup(group) => self.by_ids(&self.group_members(group).await?).await?,
         };
         found.sort_by(|one, other| one.id.cmp(&other.id));
         found.dedup_by(|one, other| one.id == other.id);
@@ -46,27 +43,11 @@ impl AwsCloud {
         Ok(found)
     }
 
-    /// EC2 names every unknown id of a call, and takes no page size together with ids.
+    /// By filter: asked by id, EC2 fails the whole call for one unknown id, and takes no page size.
     pub(crate) async fn by_ids(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
         let mut found = Vec::new();
         for ids in ids.chunks(IDS_PER_CALL) {
-            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let page = read(|| async {
-                let call = self.ec2.describe_instances().set_instance_ids(Some(ids.clone()));
-                call.send().await.map_err(|error| cloud_error(DESCRIBE, &error))
-            })
-            .await?;
-            collect(page.reservations(), &mut found)?;
-        }
-        Ok(found)
-    }
-
-    /// By filter and not by id: what EC2 does not know is left out.
-    pub(crate) async fn known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        let mut found = Vec::new();
-        for ids in ids.chunks(IDS_PER_CALL) {
-            let ids = filter("instance-id", ids.iter().map(ToString::to_string));
-            found.extend(self.by_filters(vec![ids]).await?);
+            found.extend(self.by_filters(vec![id_filter("instance-id", ids)]).await?);
         }
         found.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(found)

@@ -8,7 +8,7 @@ use rehome_ports::{CloudError, CreateSnapshots, SnapshotFilter};
 use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
-use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
+use crate::filters::{IDS_PER_CALL, PAGE, carries, id_filter, tag_filters, tag_specifications};
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeSnapshots";
@@ -21,7 +21,7 @@ impl AwsCloud {
         match wanted {
             SnapshotFilter::Ids(ids) => {
                 for ids in ids.chunks(IDS_PER_CALL) {
-                    let ids = filter("snapshot-id", ids.iter().map(ToString::to_string));
+                    let ids = id_filter("snapshot-id", ids);
                     self.snapshot_pages(vec![ids], &mut found).await?;
                 }
             }

@@ -11,7 +11,7 @@ use rehome_ports::{CloudError, CreateVolume, VolumeFilter};
 use crate::cloud::AwsCloud;
 use crate::convert;
 use crate::error::cloud_error;
-use crate::filters::{IDS_PER_CALL, PAGE, carries, filter, tag_filters, tag_specifications};
+use crate::filters::{IDS_PER_CALL, PAGE, carries, id_filter, tag_filters, tag_specifications};
 use crate::retry::read;
 
 const DESCRIBE: &str = "DescribeVolumes";
@@ -27,8 +27,7 @@ impl AwsCloud {
         match wanted {
             VolumeFilter::Ids(ids) => {
                 for ids in ids.chunks(IDS_PER_CALL) {
-                    let ids = filter("volume-id", ids.iter().map(ToString::to_string));
-                    self.volume_pages(vec![ids], &mut found).await?;
+                    self.volume_pages(vec![id_filter("volume-id", ids)], &mut found).await?;
                 }
             }
             VolumeFilter::Tags(tags) => {

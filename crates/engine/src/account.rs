@@ -80,7 +80,7 @@ async fn asked(cloud: &dyn Cloud) -> Result<CallerIdentity, CloudError> {
 /// Whether EC2 shows an instance of the plan.
 async fn shows_an_instance(cloud: &dyn Cloud, plan: &Plan) -> bool {
     let ids: Vec<InstanceId> = plan.members.iter().map(|member| member.instance.clone()).collect();
-    let shown = tokio::time::timeout(CALLER, cloud.describe_instances_known(&ids)).await;
+    let shown = tokio::time::timeout(CALLER, cloud.describe_instances_alone(&ids)).await;
     shown.is_ok_and(|found| found.is_ok_and(|found| !found.is_empty()))
 }
 

@@ -101,7 +101,7 @@ async fn look(
     let volumes: BTreeSet<VolumeId> = legacy.chain(made.map(|id| VolumeId::from(id.as_str()))).collect();
     let filter = VolumeFilter::Ids(volumes.into_iter().collect());
     let mut seen = ReturnSeen::default();
-    for instance in cloud.describe_instances_known(&ids).await.map_err(unseen)? {
+    for instance in cloud.describe_instances_alone(&ids).await.map_err(unseen)? {
         seen.instances.insert(instance.id.clone(), instance);
     }
     for volume in cloud.describe_volumes(&filter).await.map_err(unseen)? {

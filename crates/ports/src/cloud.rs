@@ -19,7 +19,7 @@ pub const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// Which instances to describe. Terminated instances are shown while EC2 shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InstanceFilter {
-    /// By id. Unknown ids are an `InvalidInstanceID.NotFound` that names them.
+    /// By id. Ids that EC2 does not show (yet, or any more) are left out of the answer: no error.
     Ids(Vec<InstanceId>),
     /// By tags, all of which must match.
     Tags(Tags),
@@ -151,10 +151,6 @@ pub trait Cloud: Send + Sync {
     /// Instances by id as `describe_instances` shows them, but for their Auto Scaling membership, which may be left out:
     /// it costs a call for every fifty instances.
     async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError>;
-
-    /// Those of these instances that the caller's account has in its region, in the order of ids. All others are left out: no
-    /// error. Their Auto Scaling membership may be left out.
-    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError>;
 
     /// What instance types allow; unknown ones are left out.
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError>;

@@ -44,8 +44,27 @@ impl Addresses {
                     ErrorClass::Stop => ScriptError::Refused { target: target.clone(), reason: error.to_string() },
                     _ => ScriptError::Unreachable { target: target.clone(), reason: error.to_string() },
                 })?;
-                shown.into_iter().find_map(|instance| instance.private_ip).ok_or_else(unknown)
+                let Some(found) = shown.into_iter().next() else {
+                    let reason = "EC2 does not show the instance".to_owned();
+                    return Err(ScriptError::Unreachable { target, reason });
+                };
+                found.private_ip.ok_or_else(unknown)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rehome_ec2_emulator::core::Config;
+    use rehome_ec2_emulator::face::Emulator;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_instance_that_ec2_does_not_show_yet_may_be_asked_for_again() {
+        let ec2 = Emulator::new(Config::default(), 0, std::time::Duration::ZERO);
+        let error = Addresses::from(Arc::new(ec2)).find(&InstanceId::from("i-0123456789abcdef0")).await.unwrap_err();
+        assert!(matches!(error, ScriptError::Unreachable { .. }), "{error:?}");
     }
 }

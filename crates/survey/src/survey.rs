@@ -121,7 +121,7 @@ async fn node_zones(cloud: &dyn Cloud, survey: &Survey) -> Result<Option<BTreeMa
     if ids.is_empty() {
         return Ok(None);
     }
-    let found = cloud.describe_instances_known(&ids).await.map_err(asked("the nodes' instances"))?;
+    let found = cloud.describe_instances_alone(&ids).await.map_err(asked("the nodes' instances"))?;
     Ok(Some(found.into_iter().map(|instance| (instance.id, instance.zone)).collect()))
 }
 
@@ -149,26 +149,19 @@ async fn instances(
         MemberSelector::Tags(tags) => InstanceFilter::Tags(tags.clone()),
         MemberSelector::AutoScalingGroup(group) => InstanceFilter::AutoScalingGroup(group.clone()),
     };
-    match (cloud.describe_instances(&filter).await, selector) {
-        (Ok(found), MemberSelector::Tags(_)) => {
-            let alive = |i: &Instance| !matches!(i.state, InstanceState::Terminated | InstanceState::ShuttingDown);
-            Ok((found.into_iter().filter(alive).collect(), Vec::new()))
+    let mut found = cloud.describe_instances(&filter).await.map_err(asked("the members' instances"))?;
+    let missing = match selector {
+        MemberSelector::InstanceIds(ids) => {
+            let shown: BTreeSet<&InstanceId> = found.iter().map(|instance| &instance.id).collect();
+            ids.iter().filter(|id| !shown.contains(id)).cloned().collect()
         }
-        (Ok(found), _) => Ok((found, Vec::new())),
-        // EC2 fails the whole call for one unknown id: ask one by one, so that all missing ones are named at once.
-        (Err(error), MemberSelector::InstanceIds(ids)) if error.code.starts_with("InvalidInstanceID") => {
-            let (mut found, mut missing) = (Vec::new(), Vec::new());
-            for id in ids {
-                match cloud.describe_instances(&InstanceFilter::Ids(vec![id.clone()])).await {
-                    Ok(one) => found.extend(one),
-                    Err(error) if error.code.starts_with("InvalidInstanceID") => missing.push(id.clone()),
-                    Err(error) => return Err(asked("the members' instances")(error)),
-                }
-            }
-            Ok((found, missing))
+        MemberSelector::Tags(_) => {
+            found.retain(|i| !matches!(i.state, InstanceState::Terminated | InstanceState::ShuttingDown));
+            Vec::new()
         }
-        (Err(error), _) => Err(asked("the members' instances")(error)),
-    }
+        MemberSelector::AutoScalingGroup(_) => Vec::new(),
+    };
+    Ok((found, missing))
 }
 
 /// Names the members and looks into each host. A host that cannot be asked is part of the result.

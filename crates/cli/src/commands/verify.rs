@@ -98,7 +98,7 @@ async fn legacy_differences(ports: &Ports, plan: &Plan) -> Result<Vec<String>> {
     let unseen = |error: CloudError| {
         problem(Exit::Unreachable, error.to_string(), "see that the AWS CLI may do the same. Nothing was changed")
     };
-    let found = ports.cloud.describe_instances_known(&ids).await.map_err(unseen)?;
+    let found = ports.cloud.describe_instances_alone(&ids).await.map_err(unseen)?;
     let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
     let told = up.map(|found| format!("legacy instance {} runs; its service is masked, but stop it again", found.id));
     Ok(told.collect())

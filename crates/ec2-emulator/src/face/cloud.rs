@@ -31,11 +31,9 @@ impl Emulator {
     async fn by_ids(&self, ids: &[InstanceId]) -> Result<Vec<crate::api::Instance>, CloudError> {
         let mut found = Vec::new();
         for ids in ids.chunks(IDS_PER_CALL) {
-            match self.call(&Action::DescribeInstances(DescribeById::ids(ids)), false).await? {
-                Reply::Instances(page) => found.extend(page.items),
-                other => return Err(unexpected("DescribeInstances", &other)),
-            }
+            found.extend(self.by_filters(id_filter("instance-id", ids)).await?);
         }
+        found.sort_by(|one: &crate::api::Instance, other| one.id.cmp(&other.id));
         Ok(found)
     }
 
@@ -113,7 +111,7 @@ fn id_filters<T: ToString>(name: &str, ids: &[T]) -> Vec<Vec<Filter>> {
 
 /// A filter, not ids: what EC2 does not show is left out instead of an error.
 fn id_filter<T: ToString>(name: &str, ids: &[T]) -> Vec<Filter> {
-    vec![Filter { name: name.to_owned(), values: ids.iter().map(ToString::to_string).collect() }]
+    vec![Filter { name: name.to_owned(), values: ids.iter().map(|id| literal(&id.to_string())).collect() }]
 }
 
 /// Turns "already so" into success.
@@ -137,7 +135,6 @@ impl Cloud for Emulator {
 
     async fn describe_instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>, CloudError> {
         match filter {
-            InstanceFilter::Ids(ids) if ids.is_empty() => Ok(Vec::new()),
             InstanceFilter::Ids(ids) => self.with_groups(self.by_ids(ids).await?).await,
             InstanceFilter::Tags(tags) => self.with_groups(self.by_filters(tag_filters(tags)).await?).await,
             InstanceFilter::AutoScalingGroup(group) => {
@@ -149,9 +146,6 @@ impl Cloud for Emulator {
                     }
                     other => return Err(unexpected("DescribeAutoScalingGroups", &other)),
                 };
-                if members.is_empty() {
-                    return Ok(Vec::new());
-                }
                 self.with_groups(self.by_ids(&members).await?).await
             }
         }
@@ -159,16 +153,6 @@ impl Cloud for Emulator {
 
     async fn describe_instances_alone(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
         Ok(self.by_ids(ids).await?.into_iter().map(|instance| convert::instance(instance, None)).collect())
-    }
-
-    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        let mut found = Vec::new();
-        for filters in id_filters("instance-id", ids) {
-            let page = self.by_filters(filters).await?;
-            found.extend(page.into_iter().map(|instance| convert::instance(instance, None)));
-        }
-        found.sort_by(|one: &Instance, other| one.id.cmp(&other.id));
-        Ok(found)
     }
 
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {

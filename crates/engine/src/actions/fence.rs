@@ -6,7 +6,6 @@ use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase, Step};
 use rehome_model::task::{HostTask, IS_BUSY};
-use rehome_ports::ErrorClass;
 
 use tokio::time::Instant;
 
@@ -51,7 +50,7 @@ pub(super) async fn fenced(
     let began = Instant::now();
     context
         .wait(async || {
-            let found = known(context, &ids).await?;
+            let found = context.cloud().instances(&ids).await?;
             for instance in found.iter().filter(|found| was_started(context, found)) {
                 stop_again(context, instance).await?;
             }
@@ -87,7 +86,7 @@ pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) 
     let began = Instant::now();
     context
         .wait(async || {
-            let found = known(context, std::slice::from_ref(instance)).await?;
+            let found = context.cloud().instances(std::slice::from_ref(instance)).await?;
             let Some(found) = found.first() else {
                 let gone = began.elapsed() >= FORGOTTEN;
                 return Ok(if gone { Ok(()) } else { Err(format!("{instance} is not shown")) });
@@ -98,23 +97,6 @@ pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) 
             Ok(if is_down(found) { Ok(()) } else { Err(format!("{instance} is {}, not stopped", found.state)) })
         })
         .await
-}
-
-/// Those of the instances that EC2 knows. It tells of none if it does not know one, which it does not about an hour after that
-/// one was terminated.
-async fn known(context: &StepContext, ids: &[InstanceId]) -> Result<Vec<Instance>, StepError> {
-    match context.cloud().instances(ids).await {
-        Err(error) if error.class() == ErrorClass::NotFound => {}
-        answer => return Ok(answer?),
-    }
-    let mut found = Vec::new();
-    for id in ids {
-        match context.cloud().instances(std::slice::from_ref(id)).await {
-            Err(error) if error.class() == ErrorClass::NotFound => {}
-            answer => found.extend(answer?),
-        }
-    }
-    Ok(found)
 }
 
 /// Whether a machine runs no more. One that somebody terminated after its capture is nothing to wait for: forward is the only
@@ -175,7 +157,7 @@ async fn stop_again(context: &StepContext, found: &Instance) -> Result<(), StepE
 pub(super) async fn keep_stopped(context: &StepContext) -> Result<(), StepError> {
     let ids: Vec<InstanceId> = context.plan().members.iter().map(|member| member.instance.clone()).collect();
     // One that is terminated and forgotten nobody starts.
-    let found = known(context, &ids).await?;
+    let found = context.cloud().instances(&ids).await?;
     let up = found.iter().filter(|found| matches!(found.state, InstanceState::Pending | InstanceState::Running));
     for instance in up {
         stop_again(context, instance).await?;

@@ -6,7 +6,7 @@ use rehome_model::cloud::{InstanceState, Tags};
 use rehome_model::ids::{InstanceId, RoleName, SnapshotId};
 use rehome_model::labels;
 use rehome_model::plan::{Input, LEFT};
-use rehome_ports::{ErrorClass, ResourceId};
+use rehome_ports::ResourceId;
 use serde_json::{Value, json};
 
 use super::{gate, instances};
@@ -102,12 +102,8 @@ pub(super) async fn release_instance(
     delete_on_termination: &BTreeMap<String, bool>,
     was: Protections,
 ) -> Result<Outputs, StepError> {
-    let found = match context.cloud().instances(std::slice::from_ref(instance)).await {
-        Ok(found) => found.into_iter().next(),
-        Err(error) if error.class() == ErrorClass::NotFound => None,
-        Err(error) => return Err(error.into()),
-    };
-    match found.map(|found| found.state) {
+    let found = context.cloud().instances(std::slice::from_ref(instance)).await?;
+    match found.first().map(|found| found.state) {
         None | Some(InstanceState::Terminated | InstanceState::ShuttingDown) => {
             context.note(format!("{instance} is terminated already"));
             return Ok(Outputs::new());

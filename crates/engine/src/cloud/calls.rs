@@ -80,15 +80,8 @@ impl<'a> Calls<'a> {
             }
             Ok(Arc::new(found))
         };
-        let (answer, asked) = look.ask(|| ids.to_vec(), send).await;
-        match answer {
-            Ok(found) => Ok(found.iter().filter(|item| ids.contains(id_of(item))).cloned().collect()),
-            // EC2 fails the whole call for one unknown id: whose it is shows when each asks alone.
-            Err(error) if asked > 1 && error.class() == ErrorClass::NotFound => {
-                self.read(Family::Describe, describe(ids.to_vec())).await
-            }
-            Err(error) => Err(error),
-        }
+        let (found, _) = look.ask(|| ids.to_vec(), send).await;
+        Ok(found?.iter().filter(|item| ids.contains(id_of(item))).cloned().collect())
     }
 
     /// Instances, without their Auto Scaling membership.

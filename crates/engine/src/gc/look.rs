@@ -112,7 +112,7 @@ async fn members_volumes(cloud: &dyn Cloud, selector: &MemberSelector) -> Result
             instances.extend(cloud.describe_instances(&InstanceFilter::AutoScalingGroup(group.clone())).await?);
         }
         // Some may be terminated and forgotten.
-        MemberSelector::InstanceIds(ids) => instances.extend(cloud.describe_instances_known(ids).await?),
+        MemberSelector::InstanceIds(ids) => instances.extend(cloud.describe_instances_alone(ids).await?),
     }
     Ok(instances.into_iter().flat_map(|instance| instance.block_devices).map(|device| device.volume).collect())
 }

@@ -52,8 +52,8 @@ impl Outcome {
 }
 
 async fn instances_keep(under: Under<'_>, outcome: &mut Outcome) {
-    outcome.note("unknown instance ids are an error that names them", instances::unknown_ids(under).await);
-    outcome.note("instances that are not known are left out where they may be", instances::known(under).await);
+    outcome.note("unknown instance ids are left out", instances::unknown_ids(under).await);
+    outcome.note("instances are described alone", instances::alone(under).await);
     outcome.note("no instance ids are no instances", instances::no_ids(under).await);
     outcome.note("instances come with their volumes, in the order of ids", instances::described(under).await);
     outcome.note("all tags of an instance filter must match", instances::by_tags(under).await);

@@ -186,10 +186,6 @@ impl Cloud for SentCloud {
         Ok(found)
     }
 
-    async fn describe_instances_known(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        self.inner.describe_instances_known(ids).await.map(|found| self.believe(found))
-    }
-
     async fn describe_instance_types(&self, names: &[String]) -> Result<Vec<InstanceType>, CloudError> {
         self.inner.describe_instance_types(names).await
     }
