@@ -122,6 +122,13 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_do_not_stand_in_line_are_no_assumption() {
+        let limits = ProfileLimits { flush_s: 300, stop_s: 600, member_up_s: 900 };
+        let few = estimate(&[], limits, None);
+        assert!(!few.assumptions.iter().any(|said| said.contains("calls")), "{:?}", few.assumptions);
+    }
+
+    #[test]
     fn the_largest_volume_sets_the_time_and_all_together_the_cost() {
         // 1,000 GiB: 4,096 to 20,480 s for the base snapshot, 40 to 2,048 s for the final one.
         let found = of_volumes(&[500, 1_000, 500], 60);
