@@ -128,6 +128,23 @@ fn suspended_processes_keep_a_stopped_member_until_they_are_resumed() {
 }
 
 #[test]
+fn what_was_found_stopped_is_replaced_when_that_is_resumed_though_it_runs_again() {
+    for (suspended, kept) in [(vec!["Terminate", "ReplaceUnhealthy"], false), (vec!["Terminate", "HealthCheck"], true)]
+    {
+        let (mut ec2, id, data) = scene();
+        done(&mut ec2, Action::SuspendProcesses(processes(&suspended)));
+        done(&mut ec2, stop(&id));
+        ec2.pass(HOUR);
+        done(&mut ec2, start(&id));
+        ec2.pass(HOUR);
+        assert_eq!(member(&mut ec2, &id).health_status, if kept { "Healthy" } else { "Unhealthy" });
+        done(&mut ec2, Action::ResumeProcesses(processes(&[])));
+        ec2.pass(HOUR);
+        assert_eq!(data_is_there(&mut ec2, &data), kept, "{suspended:?}");
+    }
+}
+
+#[test]
 fn a_group_is_not_taken_below_its_least_size() {
     let (mut ec2, id, _) = scene();
     ec2.core.groups.get_mut(GROUP).unwrap().min_size = 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use rehome_model::cloud::InstanceState;
+use rehome_model::cloud::{AutoScalingGroup, InstanceState};
 use rehome_model::ids::Zone;
 use rehome_model::labels;
 use rehome_model::survey::{DiskIdentity, MemberSurvey};
@@ -176,9 +176,10 @@ fn check_load_balancers(context: &mut Context<'_>) {
             group.load_balancers.iter().map(|found| format!("traffic comes by {found}")).collect();
         seen.push(format!("into Standby: {}", leaving.join(", ")));
         seen.push(format!(
-            "aws autoscaling suspend-processes --region {} --auto-scaling-group-name '{}' --scaling-processes Terminate \
-             ReplaceUnhealthy AZRebalance",
-            survey.caller.region, group.name
+            "aws autoscaling suspend-processes --region {} --auto-scaling-group-name '{}' --scaling-processes {} AZRebalance",
+            survey.caller.region,
+            group.name,
+            AutoScalingGroup::LEFT_ALONE.join(" ")
         ));
         let message = "clients reach its members by load balancers, which Standby takes them out of".to_owned();
         context.report("RH0117", format!("Auto Scaling group {}", group.name), message, seen);

@@ -134,10 +134,15 @@ pub struct AutoScalingGroup {
 }
 
 impl AutoScalingGroup {
-    /// Whether it neither replaces nor terminates a member that it finds stopped, until somebody resumes the processes.
+    /// Whether it neither replaces nor terminates a member that it finds stopped, and finds none. A member that is marked as unhealthy
+    /// while only the others are suspended stays so when it runs again, and is replaced once they are resumed (EC2 Auto Scaling
+    /// user guide, "Suspend and resume processes").
     pub fn is_suspended(&self) -> bool {
-        self.has_suspended("Terminate") && self.has_suspended("ReplaceUnhealthy")
+        Self::LEFT_ALONE.iter().all(|process| self.has_suspended(process))
     }
+
+    /// The processes that must be suspended for a group to leave stopped members alone, for good.
+    pub const LEFT_ALONE: [&str; 3] = ["Terminate", "ReplaceUnhealthy", "HealthCheck"];
 
     /// Whether a member that goes into Standby, or comes back, may make it launch another one where there are fewer and then
     /// terminate one where there are more. (EC2 Auto Scaling user guide, "Temporarily remove instances"; it launches first, so

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod collection;
 pub mod event;
 pub mod finding;
+pub mod fingerprint;
 pub mod format;
 pub mod host;
 pub mod ids;

@@ -76,7 +76,7 @@ fn went_with_its_instance(fact: &Fact, plan: &Plan, survey: &Survey, begun: &BTr
         let gone = matches!(state, None | Some(InstanceState::Terminated | InstanceState::ShuttingDown));
         gone && begun.contains(&ids::stop_instance(&member.name))
     };
-    if let Some(of_group) = fact.path.strip_prefix("auto-scaling-group/") {
+    if let Some(of_group) = fact.path.strip_prefix(GROUP) {
         let is_of = |name: &str| of_group == name || of_group.strip_prefix(name) == Some(REBALANCING);
         let seen = survey.auto_scaling_groups.iter().any(|group| is_of(&group.name));
         return !seen && plan.members.iter().any(is_gone);
@@ -116,16 +116,16 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
     // Only where the plan relies on it: a group that is suspended gets its members back when somebody resumes it.
     for group in survey.auto_scaling_groups.iter().filter(|group| group.is_suspended()) {
         seen.push(Observed {
-            path: format!("auto-scaling-group/{}", group.name),
+            path: format!("{GROUP}{}", group.name),
             value: "Terminate and ReplaceUnhealthy are suspended".to_owned(),
-            why: "it terminates members that it finds stopped",
+            why: "it terminates members that it finds stopped; HealthCheck must be suspended, too, since what it marks stays marked",
             changed_by: Vec::new(),
         });
     }
     for group in survey.auto_scaling_groups.iter().filter(|group| group.is_in_several_zones() && !group.may_rebalance())
     {
         seen.push(Observed {
-            path: format!("auto-scaling-group/{}{REBALANCING}", group.name),
+            path: format!("{GROUP}{}{REBALANCING}", group.name),
             value: "AZRebalance or Launch is suspended".to_owned(),
             why: "members in Standby unbalance it, and rebalancing it terminates others",
             changed_by: Vec::new(),
@@ -141,8 +141,29 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
     seen
 }
 
+/// Ends the path of the fact that a set's pod template is the one that was checked.
+const TEMPLATE: &str = "template";
+
+fn of_a_set(namespace: &str, set: &str, what: &str) -> String {
+    format!("set/{namespace}/{set}/{what}")
+}
+
+/// The fingerprint of the pod template that a plan relies on; none in plans of an older rehome.
+pub fn template<'a>(plan: &'a Plan, set: &str) -> Option<&'a str> {
+    let path = of_a_set(&plan.namespace, set, TEMPLATE);
+    plan.facts.iter().find(|fact| fact.path == path).map(|fact| fact.value.as_str())
+}
+
+/// Whether a plan relies on what an Auto Scaling group does.
+pub fn relies_on_a_group(plan: &Plan) -> bool {
+    plan.facts.iter().any(|fact| fact.path.starts_with(GROUP))
+}
+
+/// Begins the path of a fact of an Auto Scaling group.
+const GROUP: &str = "auto-scaling-group/";
+
 fn of_set(set: &StatefulSetReport, namespace: &str) -> Vec<Observed> {
-    let path = |what: &str| format!("set/{namespace}/{}/{what}", set.name);
+    let path = |what: &str| of_a_set(namespace, &set.name, what);
     let templates: Vec<String> = set
         .templates
         .iter()
@@ -174,7 +195,7 @@ fn of_set(set: &StatefulSetReport, namespace: &str) -> Vec<Observed> {
     ];
     if let Some(hash) = &set.template_hash {
         let why = "image, mounts, users and settings of the pods were checked when the plan was made";
-        seen.push(until_started("template", hash.clone(), why));
+        seen.push(until_started(TEMPLATE, hash.clone(), why));
     }
     seen
 }

@@ -7,12 +7,12 @@ use rehome_model::cluster::{
     ClaimReport, ClaimTemplateReport, ClusterReport, ContainerReport, EnvValue, NamespaceReport, NodeReport,
     PermissionReport, PersistentVolumeReport, ServiceReport, StatefulSetReport, StorageClassReport, VolumeMount,
 };
+use rehome_model::fingerprint::fingerprint;
 use rehome_model::ids::{InstanceId, Zone};
 use serde_json::{Value, json};
 
 use crate::error::SurveyError;
 use crate::expansion::expanded;
-use crate::fingerprint::fingerprint;
 use crate::permissions::PERMISSIONS;
 use crate::placement::{placement, taints};
 

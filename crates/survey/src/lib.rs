@@ -8,7 +8,6 @@ mod attached;
 mod cluster;
 mod error;
 mod expansion;
-mod fingerprint;
 mod identities;
 mod intended;
 mod permissions;

@@ -1,5 +1,7 @@
 //! Auto Scaling groups: they terminate what they find stopped, and put something new in its place.
 
+use std::collections::BTreeSet;
+
 use rehome_model::cloud::InstanceState;
 use rehome_model::ids::InstanceId;
 
@@ -32,6 +34,11 @@ const PROCESSES: [&str; 9] = [
     "Terminate",
 ];
 
+/// Whether a group with these processes suspended replaces what is unhealthy.
+fn replaces(suspended: &BTreeSet<String>) -> bool {
+    !suspended.contains("ReplaceUnhealthy") && !suspended.contains("Terminate")
+}
+
 impl Core {
     fn group(&self, name: &str) -> Result<&AutoScalingGroup, ApiError> {
         self.groups.get(name).ok_or_else(|| ApiError::validation(format!("AutoScalingGroup name not found - {name}")))
@@ -39,14 +46,15 @@ impl Core {
 
     fn show_member(&self, group: &str, id: &InstanceId, state: &str) -> Option<AutoScalingInstance> {
         let record = self.instances.get(id)?;
-        let up = matches!(record.state, InstanceState::Running | InstanceState::Pending);
+        let marked = self.groups.get(group).is_some_and(|group| group.unhealthy.contains(id));
+        let healthy = !marked && matches!(record.state, InstanceState::Running | InstanceState::Pending);
         Some(AutoScalingInstance {
             instance: id.clone(),
             group: group.to_owned(),
             zone: record.zone.clone(),
             instance_type: record.instance_type.clone(),
             lifecycle_state: state.to_owned(),
-            health_status: if up || state == STANDBY { "Healthy" } else { "Unhealthy" }.to_owned(),
+            health_status: if healthy || state == STANDBY { "Healthy" } else { "Unhealthy" }.to_owned(),
             protected_from_scale_in: false,
         })
     }
@@ -176,7 +184,9 @@ impl Core {
         }
     }
 
-    /// Looks which members in service are not running, and since when.
+    /// Looks which members in service are not running, and since when. One that was found so for too long is unhealthy, and
+    /// stays so when it runs again: a group whose replacement was suspended meanwhile replaces it once that is resumed (EC2 Auto
+    /// Scaling user guide, "Suspend and resume processes").
     pub(crate) fn watch_groups(&mut self, at: Millis) {
         let patience = self.config.timing.auto_scaling_ms;
         let mut unhealthy = Vec::new();
@@ -184,10 +194,12 @@ impl Core {
             for (id, state) in &group.members {
                 let up = [InstanceState::Running, InstanceState::Pending];
                 let down = self.instances.get(id).is_none_or(|record| !up.contains(&record.state));
-                let watched = ["HealthCheck", "ReplaceUnhealthy", "Terminate"]
-                    .iter()
-                    .all(|process| !group.suspended.contains(*process));
-                if state == IN_SERVICE && down && watched {
+                if state != IN_SERVICE {
+                    group.unhealthy.remove(id);
+                }
+                let (marked, looks) = (group.unhealthy.contains(id), !group.suspended.contains("HealthCheck"));
+                let due = if marked { replaces(&group.suspended) } else { down && looks };
+                if state == IN_SERVICE && due {
                     if !group.unhealthy_since.contains_key(id) {
                         group.unhealthy_since.insert(id.clone(), at);
                         unhealthy.push((name.clone(), id.clone()));
@@ -202,7 +214,7 @@ impl Core {
         }
     }
 
-    /// A member that was not running for too long is terminated, whatever its own protection says (only scale-in
+    /// A member that was not running for too long is unhealthy: terminated, whatever its own protection says (only scale-in
     /// protection holds Auto Scaling), and replaced by a new, empty instance.
     pub(crate) fn replace_member(&mut self, at: Millis, name: &str, id: &InstanceId, disks: &mut dyn Disks) {
         let patience = self.config.timing.auto_scaling_ms;
@@ -211,6 +223,11 @@ impl Core {
             return;
         }
         group.unhealthy_since.remove(id);
+        if !replaces(&group.suspended) {
+            group.unhealthy.insert(id.clone());
+            return;
+        }
+        group.unhealthy.remove(id);
         group.members.remove(id);
         let launch = !group.suspended.contains("Launch");
         let call = Call::by_itself(at, "TerminateInstances");

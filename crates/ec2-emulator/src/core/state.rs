@@ -139,6 +139,9 @@ pub struct AutoScalingGroup {
     pub changing: BTreeMap<InstanceId, (String, Millis)>,
     /// Since when a member was seen not running.
     pub unhealthy_since: BTreeMap<InstanceId, Millis>,
+    /// Members that were found so for too long; running again mends nothing.
+    #[serde(default)]
+    pub unhealthy: BTreeSet<InstanceId>,
     /// Suspended processes.
     pub suspended: BTreeSet<String>,
     /// Target groups that its members are in, by ARN. Their traffic is not emulated.

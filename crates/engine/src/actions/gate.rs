@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rehome_model::fingerprint::fingerprint;
 use rehome_model::plan::{Action, Plan, PodTarget};
 use rehome_model::task::PodTask;
 use rehome_model::{labels, names};
@@ -61,8 +62,8 @@ fn check_ours(context: &StepContext, name: &str, found: &Value) -> Result<(), St
     Err(StepError::failed("Stranger", format!("ConfigMap {name} exists and does not belong to this migration")))
 }
 
-/// Right before pods may start: the gate says closed, the set's template takes it, and pods that wait already are of this
-/// template. The plan was made, and the gate written, up to a day before; whoever deleted one or deployed the other anew
+/// Right before pods may start: the gate says closed, the set's template takes it and is the one that was checked, and pods that
+/// wait already are of this template. The plan was made, and the gate written, up to a day before; whoever deleted one or deployed the other anew
 /// meanwhile would let clients in at once. Pods may start when the set is scaled up, or when their volumes are released, if
 /// somebody else has scaled it up. Answers what was found.
 pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateFound, StepError> {
@@ -76,6 +77,7 @@ pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateF
         write(context, &name, data).await?;
     }
     if let Some(of) = found.set.as_ref().filter(|_| is_taken(context, &found, set)) {
+        see_checked(context, set, of)?;
         revision::see_current(context, set, of).await?;
         return Ok(found);
     }
@@ -85,6 +87,22 @@ pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateF
         format!(
             "StatefulSet {namespace}/{set} does not take {variable} from its key of ConfigMap {name} any more: its pods would let \
              clients in before they are verified. It was changed since the plan was made"
+        ),
+    ))
+}
+
+/// Image, mounts, users and settings of the pods were checked when the plan was made, up to a day before.
+fn see_checked(context: &StepContext, set: &str, found: &Value) -> Result<(), StepError> {
+    let planned = rehome_planner::template(context.plan(), set);
+    if planned.is_none_or(|planned| planned == fingerprint(&found["spec"]["template"])) {
+        return Ok(());
+    }
+    Err(StepError::failed(
+        "TemplateChanged",
+        format!(
+            "the pod template of StatefulSet {}/{set} was changed since the plan was made, and its pods would start unchecked: put it \
+             back as it was, or make a plan anew",
+            context.plan().namespace
         ),
     ))
 }

@@ -15,7 +15,7 @@ use crate::error::{StepError, StepErrorKind};
 use crate::limits::SETTLE;
 
 /// Auto Scaling's word for a member it leaves alone.
-const STANDBY: &str = "Standby";
+pub(super) const STANDBY: &str = "Standby";
 const IN_SERVICE: &str = "InService";
 
 /// An instance, without its Auto Scaling membership.
@@ -95,7 +95,7 @@ pub(super) fn not_ours(instance: &InstanceId, other: &str) -> StepError {
         "HeldByAnother",
         format!(
             "{instance} is in the hands of run {other}, which may be another cluster's: roll that one back, or, if it no longer \
-             exists, empty the tag: aws ec2 create-tags --resources {instance} --tags Key={},Value=",
+             exists and no pod runs on its volumes, empty the tag: aws ec2 create-tags --resources {instance} --tags Key={},Value=",
             labels::HELD_BY
         ),
     )
@@ -187,7 +187,8 @@ pub(super) async fn set_delete_on_termination(
         .await
 }
 
-async fn set_standby(
+/// Puts a member of a group into Standby, or back into service, and sees it there.
+pub(super) async fn set_standby(
     context: &StepContext,
     instance: &InstanceId,
     group: Option<&str>,
@@ -196,7 +197,8 @@ async fn set_standby(
     let Some(group) = group else { return Ok(()) };
     let wanted = if standby { STANDBY } else { IN_SERVICE };
     let look = async || -> Result<Option<String>, StepError> {
-        let found = context.cloud().instance_in_group(instance).await?.ok_or_else(|| not_shown(instance))?;
+        let found = context.cloud().instances_in_groups(std::slice::from_ref(instance)).await?;
+        let found = found.into_iter().next().ok_or_else(|| not_shown(instance))?;
         Ok(found.auto_scaling.map(|member| member.lifecycle_state))
     };
     if look().await?.as_deref() != Some(wanted) {
@@ -240,6 +242,9 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
     context
         .wait_at(Pace { kind: Some("stop-instance"), ..Pace::QUICK }, async || {
             let state = describe(context, instance).await?.state;
+            if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
+                return Err(StepError::failed("Terminated", format!("{instance} was terminated while it stopped")));
+            }
             Ok(if state == InstanceState::Stopped { Ok(()) } else { Err(format!("{instance} is {state}")) })
         })
         .await?;

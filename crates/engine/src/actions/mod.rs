@@ -6,6 +6,7 @@ mod drain;
 mod fence;
 mod finalize;
 pub(crate) mod gate;
+mod groups;
 mod hosts;
 mod instances;
 mod left;

@@ -8,12 +8,12 @@ use rehome_model::labels;
 use rehome_model::plan::{Action, MemberPlan, Plan, SnapshotPhase};
 
 use super::instances::{held_by_another, hold, not_ours};
-use super::{claims, gate, release, replicas};
+use super::{claims, gate, groups, release, replicas};
 use crate::context::StepContext;
 use crate::error::{StepError, StepErrorKind};
 
-/// Claims are parked and sets are closed, as this run has left them; the cluster takes the volumes that come; and the legacy
-/// volumes are those that were planned for. Base snapshots take hours; what somebody deletes or deploys anew meanwhile would end
+/// Claims are parked and sets are closed, as this run has left them; their templates are those that were checked; the cluster takes
+/// the volumes that come; the legacy volumes are those that were planned for; and no Auto Scaling group replaces what stops. Base snapshots take hours; what somebody deletes or deploys anew meanwhile would end
 /// the run in the downtime, when each volume is released. Now it costs none, and whoever mends it in time keeps the base snapshots:
 /// it is looked at again until the step's deadline.
 pub(super) async fn still(context: &StepContext) -> Result<(), StepError> {
@@ -25,6 +25,7 @@ pub(super) async fn still(context: &StepContext) -> Result<(), StepError> {
 
 async fn look(context: &StepContext) -> Result<(), StepError> {
     volumes_as_planned(context).await?;
+    groups::let_go_still(context).await?;
     let members = &context.plan().members;
     let all = members.iter().flat_map(|member| &member.volumes);
     futures::future::try_join_all(all.map(|volume| claims::still_parked(context, &volume.claim))).await?;

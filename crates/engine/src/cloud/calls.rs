@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rehome_model::cloud::{Instance, Snapshot, Tags, Volume};
+use rehome_model::cloud::{AutoScalingGroup, Instance, Snapshot, Tags, Volume};
 use rehome_model::ids::{InstanceId, SnapshotId, VolumeId};
 use rehome_ports::{
     Cloud, CloudError, CreateSnapshots, CreateVolume, ErrorClass, InstanceFilter, InstanceProtection, ResourceId,
@@ -17,6 +17,8 @@ use crate::error::StepError;
 
 /// Ids that one describe takes (EC2 API reference, "Filter": at most 200 values).
 const IDS_PER_CALL: usize = 200;
+/// Ids that one DescribeAutoScalingInstances takes (Auto Scaling API reference).
+const MEMBERSHIPS_PER_CALL: usize = 50;
 
 /// The cloud, called for one step: with a token, and for an act only while the lease allows it.
 pub(crate) struct Calls<'a>(pub(crate) &'a StepContext);
@@ -90,12 +92,20 @@ impl<'a> Calls<'a> {
         self.look(&self.desk().instances, ids, |found| &found.id, describe).await
     }
 
-    /// One instance with its Auto Scaling membership.
-    pub(crate) async fn instance_in_group(&self, id: &InstanceId) -> Result<Option<Instance>, CloudError> {
-        self.token(Family::AutoScaling).await;
-        let filter = InstanceFilter::Ids(vec![id.clone()]);
-        let found = self.read(Family::Describe, self.port().describe_instances(&filter)).await?;
-        Ok(found.into_iter().find(|found| found.id == *id))
+    /// Instances with their Auto Scaling membership. What is not shown is left out.
+    pub(crate) async fn instances_in_groups(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
+        let mut found = Vec::new();
+        for part in ids.chunks(MEMBERSHIPS_PER_CALL) {
+            self.token(Family::AutoScaling).await;
+            let filter = InstanceFilter::Ids(part.to_vec());
+            found.extend(self.read(Family::Describe, self.port().describe_instances(&filter)).await?);
+        }
+        Ok(found)
+    }
+
+    /// Auto Scaling groups by name.
+    pub(crate) async fn auto_scaling_groups(&self, names: &[String]) -> Result<Vec<AutoScalingGroup>, CloudError> {
+        self.read(Family::AutoScaling, self.port().describe_auto_scaling_groups(names)).await
     }
 
     /// Volumes by id.

@@ -66,8 +66,8 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0109",
         Warning,
         "member of an Auto Scaling group",
-        "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate and ReplaceUnhealthy are both suspended. A dry run cannot tell whether the caller may do so.",
-        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend both processes yourself before you plan, and leave them so until the legacy instances are no longer needed.",
+        "A group terminates members that it finds stopped. The plan puts each that is in service into Standby first, and back on rollback, unless the group's processes Terminate, ReplaceUnhealthy and HealthCheck are all suspended: what a health check has once marked as unhealthy stays so when it runs again, and is replaced as soon as somebody resumes the others. A dry run cannot tell whether the caller may do so.",
+        "Nothing, if the caller may autoscaling:EnterStandby and ExitStandby; else suspend all three processes yourself before you plan, and leave them so until the legacy instances are no longer needed, or serve again after a rollback.",
     ),
     check(
         "RH0110",

@@ -64,10 +64,13 @@ impl Builder<'_> {
             .collect();
         // A member that the user keeps in Standby stays there: a rollback must not put it into service.
         let auto_scaling_group = found.and_then(|m| self.survey.group_to_leave(&m.instance)).map(str::to_owned);
+        let in_group = found.is_some_and(|m| m.instance.auto_scaling.is_some());
         let protect = |restore: bool| {
             let (instance, delete_on_termination) = (member.instance.clone(), delete_on_termination.clone());
             let auto_scaling_group = auto_scaling_group.clone();
             if restore {
+                // No group takes the volumes of a member with it, whatever it is told later: they may be the only ones.
+                let delete_on_termination = if in_group { BTreeMap::new() } else { delete_on_termination };
                 Action::UnprotectInstance { instance, delete_on_termination, auto_scaling_group }
             } else {
                 Action::ProtectInstance { instance, delete_on_termination, auto_scaling_group }

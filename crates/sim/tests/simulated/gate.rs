@@ -74,6 +74,13 @@ pub fn ungate_set(world: &World) {
     });
 }
 
+/// A chart is deployed with another image.
+pub fn change_image(world: &World) {
+    world.change_objects("statefulsets", |set| {
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("refdb:2");
+    });
+}
+
 /// The looks before the first two releases are over: their volumes are there, and their claims are being bound.
 fn two_volumes_are_released(call: &Call<'_>, world: &World) -> bool {
     let released = std::cell::Cell::new(0);
@@ -106,7 +113,8 @@ async fn applied_late(acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outco
     applied_in(stage, acts, deaf).await
 }
 
-async fn applied_in(mut stage: Stage, acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
+/// Of a stage.
+pub async fn applied_in(mut stage: Stage, acts: &[Act], deaf: Option<&'static str>) -> (Stage, Outcome, bool) {
     let plan = stage.plan().await;
     let meddler =
         Arc::new(Meddler { world: stage.world.clone(), acts: acts.to_vec(), done: AtomicUsize::new(0), deaf });
@@ -228,6 +236,18 @@ async fn a_pod_that_is_open_is_seen_beside_one_that_nobody_reaches() {
     assert_eq!(outcome.phase, Phase::Cutover, "{:?}", outcome.failure);
 }
 
+#[tokio::test(start_paused = true)]
+async fn pods_of_another_template_than_the_one_that_was_checked_start_on_no_volume() {
+    let acts: [Act; 2] = [(a_volume_is_made, change_image), (the_set_is_scaled, change_image)];
+    for (act, step) in acts.into_iter().zip(["release-volume", "scale-set"]) {
+        let (stage, outcome, _) = applied(&[act], None).await;
+        assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+        let failure = outcome.failure.expect("a reason");
+        assert!(failure.starts_with(step) && failure.contains("its pods would start unchecked"), "{failure}");
+        assert_eq!(checks::legacy_serving(&stage.world), 3);
+    }
+}
+
 /// GitOps that holds the set at 0, so many times, from when its pods are to come.
 async fn scales_down(stage: &Stage, times: u32) {
     let kube = Kube::new(stage.ports.kube());
@@ -295,10 +315,22 @@ async fn volumes_of_another_run_do_not_make_clients_of_this_one() {
 }
 
 /// The template of the set is mended while its pods wait for their volumes already.
-fn change_template(world: &World) {
+/// Pods wait that are of another template than the set soon has again.
+fn scale_up_otherwise(world: &World) {
     world.change_objects("statefulsets", |set| {
-        set["spec"]["template"]["metadata"]["annotations"] = json!({"mended": "1"});
+        set["spec"]["template"]["metadata"]["annotations"] = json!({"broken": "1"});
     });
+    scale_up(world);
+}
+
+fn change_back(world: &World) {
+    world.change_objects("statefulsets", |set| {
+        set["spec"]["template"]["metadata"]["annotations"] = json!({});
+    });
+}
+
+fn an_instance_is_stopped(call: &Call<'_>, _: &World) -> bool {
+    call.name == "StopInstances"
 }
 
 fn base_snapshots_are_looked_at(call: &Call<'_>, _: &World) -> bool {
@@ -307,7 +339,7 @@ fn base_snapshots_are_looked_at(call: &Call<'_>, _: &World) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_waits_and_is_of_an_older_template_ends_the_run_while_all_members_serve() {
-    let acts: [Act; 2] = [(base_snapshots_are_looked_at, scale_up), (a_member_is_flushed, change_template)];
+    let acts: [Act; 2] = [(base_snapshots_are_looked_at, scale_up_otherwise), (a_member_is_flushed, change_back)];
     let (stage, outcome, _) = applied(&acts, None).await;
     assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
     let failure = outcome.failure.expect("a reason");
@@ -329,7 +361,7 @@ async fn a_pod_that_waits_and_is_of_an_older_template_ends_the_run_while_all_mem
 
 #[tokio::test(start_paused = true)]
 async fn no_volume_is_released_to_a_pod_of_an_older_template() {
-    let acts: [Act; 2] = [(base_snapshots_are_looked_at, scale_up), (a_volume_is_made, change_template)];
+    let acts: [Act; 2] = [(an_instance_is_stopped, scale_up_otherwise), (a_volume_is_made, change_back)];
     let (stage, outcome, early) = applied(&acts, None).await;
     assert!(!early, "a pod was open before it was verified");
     assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);

@@ -1,14 +1,15 @@
 //! Members of Auto Scaling groups: who is put into Standby, who is left where the user has put them.
 
 use crate::common::Stage;
-use rehome_ec2_emulator::core::AutoScalingGroup;
+use crate::gate::{a_member_is_flushed, applied_in};
+use rehome_ec2_emulator::core::{AutoScalingGroup, Effect, Rule};
 use rehome_lint::lint;
-use rehome_model::cloud::InstanceState;
+use rehome_model::cloud::{AutoScalingGroup as Group, InstanceState};
 use rehome_model::finding::Finding;
 use rehome_model::ids::{InstanceId, StepId};
 use rehome_model::record::Phase;
 use rehome_model::survey::Survey;
-use rehome_sim::Scene;
+use rehome_sim::{Scene, World, checks};
 
 fn stage() -> Stage {
     let mut scene = Scene::new(3, 11);
@@ -79,7 +80,7 @@ async fn a_group_whose_processes_are_suspended_is_left_as_it_is() {
     let stage = stage();
     with_group(&stage, |group| {
         group.min_size = 3;
-        group.suspended.extend(["Terminate".to_owned(), "ReplaceUnhealthy".to_owned()]);
+        group.suspended.extend(Group::LEFT_ALONE.map(str::to_owned));
     });
     assert!(found(&stage, "RH0113").await.is_empty());
     let plan = stage.plan().await;
@@ -88,12 +89,75 @@ async fn a_group_whose_processes_are_suspended_is_left_as_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_process_that_is_suspended_is_not_enough_and_both_are_a_fact_of_the_plan() {
+async fn a_group_that_is_resumed_after_a_rollback_finds_nobody_to_replace_and_takes_no_volume() {
     let stage = stage();
-    with_group(&stage, |group| group.suspended.insert("ReplaceUnhealthy".to_owned()));
+    with_group(&stage, |group| group.suspended.extend(Group::LEFT_ALONE.map(str::to_owned)));
     let plan = stage.plan().await;
-    assert!(plan.facts.iter().all(|fact| fact.path != "auto-scaling-group/refdb"));
-    with_group(&stage, |group| group.suspended.insert("Terminate".to_owned()));
+    let denied = Rule::of("CreateVolume", Effect::Deny);
+    stage.world.ec2().with(|inner, now| inner.core.faults.set(now, vec![denied])).expect("a valid rule");
+    assert_eq!(stage.apply(&plan).await.outcome().phase, Phase::RolledBack);
+    assert_eq!(calls(&stage, "StopInstances"), 3, "they were down");
+    with_group(&stage, |group| group.suspended.clear());
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    stage.world.ec2().with(|inner, _| {
+        for member in &plan.members {
+            let found = &inner.core.instances[&member.instance];
+            assert_eq!(found.state, InstanceState::Running);
+            // Whatever else a group is told, it would be the only one.
+            let of = |device: &&rehome_model::cloud::InstanceBlockDevice| {
+                member.volumes.iter().any(|volume| volume.legacy_volume == device.volume)
+            };
+            assert!(found.block_devices.iter().filter(of).all(|device| !device.delete_on_termination), "{found:?}");
+        }
+    });
+}
+
+/// Somebody finds members in Standby, and puts them back into service.
+fn exit_standby(world: &World) {
+    world.ec2().with(|inner, _| {
+        let group = inner.core.groups.get_mut("refdb").expect("the members are in it");
+        group.members.values_mut().for_each(|state| *state = "InService".to_owned());
+    });
+}
+
+fn resume(world: &World) {
+    world.ec2().with(|inner, _| inner.core.groups.get_mut("refdb").expect("it is there").suspended.clear());
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_came_out_of_standby_meanwhile_are_put_there_again_before_one_stops() {
+    let (stage, outcome, _) = applied_in(stage(), &[(a_member_is_flushed, exit_standby)], None).await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    let members = with_group(&stage, |group| group.members.clone());
+    let states =
+        stage.world.ec2().with(|inner, _| members.keys().map(|id| inner.core.instances[id].state).collect::<Vec<_>>());
+    assert_eq!(states, [InstanceState::Stopped; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_resumed_meanwhile_ends_the_run_while_all_members_serve() {
+    let stage = stage();
+    with_group(&stage, |group| group.suspended.extend(Group::LEFT_ALONE.map(str::to_owned)));
+    let (stage, outcome, _) = applied_in(stage, &[(a_member_is_flushed, resume)], None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let failure = outcome.failure.expect("a reason");
+    let command =
+        "suspend-processes --region us-east-1 --auto-scaling-group-name 'refdb' --scaling-processes Terminate";
+    assert!(failure.starts_with("legacy-whole") && failure.contains(command), "{failure}");
+    assert!(!outcome.record.steps.keys().any(|id| id.as_str().starts_with("stop-service")));
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn some_processes_that_are_suspended_are_not_enough_and_all_three_are_a_fact_of_the_plan() {
+    let stage = stage();
+    for some in [["Terminate", "ReplaceUnhealthy"], ["Terminate", "HealthCheck"], ["ReplaceUnhealthy", "HealthCheck"]] {
+        with_group(&stage, |group| group.suspended = some.map(str::to_owned).into());
+        let plan = stage.plan().await;
+        assert!(plan.facts.iter().all(|fact| fact.path != "auto-scaling-group/refdb"), "{some:?}");
+    }
+    with_group(&stage, |group| group.suspended.extend(Group::LEFT_ALONE.map(str::to_owned)));
     let plan = stage.plan().await;
     with_group(&stage, |group| group.suspended.remove("Terminate"));
     let differences = rehome_planner::differences(&plan, &stage.survey().await, &std::collections::BTreeSet::new());
@@ -144,8 +208,9 @@ async fn a_group_behind_a_load_balancer_is_told_unless_nobody_leaves_it() {
         assert!(told[0].evidence.iter().any(|line| line.contains(seen)), "{seen}: {told:#?}");
     }
     // What the text says to do is enough.
-    let suspended = ["Terminate", "ReplaceUnhealthy", "AZRebalance"];
-    with_group(&stage, |group| group.suspended.extend(suspended.map(str::to_owned)));
+    let suspended =
+        told[0].evidence.iter().find_map(|line| line.split_once("--scaling-processes ")).expect("a command").1;
+    with_group(&stage, |group| group.suspended.extend(suspended.split(' ').map(str::to_owned)));
     assert!(found(&stage, "RH0117").await.is_empty());
     with_group(&stage, |group| {
         group.suspended.clear();
@@ -157,7 +222,7 @@ async fn a_group_behind_a_load_balancer_is_told_unless_nobody_leaves_it() {
 /// What a plan of a group whose processes are suspended says otherwise than a survey that was changed so.
 async fn otherwise(begun: &[&str], change: fn(&mut Survey)) -> Vec<String> {
     let stage = stage();
-    with_group(&stage, |group| group.suspended.extend(["Terminate".to_owned(), "ReplaceUnhealthy".to_owned()]));
+    with_group(&stage, |group| group.suspended.extend(Group::LEFT_ALONE.map(str::to_owned)));
     let plan = stage.plan().await;
     let mut survey = stage.survey().await;
     change(&mut survey);

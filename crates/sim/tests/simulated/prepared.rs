@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::common::Stage;
-use crate::gate::{a_member_is_flushed, applied, ungate_set};
+use crate::gate::{a_member_is_flushed, applied, change_image, ungate_set};
 use rehome_ec2_emulator::core::InstanceRecord;
 use rehome_ec2_emulator::disks::Content;
 use rehome_model::ids::InstanceId;
@@ -53,7 +53,7 @@ fn hold_by_another(world: &World) {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
     type Case = (fn(&World), &'static str);
-    let cases: [Case; 8] = [
+    let cases: [Case; 9] = [
         (
             |world| {
                 change_claim(world, |claim| {
@@ -69,6 +69,7 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
             "does not belong to this migration",
         ),
         (ungate_set, "does not take REFDB_CLIENTS from its key"),
+        (change_image, "its pods would start unchecked"),
         (
             |world| world.deny("create persistentvolumes"),
             "the cluster would not take PersistentVolume rehome-data-refdb-0-",

@@ -7,7 +7,7 @@ const DIGITS: usize = 16;
 
 /// A short hash of an object's JSON, whatever order its fields came in: serde_json keeps them sorted, and a test looks that it
 /// does.
-pub(crate) fn fingerprint(object: &Value) -> String {
+pub fn fingerprint(object: &Value) -> String {
     let digest = blake3::hash(lasting(object).to_string().as_bytes()).to_hex();
     digest.chars().take(DIGITS).collect()
 }
