@@ -31,13 +31,17 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "permission in the account",
         "The plan would stop half way.",
-        "Allow the action in the caller's policy; `rehome iam` prints one that has all. A creation is also denied for want of ec2:CreateTags, and where a tag policy does not take the tags; ec2:ModifyInstanceAttribute where a policy allows not all of DisableApiTermination, DisableApiStop and BlockDeviceMapping.",
+        "Allow the action in the caller's policy; `rehome iam` prints one that has all. If the action is allowed already: \
+         ec2:CreateSnapshots and ec2:CreateVolume are denied, too, if ec2:CreateTags is, or if a policy forbids one of the tags that they \
+         give; ec2:ModifyInstanceAttribute if it is not allowed for each of the attributes DisableApiTermination, DisableApiStop and \
+         BlockDeviceMapping.",
     ),
     check(
         "RH0706",
         Info,
         "deletions that cannot be asked about",
         "A rollback deletes what its run made, which is not there yet: only things that no run made could be asked about, and to be denied those is as it should be.",
-        "Nothing, if the caller's policy allows the action for what has the tag rehome.dev/migration, as the one that `rehome iam` prints does; else add it.",
+        "Nothing, if the caller's policy allows the action on volumes and snapshots with the tag rehome.dev/migration, as the policy \
+         that `rehome iam` prints does. Else allow it for these: without it a rollback leaves behind what its run made.",
     ),
 ];

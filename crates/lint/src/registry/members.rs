@@ -17,7 +17,8 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "instance is not running",
         "The base snapshot and the drain need a member that serves; one that was down has missed writes.",
-        "Start it, let it catch up, then plan again.",
+        "Only if no pod anywhere runs on this member's data, as after a move from here or from another cluster: start it, let it catch \
+         up, then plan again.",
     ),
     check(
         "RH0103",
@@ -31,15 +32,17 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "application does not answer",
         "A member is moved by its identity, which the running application tells.",
-        "Start the application on it and see why it does not answer. Where Cassandra's JMX asks for a password, or nodetool is \
-         not in PATH, say so under spec.application.settings.nodetool.",
+        "Only if no pod anywhere runs on this member's data, as after a move from here or from another cluster: start the application \
+         on it and see why it does not answer. Where Cassandra's JMX asks for a password, or nodetool is not in PATH, say so under \
+         spec.application.settings.nodetool.",
     ),
     check(
         "RH0105",
         Error,
         "two members with one identity",
         "Two copies of one member in one cluster evict each other and lose writes.",
-        "Find out which is the copy; remove it from the cluster before anything else.",
+        "Find out which is the copy; stop its process and keep it stopped, before anything else. Do not decommission, removenode or \
+         assassinate it: they go by the host id, which both share.",
     ),
     check(
         "RH0106",
@@ -181,7 +184,8 @@ pub(super) const CHECKS: &[Check] = &[
         "member that another run moves",
         "A run has taken this instance into its hands and has not let it go. It may be recorded in another cluster or namespace: two runs \
          that move one member would each capture it, and the one that is taken back would start it beside the other's pods.",
-        "Go on with that run, roll it back or finalize it with --release-legacy, where it is recorded. If it no longer exists, empty \
-         the tag: `aws ec2 create-tags --resources INSTANCE --tags Key=rehome.dev/held-by,Value=`.",
+        "While a pod anywhere runs on this member's data, leave the instance as it is. Go on with that run, roll it back or finalize it \
+         with --release-legacy, where it is recorded. Only if there is no such pod, and the run no longer exists, empty the tag: `aws ec2 \
+         create-tags --resources INSTANCE --tags Key=rehome.dev/held-by,Value=`.",
     ),
 ];

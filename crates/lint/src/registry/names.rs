@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
         "The set would adopt the claim that is there, with whatever volume it has. One that this migration made is in the way too, \
          unless it is still parked: a pod starts on it as soon as anybody scales the set up.",
         "Delete the claim if nobody needs its volume, or choose other ordinals. One of this migration goes with `rehome rollback` \
-         while its run is recorded.",
+         while its run is recorded; with --discard-writes that gives up what was written since the opening.",
     ),
     check(
         "RH0402",
@@ -26,7 +26,8 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "volume is behind a PersistentVolume already",
         "Two PersistentVolumes on one EBS volume both bind, and two pods write.",
-        "Delete the other PersistentVolume (Retain keeps the volume).",
+        "Set the other PersistentVolume to Retain first, or the EBS volume may be deleted with it: `kubectl patch pv NAME -p \
+         '{\"spec\":{\"persistentVolumeReclaimPolicy\":\"Retain\"}}'`. See that no pod uses it; then delete it, and its claim.",
     ),
     check(
         "RH0404",

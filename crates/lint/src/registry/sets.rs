@@ -17,7 +17,8 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "claim template missing",
         "A role lands in the claim of a template.",
-        "Add the template, or map the role under spec.target.slots.statefulSets[].claims.",
+        "Map the role to a template under spec.target.slots.statefulSets[].claims, or add the template (the set must be created anew \
+         for it).",
     ),
     check(
         "RH0503",
@@ -31,15 +32,21 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "access mode",
         "An EBS volume is attached to one node at a time.",
-        "Use ReadWriteOnce or ReadWriteOncePod in the template.",
+        "Use ReadWriteOnce or ReadWriteOncePod in the template (the set must be created anew for it).",
     ),
-    check("RH0505", Error, "block mode", "The adopted volume holds a file system.", "Use volumeMode: Filesystem."),
+    check(
+        "RH0505",
+        Error,
+        "block mode",
+        "The adopted volume holds a file system.",
+        "Use volumeMode: Filesystem in the template (the set must be created anew for it).",
+    ),
     check(
         "RH0506",
         Error,
         "storage class",
         "A class of another driver, or none, cannot hold the adopted volume.",
-        "Use a class of the EBS CSI driver in the template.",
+        "Use a class of the EBS CSI driver in the template (the set must be created anew for it).",
     ),
     check(
         "RH0507",
@@ -113,14 +120,15 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "set has pods already",
         "Their members are not the ones that move, and their claims hold the names.",
-        "Scale the set to 0 and remove its claims if nobody needs them.",
+        "If these pods are not the moved cluster: scale the set to 0, and remove its claims if nobody needs them. If they are, change \
+         nothing and see `rehome status`.",
     ),
     check(
         "RH0517",
         Error,
         "selector or VolumeAttributesClass in the template",
         "The first keeps claims from binding to provisioned volumes, the second modifies the adopted one.",
-        "Remove it from the template.",
+        "Remove it from the template (the set must be created anew for it).",
     ),
     check(
         "RH0518",

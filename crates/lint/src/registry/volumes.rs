@@ -60,7 +60,8 @@ pub(super) const CHECKS: &[Check] = &[
         "RH0208",
         Info,
         "DeleteOnTermination is on",
-        "Terminating the instance would delete the original. The plan switches it off first, and on again on rollback unless a group cares for the member.",
+        "Terminating the instance would delete the original. The plan switches it off first, and on again on rollback; for a member of \
+         an Auto Scaling group it stays off, since a group that replaces the member would delete the original with it.",
         "Nothing.",
     ),
     check(
@@ -125,7 +126,7 @@ pub(super) const CHECKS: &[Check] = &[
         "mount inside a volume that moves",
         "The volume is unmounted before it is captured, and what is mounted inside keeps it busy: the cutover would wait for it in vain, \
          and be undone. What is in there would not move either.",
-        "Unmount it, and take its line out of fstab; or name it under spec.source.volumes, if it is a volume of its own.",
+        "If it is a volume of its own, name it under spec.source.volumes. Else unmount it, and take its line out of fstab.",
     ),
     check(
         "RH0220",
