@@ -13,12 +13,12 @@ use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
     after_help = "\
 Exit codes (docs/interface.md):
   0  done
-  1  not done, and nothing is left of it: a failed run was put back, or verify found something wrong
+  1  not done: a failed run was put back, and production serves; or verify found something wrong
   2  wrong command line or file, or the run is not where this may be done
   3  checks found errors, facts changed, or something is in a rollback's way
   4  cloud, cluster or hosts out of reach, or another driver is at work: try again later
   5  a person must look: see `rehome status`
-  6  interrupted: the same command goes on
+  6  interrupted: the same command goes on, or, where a run was being taken back, the one that the hint names
 
 REHOME_LOG=warn logs on stderr what rehome tries again, REHOME_LOG=debug what its libraries do, too.
 
@@ -50,8 +50,10 @@ pub enum Command {
     /// ConfigMap in the cluster, protects the instances, and takes base snapshots. Then the cutover: every member is drained,
     /// stopped, captured and its instance stopped; volumes are made and bound to the claims, the set is scaled up, and once its
     /// members are verified clients are let in. With --until cutover it ends before the cutover, and you choose when to go on. What
-    /// fails before clients are let in is taken back by itself, and production serves again (exit code 1). Ctrl-C or SIGTERM stops after what is under way, a second one at once (exit code 6); the same command goes
-    /// on then, and so it does after a kill. A terminal that is closed stops nothing.
+    /// fails before clients are let in is taken back by itself, and production serves again (exit code 1). Ctrl-C or SIGTERM stops
+    /// after what is under way, a second one at once (exit code 6). The same command goes on then, and so it does after a kill; if
+    /// the run was being taken back already, `rehome rollback --discard-writes` does (the hint and `rehome status` say which). A
+    /// terminal that is closed stops nothing.
     Apply(Apply),
     /// Show where a migration stands, from the record in the cluster. Needs no access to the cloud.
     Status(Target),
@@ -59,13 +61,14 @@ pub enum Command {
     Verify(FromMigration),
     /// Bring the legacy cluster back to serving: on its original volumes, or with all that was written since.
     ///
-    /// Before the opening both ways lose nothing, and --discard-writes is the one to take. After it you choose.
-    /// --discard-writes starts the legacy cluster on its original volumes, as they were captured at the cutover, and
-    /// deletes the new ones. --keep-writes closes the set for good, stops the pods, and attaches the volumes they wrote
-    /// to to the legacy instances in place of the originals, which are detached, tagged rehome.dev/replaced-by and kept;
-    /// owners are put back, the service is started by the host's own fstab and unit. It is refused, before anything is
-    /// changed, if zone, fstab, owners, application version or anything else would lose writes (exit code 3). Either can
-    /// be interrupted, and goes on when it is run again; once begun, neither turns into the other.
+    /// Before the opening --discard-writes loses nothing, and --keep-writes is refused. After it you choose.
+    /// --discard-writes starts the legacy cluster on its original volumes, as they were captured at the cutover, and once
+    /// it serves deletes the new volumes and the base and final snapshots: the originals are the only copy from then on.
+    /// --keep-writes closes the set for good, stops the pods, and attaches the volumes they wrote to to the legacy instances
+    /// in place of the originals, which are detached, tagged rehome.dev/replaced-by and kept; owners are put back, the
+    /// service is started by the host's own fstab and unit. It is refused, before anything is changed, if zone, fstab,
+    /// owners, application version or anything else would lose writes (exit code 3). Either can be interrupted, and goes on
+    /// when it is run again; once begun, neither turns into the other.
     Rollback(Rollback),
     /// Say that the old side is no longer needed: the end of the way back. Deletes nothing legacy.
     ///
@@ -77,8 +80,8 @@ pub enum Command {
     /// List what a migration's runs made, in use or orphaned and why; delete the orphans if told to.
     ///
     /// Works without a run record, and without the cluster (--cluster-gone). Finds volumes and snapshots by tag, and
-    /// claims, PersistentVolumes, ConfigMaps and the Lease by label. What rehome did not make stays, as does whatever
-    /// cannot be told.
+    /// claims, PersistentVolumes, ConfigMaps and the Lease by label. What rehome did not make stays, and so does everything of
+    /// which it is not certain that nobody needs it any more.
     Gc(crate::commands::gc::Args),
     /// Print the exact Kubernetes objects a migration creates, as YAML.
     Render(FromMigration),

@@ -233,7 +233,7 @@ fn default_driver() -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Slots {
-    /// Ordinals of one or several StatefulSets, in this order.
+    /// Ordinals of one StatefulSet; or of several, where each member must be named under `ordinals` of one of them.
     StatefulSets(Vec<SetSlots>),
     /// Claims named by a pattern, for operators that name them their own way. Not built yet: refused.
     Claims(ClaimPattern),
@@ -248,7 +248,8 @@ pub struct SetSlots {
     /// Role -> volume claim template; roles not named here have a template of the role's name.
     #[serde(default)]
     pub claims: BTreeMap<RoleName, String>,
-    /// Member (name or instance id) -> ordinal; members not named here land on what is left, in the order of their names.
+    /// Member (name or instance id) -> ordinal. If there is one set only, members not named here land on what is left, in the
+    /// order of their names. From a set's first ordinal to its last none may be left without a member.
     #[serde(default)]
     pub ordinals: BTreeMap<String, u32>,
     /// The container the application runs in; the first one if not given.
