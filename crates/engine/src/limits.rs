@@ -47,6 +47,9 @@ pub const LEASE_RETRY: Duration = Duration::from_secs(1);
 pub const UNDO: Duration = Duration::from_mins(30);
 /// How long a claim may take to go before those are looked for that use it.
 pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
+/// How long a PersistentVolume that was deleted may be there before it is looked at what holds it. Longer than EC2 may show that a
+/// volume is attached to nothing after it was.
+pub const VOLUME_HELD: Duration = Duration::from_mins(1);
 /// How long a pod may be missing before its set is looked at: somebody may have scaled it down.
 pub const POD_MISSING: Duration = Duration::from_secs(15);
 /// How long a container may wait for a name or a configuration that is wrong. A ConfigMap may be written anew in this moment.

@@ -91,6 +91,10 @@ fn wrong_place(world: &World, cluster: &crate::kubernetes::Cluster) -> Vec<Strin
             found.push(format!("I4: {handle} is behind two PersistentVolumes, one is {name}"));
         }
         let Some(member) = volume["metadata"]["labels"][labels::MEMBER].as_str() else { continue };
+        if !volume["metadata"]["deletionTimestamp"].is_null() && volume["status"]["phase"] != "Bound" {
+            // Nothing binds to it any more; what holds it is the attacher's.
+            continue;
+        }
         let on_disk = world.ec2.with(|inner, _| {
             let record = inner.core.volumes.get(&VolumeId::from(handle.as_str()))?;
             let tagged = record.tags.get(labels::MEMBER).cloned();

@@ -95,6 +95,24 @@ impl Machines for Nodes<'_> {
         }
     }
 
+    fn detach_unattached(&mut self, now: u64, handle: &str, node: &str) -> Result<(), String> {
+        let (volume, instance) = (VolumeId::from(handle), self.instance(node));
+        if self.attachment(now, &volume).is_some() {
+            return Ok(());
+        }
+        // aws-ebs-csi-driver (pkg/cloud/cloud.go, DetachDisk) calls EC2 all the same. That it is not attached is a success; what the
+        // caller may not do EC2 says first.
+        let request = DetachVolume { instance_id: Some(instance.clone()), ..DetachVolume::of(volume) };
+        match self.ec2.with_at(now, |inner, now| inner.call(now, &Action::DetachVolume(request))) {
+            Err(error) if error.code == "UnauthorizedOperation" => Err(format!(
+                "rpc error: code = Internal desc = Could not detach volume \"{handle}\" from node \"{instance}\": could not detach \
+                 volume \"{handle}\" from node \"{instance}\": operation error EC2: DetachVolume, api error {}: {}",
+                error.code, error.message
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn mount(&mut self, now: u64, handle: &str, node: &str, fs_type: &str) -> Result<(), String> {
         let (volume, instance) = (VolumeId::from(handle), self.instance(node));
         self.ec2.with_at(now, |inner, _| {

@@ -113,6 +113,19 @@ impl Attachments {
     }
 }
 
+/// What keeps a PersistentVolume from going, where the attacher tells.
+pub(super) async fn holds(context: &StepContext, volume: &str) -> Option<String> {
+    let found = context.kube().list(paths::ATTACHMENTS).await.ok()?;
+    let held = found.iter().find(|found| text(found, "/spec/source/persistentVolumeName") == volume)?;
+    let message = text(held, "/status/detachError/message");
+    let why = if message.is_empty() { String::new() } else { format!(": {}", short(message)) };
+    Some(format!(
+        "VolumeAttachment {} of node {} does{why}",
+        text(held, "/metadata/name"),
+        text(held, "/spec/nodeName")
+    ))
+}
+
 /// A pod that has a node and does not run there.
 fn waits<'a>(target: &'a PodTarget, pods: &'a BTreeMap<String, Value>) -> Option<(&'a PodTarget, &'a str)> {
     let pod = pods.get(&target.pod)?;

@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rehome_model::ids::VolumeId;
 use rehome_model::plan::{ClaimSpec, LEFT};
 use rehome_model::{labels, quantity};
 use rehome_planner::manifests;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use super::attachments;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
-use crate::limits::{HOLDERS_NAMED, POD_ENDS};
+use crate::limits::{HOLDERS_NAMED, POD_ENDS, VOLUME_HELD};
 
 /// Code of a claim that a ResourceQuota has no room for.
 const OVER_QUOTA: &str = "ExceededQuota";
@@ -139,15 +142,42 @@ pub(super) async fn unrelease(
     };
     context.may_act()?;
     context.kube().delete(&volume_path, uid(&volume)).await?;
-    let gone = uid(&volume).to_owned();
     park_when_gone(context, claim, pod, true).await?;
+    let held = volume_goes(context, &volume).await?;
+    let mut outputs = park_when_gone(context, claim, pod, true).await?;
+    if let Some(held) = held {
+        context.note(held.clone());
+        outputs.entry(LEFT.to_owned()).or_insert(held);
+    }
+    Ok(outputs)
+}
+
+/// Waits for a PersistentVolume that was deleted. The driver's attacher holds it while a VolumeAttachment names it, which is so
+/// until a DetachVolume passes, of a volume that was never attached too: a driver that may not attach may not detach, and all
+/// legacy members would wait for its object. What they wait for is that nothing writes to the volume: no pod uses its claim any
+/// more, and EC2 shows it attached to nothing. Answers what is left then.
+async fn volume_goes(context: &StepContext, deleted: &Value) -> Result<Option<String>, StepError> {
+    let (name, handle) = (text(deleted, "/metadata/name"), VolumeId::from(text(deleted, "/spec/csi/volumeHandle")));
+    let path = paths::volume(name);
+    let from = Instant::now();
     context
-        .wait(async || match context.kube().get(&volume_path).await? {
-            Some(volume) if uid(&volume) == gone => Ok(Err(format!("PersistentVolume {} goes", claim.volume_name))),
-            _ => Ok(Ok(())),
+        .wait(async || {
+            let found = context.kube().get(&path).await?;
+            if found.is_none_or(|found| uid(&found) != uid(deleted)) {
+                return Ok(Ok(None));
+            }
+            let mut goes = format!("PersistentVolume {name} goes");
+            if from.elapsed() < VOLUME_HELD {
+                return Ok(Err(goes));
+            }
+            if let Some(why) = attachments::holds(context, name).await {
+                goes = format!("{goes} when {why}");
+            }
+            let volumes = context.cloud().volumes(std::slice::from_ref(&handle)).await?;
+            let detached = volumes.iter().all(|volume| volume.attachments.is_empty());
+            Ok(if detached { Ok(Some(goes)) } else { Err(goes) })
         })
-        .await?;
-    park_when_gone(context, claim, pod, true).await
+        .await
 }
 
 /// Whether a claim is this migration's, and names its volume. One that was restored from a backup bears the labels too.

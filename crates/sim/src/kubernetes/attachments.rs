@@ -41,6 +41,30 @@ impl Cluster {
         }
     }
 
+    /// The attacher's finalizer: while a VolumeAttachment names a PersistentVolume that stays (external-attacher,
+    /// `SyncNewOrUpdatedPersistentVolume`).
+    pub(super) fn is_held_by_an_attachment(&self, volume: &str) -> bool {
+        self.of("volumeattachments").any(|(_, found)| text(found, "/spec/source/persistentVolumeName") == volume)
+    }
+
+    /// Whether the last try to attach it there ended with an error.
+    pub(super) fn has_failed_to_attach(&self, handle: &str, node: &str) -> bool {
+        let found = self.objects.get(&key(handle, node));
+        found.is_some_and(|found| {
+            !text(found, "/status/attachError/message").is_empty()
+                || !text(found, "/status/detachError/message").is_empty()
+        })
+    }
+
+    /// Shows why it is not detached.
+    pub(super) fn show_detach_error(&mut self, now: u64, handle: &str, node: &str, message: &str) {
+        if let Some(object) = self.objects.get_mut(&key(handle, node))
+            && text(object, "/status/detachError/message") != message
+        {
+            object["status"] = json!({"attached": false, "detachError": {"message": message, "time": time(now)}});
+        }
+    }
+
     /// The volume is detached from the node.
     pub(super) fn forget_attachment(&mut self, handle: &str, node: &str) {
         self.objects.remove(&key(handle, node));

@@ -18,6 +18,8 @@ pub trait Machines {
     fn attach(&mut self, now: u64, handle: &str, node: &str) -> Result<bool, String>;
     /// Begins or goes on to detach; true once gone.
     fn detach(&mut self, now: u64, handle: &str, node: &str) -> bool;
+    /// Asks to detach what never was attached, as the driver does; the error if it is not allowed to.
+    fn detach_unattached(&mut self, now: u64, handle: &str, node: &str) -> Result<(), String>;
     /// Mounts a volume on a node, formatting it if it is blank (as a CSI driver does).
     fn mount(&mut self, now: u64, handle: &str, node: &str, fs_type: &str) -> Result<(), String>;
     /// Unmounts it.
@@ -287,7 +289,7 @@ impl Cluster {
 
     fn volume_in_use(&self, volume: &Key) -> bool {
         let Some(object) = self.objects.get(volume) else { return false };
-        object["status"]["phase"] == "Bound"
+        object["status"]["phase"] == "Bound" || self.is_held_by_an_attachment(&volume.name)
     }
 }
 

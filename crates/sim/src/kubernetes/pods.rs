@@ -253,6 +253,12 @@ impl Cluster {
         }
         let unused: Vec<(String, String)> = self.attached.iter().filter(|pair| !used.contains(pair)).cloned().collect();
         for (handle, node) in unused {
+            if self.has_failed_to_attach(&handle, &node)
+                && let Err(message) = machines.detach_unattached(now, &handle, &node)
+            {
+                self.show_detach_error(now, &handle, &node, &message);
+                continue;
+            }
             if machines.detach(now, &handle, &node) {
                 self.forget_attachment(&handle, &node);
                 self.attached.remove(&(handle, node));

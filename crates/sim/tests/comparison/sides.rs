@@ -36,6 +36,9 @@ impl Machines for NoMachines {
     fn detach(&mut self, _: u64, _: &str, _: &str) -> bool {
         true
     }
+    fn detach_unattached(&mut self, _: u64, _: &str, _: &str) -> Result<(), String> {
+        Ok(())
+    }
     fn mount(&mut self, _: u64, _: &str, _: &str, _: &str) -> Result<(), String> {
         Ok(())
     }

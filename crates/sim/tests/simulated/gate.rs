@@ -43,7 +43,7 @@ fn a_volume_is_made(call: &Call<'_>, _: &World) -> bool {
 }
 
 /// The last look at the gate is over.
-fn the_set_is_scaled(call: &Call<'_>, _: &World) -> bool {
+pub fn the_set_is_scaled(call: &Call<'_>, _: &World) -> bool {
     call.name == "kube update" && call.subject.ends_with("/scale")
 }
 

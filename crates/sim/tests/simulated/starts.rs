@@ -3,15 +3,17 @@
 
 use std::time::Duration;
 
+use crate::gate::{self, Act};
 use crate::once::{applied, notes, the_set_is_scaled};
 use rehome_ec2_emulator::api::ApiError;
 use rehome_ec2_emulator::core::{Effect, Rule};
 use rehome_engine::Outcome;
 use rehome_model::event::{Event, EventKind};
+use rehome_model::labels;
 use rehome_model::record::Phase;
-use rehome_sim::World;
 use rehome_sim::checks;
 use rehome_sim::kubernetes::Ailment;
+use rehome_sim::{Call, World};
 
 const FOR_EVER: Duration = Duration::from_hours(24);
 
@@ -70,9 +72,16 @@ async fn ends_unattached(
     denied: Option<&'static str>,
 ) -> (Outcome, u64, Vec<Event>) {
     let until_ms = u64::try_from(for_a_while.as_millis()).ok();
-    let rule = Rule { caller: Some("machine".to_owned()), until_ms, ..Rule::of("AttachVolume", effect) };
+    let of_driver = |action: &str, effect: Effect| Rule {
+        caller: Some("machine".to_owned()),
+        until_ms,
+        ..Rule::of(action, effect)
+    };
+    // One and the same statement of a policy allows both.
+    let detaches = matches!(effect, Effect::Deny).then(|| of_driver("DetachVolume", effect.clone()));
+    let rules: Vec<Rule> = [of_driver("AttachVolume", effect)].into_iter().chain(detaches).collect();
     let act = move |world: &World| {
-        world.ec2().with(|inner, now| inner.core.faults.set(now, vec![rule.clone()])).expect("a valid rule");
+        world.ec2().with(|inner, now| inner.core.faults.set(now, rules.clone())).expect("valid rules");
         if let Some(what) = denied {
             world.deny(what);
         }
@@ -106,6 +115,9 @@ async fn a_volume_that_never_attaches_brings_the_legacy_side_back_long_before_th
         let told =
             |event: &Event| matches!(&event.kind, EventKind::StepWaiting { reason, .. } if reason.contains(code));
         assert!(events.iter().any(told), "{code}");
+        // Who may not attach may not detach, and the object stays for somebody to mend.
+        let left = notes(&events, "goes when VolumeAttachment csi-");
+        assert_eq!(left > 0, code == "UnauthorizedOperation", "{code}: {left}");
     }
 }
 
@@ -146,4 +158,31 @@ async fn who_may_not_see_attachments_waits_as_long_as_a_pod_may_take() {
     assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
     assert!(taken_s > 1_800, "{taken_s} s");
     assert_eq!(notes(&events, "whether volumes attach is not seen: "), 1);
+}
+
+/// A pod never starts, and volumes take their time to be detached, as those of a lost node do.
+fn ail_and_detach_slowly(world: &World) {
+    world.ail("refdb-1", Ailment::Waits("InvalidImageName"), FOR_EVER);
+    let slow = Rule { caller: Some("machine".to_owned()), ..Rule::of("DetachVolume", Effect::Slow(300_000)) };
+    world.ec2().with(|inner, now| inner.core.faults.set(now, vec![slow])).expect("a valid rule");
+}
+
+fn an_instance_is_started(call: &Call<'_>, _: &World) -> bool {
+    call.name == "StartInstances"
+}
+
+fn no_volume_of_the_run_is_attached(world: &World) {
+    world.ec2().with(|inner, _| {
+        let of_run = inner.core.volumes.iter().filter(|(_, volume)| volume.tags.contains_key(labels::RUN));
+        let attached: Vec<_> = of_run.filter(|(_, volume)| !volume.attachments.is_empty()).map(|(id, _)| id).collect();
+        assert!(attached.is_empty(), "{attached:?} are attached to a node while a legacy member starts");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_legacy_member_starts_while_a_new_volume_is_attached_to_a_node() {
+    let acts: [Act; 2] =
+        [(gate::the_set_is_scaled, ail_and_detach_slowly), (an_instance_is_started, no_volume_of_the_run_is_attached)];
+    let (_, outcome, _) = gate::applied(&acts, None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
 }
