@@ -72,7 +72,7 @@ impl Story {
 
     /// Tells it all; stops at the first thing that is not so. Answers whether all was.
     pub fn tell(mut self) -> bool {
-        let all: [(&str, Step); 35] = [
+        let all: [(&str, Step); 36] = [
             ("every command of the tutorial is one that this story gives", |_| tutorial_verbs()),
             ("foreign clients note who the legacy members are", |_| proof(&["before"])),
             ("the tutorial's init writes a file in which check finds no error", |_| init()),
@@ -95,6 +95,7 @@ impl Story {
             ("the tutorial's verify agrees", |_| tutorial("verify", None)),
             ("the tutorial's status tells it without the cloud", |_| status("completed")),
             ("applying again changes nothing", |_| unchanged()),
+            ("check and plan give no advice on a cluster that has moved", |_| not_looked_at()),
             ("legacy instances that somebody starts do not serve", |_| started_by_hand()),
             ("the tutorial's rollback, over OpenSSH, brings the legacy cluster back", |_| {
                 tutorial("rollback", Some(&migration_over_ssh()?))
@@ -285,6 +286,18 @@ fn unchanged() -> Result<()> {
             seen["exit_code"],
             super::command::tail(&kept("apply-again.log"), 20)
         );
+    }
+    Ok(())
+}
+
+fn not_looked_at() -> Result<()> {
+    const USAGE: i32 = 2;
+    for verb in ["check", "plan"] {
+        let done = inside("rehome").arg(verb).arg("--file").arg(migration()?).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        if done.status.code() != Some(USAGE) || !said.contains("`rehome verify`") || !done.stdout.is_empty() {
+            bail!("{verb}: {}; {said}", done.status);
+        }
     }
     Ok(())
 }

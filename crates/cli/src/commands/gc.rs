@@ -19,7 +19,8 @@ use crate::{connect, input, output};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The migration's name, if its file is lost. Without the file and without a run record, nothing in the cloud can
-    /// be told from what another cluster's migration of the same name made, and stays.
+    /// be told from what another cluster's migration of the same name made, and stays; unless --cluster-gone says that there is
+    /// no such other cluster.
     #[arg(required_unless_present = "file", conflicts_with = "file", value_parser = dns_label)]
     pub name: Option<String>,
     /// The migration file.
@@ -47,7 +48,7 @@ pub struct Args {
     /// when the set is gone, or may start empty.
     #[arg(long)]
     pub parked_claims: bool,
-    /// The target cluster is deleted for good: look at the cloud only. What a slot had adopted cannot be told from an
+    /// The target cluster is deleted for good, and no other one of the account has a migration of this name: look at the cloud only. What a slot had adopted cannot be told from an
     /// orphan then; the output says what you must be sure of. Without this, a volume that neither a run record nor a claim
     /// of the run tells of stays.
     #[arg(long, conflicts_with = "parked_claims")]

@@ -45,7 +45,7 @@ impl Signals {
         self.next().await;
         // Before the message, whatever becomes of that. The driver may have ended already.
         let _ = stopper.send(true);
-        esay!("stopping after what is under way; the same command goes on later. Once more: stop at once");
+        esay!("stopping after what is under way; at the end it is told which command goes on. Once more: stop at once");
         self.next().await;
     }
 
@@ -53,8 +53,8 @@ impl Signals {
     pub async fn obey(self, stopper: watch::Sender<bool>) {
         self.heed(stopper).await;
         esay!(
-            "stopped at once. What was under way may still happen; the same command looks what became of it, and goes on \
-             as soon as this driver's lease has run out"
+            "stopped at once. What was under way may still happen; `rehome status` tells which command looks what became of it, \
+             and goes on as soon as this driver's lease has run out"
         );
         std::process::exit(Exit::Interrupted as i32);
     }

@@ -117,11 +117,34 @@ fn no_plan(error: PlanError) -> anyhow::Error {
     }
 }
 
+/// What is advised for a legacy side that does not serve (start it, scale the set to 0) would give a cluster that has moved a second
+/// writer, or take it down. A record that cannot be read keeps nobody from looking.
+async fn refuse_moved(ports: &Ports, migration: &Migration) -> Result<()> {
+    let (namespace, name) = (&migration.spec.target.namespace, &migration.metadata.name);
+    match rehome_engine::status(ports.kube.clone(), namespace, name).await {
+        Ok(Some((record, _))) if is_moved(record.header.phase) => Err(problem(
+            Exit::Usage,
+            format!(
+                "run {} of this migration is {}: its legacy members are not to serve, and what would be said of them is not to be mended",
+                record.header.run, record.header.phase
+            ),
+            "`rehome status` tells where it stands, `rehome verify` whether the new side is as promised. Nothing was changed",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a run in this phase has begun to take the members out of service, and has not brought them back.
+fn is_moved(phase: Phase) -> bool {
+    phase != Phase::Preparing && !phase.is_back()
+}
+
 /// `rehome check`.
 pub async fn check(from: &FromMigration) -> Result<Exit> {
     let migration = input::migration_to_plan(&from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
+    refuse_moved(&ports, &migration).await?;
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
     let findings = rehome_lint::lint(&migration, &survey, profile);
     match from.output {
@@ -141,6 +164,7 @@ pub async fn plan(args: &PlanArgs) -> Result<Exit> {
     let migration = input::migration_to_plan(&args.from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
+    refuse_moved(&ports, &migration).await?;
     let survey = survey(&ports, &migration, profile, now_ms()).await?;
     let findings = rehome_lint::lint(&migration, &survey, profile);
     let plan = match rehome_planner::plan(&migration, &survey, profile, findings.clone()) {
@@ -262,5 +286,16 @@ mod tests {
         }
         assert!(told("DescribeInstances", "RequestExpired").1.contains("renew the AWS credentials"));
         assert!(told("DescribeInstances", "Transport").1.contains("AWS CLI"));
+    }
+
+    #[test]
+    fn nobody_is_told_to_mend_a_legacy_side_that_is_not_to_serve() {
+        for phase in [Phase::Preparing, Phase::RolledBack, Phase::Returned] {
+            assert!(!is_moved(phase), "{phase}");
+        }
+        let moved = [Phase::Cutover, Phase::Completed, Phase::Undoing, Phase::Stuck, Phase::Returning];
+        for phase in moved.into_iter().chain([Phase::Finalizing, Phase::Finalized]) {
+            assert!(is_moved(phase), "{phase}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use rehome_model::task::{HostTask, ReturnedVolume};
 
 use super::obstacles::adopted;
 use crate::sequel::Sequel;
-use crate::steps::default::{CALL_S, INSTANCE_S, PODS_S};
+use crate::steps::default::{CALL_S, PODS_S, WAY_BACK_S};
 use crate::steps::{LEGACY_WHOLE, PODS_RUN, ids};
 
 /// For the files of a volume to change hands, in seconds: one call for each file, on a volume that may still be read from S3.
@@ -81,7 +81,7 @@ impl Builder<'_> {
             let set = step.id.as_str().split_once(':').map_or("", |(_, set)| set).to_owned();
             let text =
                 (format!("pods of set {set} start closed from now on"), "no client writes while it is taken down");
-            last.push(self.sequel.add(id(&format!("close-set:{set}")), None, text, &[], (action, CALL_S)));
+            last.push(self.sequel.add(id(&format!("close-set:{set}")), None, text, &[], (action, WAY_BACK_S)));
         }
         let closed = std::mem::take(&mut last);
         for (_, action) in self.undo_of(|action| matches!(action, Action::ScaleSet { .. })) {
@@ -143,7 +143,7 @@ impl Builder<'_> {
             );
             let action = Action::KeepOriginal { instance: instance.clone(), volume: original, tags };
             let what = format!("keep-original:{name}:{}", volume.role);
-            kept.push(self.sequel.add(id(&what), Some(member), text, std::slice::from_ref(free), (action, CALL_S)));
+            kept.push(self.sequel.add(id(&what), Some(member), text, std::slice::from_ref(free), (action, WAY_BACK_S)));
         }
         let mut attached = Vec::new();
         for Swap { volume, adopted, device } in &swaps {
@@ -154,12 +154,12 @@ impl Builder<'_> {
             let (instance, device) = (instance.clone(), device.clone());
             let action = Action::AttachReturned { volume: adopted.clone(), instance, device };
             let what = format!("attach:{name}:{}", volume.role);
-            attached.push(self.sequel.add(id(&what), Some(member), text, &kept, (action, CALL_S)));
+            attached.push(self.sequel.add(id(&what), Some(member), text, &kept, (action, WAY_BACK_S)));
         }
         let text = (format!("start {instance}"), "its service is masked still: nothing serves yet");
         let action = Action::StartInstance { instance: instance.clone() };
         let up =
-            self.sequel.add(id(&format!("start-instance:{name}")), Some(member), text, &attached, (action, INSTANCE_S));
+            self.sequel.add(id(&format!("start-instance:{name}")), Some(member), text, &attached, (action, WAY_BACK_S));
         let returned = |swap: &Swap<'_>| {
             let host = swap.volume.on_host.as_ref()?;
             Some(ReturnedVolume {
@@ -185,11 +185,11 @@ impl Builder<'_> {
         );
         let action = Action::InspectReturned { instance: instance.clone(), identity: member.identity.clone() };
         let inspected =
-            self.sequel.add(id(&format!("inspect-disk:{name}")), Some(member), text, &[mounted], (action, CALL_S));
+            self.sequel.add(id(&format!("inspect-disk:{name}")), Some(member), text, &[mounted], (action, WAY_BACK_S));
         let text =
             (format!("unmask and start {name}"), "it serves clients again, with everything that was ever acknowledged");
         let action = host(HostTask::StartService);
-        self.sequel.add(id(&format!("start-service:{name}")), Some(member), text, &[inspected], (action, INSTANCE_S))
+        self.sequel.add(id(&format!("start-service:{name}")), Some(member), text, &[inspected], (action, WAY_BACK_S))
     }
 
     /// What the migration gives a step of the move, but at least so many seconds: what takes long on the way there takes long on the

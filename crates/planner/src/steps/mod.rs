@@ -35,6 +35,8 @@ pub(crate) mod default {
     pub(crate) const CALL_S: u32 = 600;
     /// For an instance to stop or start.
     pub(crate) const INSTANCE_S: u32 = 900;
+    /// For a step of a way back, at least: nobody serves meanwhile, and production has nothing better to wait for.
+    pub(crate) const WAY_BACK_S: u32 = 1800;
     /// For claim and volume to bind: the binder's resync is 15 s, and real clusters are slower.
     pub(super) const BIND_S: u32 = 180;
     /// For pods to be scheduled, attached, pulled and started.

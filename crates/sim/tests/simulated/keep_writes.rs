@@ -64,6 +64,10 @@ async fn what_may_take_longer_on_the_way_there_may_take_longer_on_the_way_back()
     let limit = |step: &str| back.step(&StepId::from(step)).map(|step| step.deadline_s);
     assert_eq!(limit("keep-writes:volumes-free"), Some(7200));
     assert_eq!(limit("keep-writes:legacy-whole"), Some(9000));
+    // As long as an undo, where there is nothing that serves.
+    for step in ["start-instance", "inspect-disk", "start-service"] {
+        assert_eq!(limit(&format!("keep-writes:{step}:refdb-0")), Some(1800), "{step}");
+    }
     assert_eq!(limit("keep-writes:sweep"), Some(600));
 }
 
