@@ -50,6 +50,8 @@ pub const HOLDERS_NAMED: Duration = Duration::from_secs(30);
 /// How long a PersistentVolume that was deleted may be there before it is looked at what holds it. Longer than EC2 may show that a
 /// volume is attached to nothing after it was.
 pub const VOLUME_HELD: Duration = Duration::from_mins(1);
+/// How long the attacher may take to see that a volume is detached which EC2 shows so, where it does not say that it fails.
+pub const ATTACHER_LATE: Duration = Duration::from_mins(5);
 /// How long a pod may be missing before its set is looked at: somebody may have scaled it down.
 pub const POD_MISSING: Duration = Duration::from_secs(15);
 /// How long a container may wait for a name or a configuration that is wrong. A ConfigMap may be written anew in this moment.

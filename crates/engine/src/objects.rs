@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::batch::Batch;
 use crate::context::StepContext;
 use crate::kubernetes::{KubeError, paths, text};
-use crate::limits::{BATCH_LINGER_MAX, BATCH_LINGER_PER_MEMBER, LIST_GAP_MAX, LIST_GAP_PER_MEMBER};
+use crate::limits::{ATTACHMENTS_GAP, BATCH_LINGER_MAX, BATCH_LINGER_PER_MEMBER, LIST_GAP_MAX, LIST_GAP_PER_MEMBER};
 
 /// Objects by name.
 pub(crate) type Named = Arc<BTreeMap<String, Value>>;
@@ -22,6 +22,7 @@ pub(crate) struct Objects {
     claims: List,
     volumes: List,
     pods: List,
+    attachments: List,
     gates: Batch<String, Result<Arc<BTreeMap<String, GateFound>>, KubeError>>,
 }
 
@@ -39,7 +40,8 @@ impl Objects {
         let of = |each: Duration, most: Duration| each.saturating_mul(members).min(most);
         let (linger, gap) = (of(BATCH_LINGER_PER_MEMBER, BATCH_LINGER_MAX), of(LIST_GAP_PER_MEMBER, LIST_GAP_MAX));
         let list = || Batch::new(linger, gap);
-        Self { claims: list(), volumes: list(), pods: list(), gates: Batch::new(linger, gap) }
+        let attachments = Batch::new(linger, ATTACHMENTS_GAP);
+        Self { claims: list(), volumes: list(), pods: list(), attachments, gates: Batch::new(linger, gap) }
     }
 }
 
@@ -100,6 +102,11 @@ impl StepContext {
         };
         let (all, _) = self.shared.objects.gates.ask(|| set.to_owned(), send).await;
         Ok(all?.get(set).cloned().unwrap_or_default())
+    }
+
+    /// The VolumeAttachments of the cluster: they have no labels.
+    pub(crate) async fn attachments(&self) -> Result<Named, KubeError> {
+        list(self, &self.shared.objects.attachments, paths::ATTACHMENTS).await
     }
 
     /// The pods of the namespace.

@@ -263,7 +263,7 @@ pub struct ClaimReport {
 pub struct PersistentVolumeReport {
     /// Name.
     pub name: String,
-    /// `Available`, `Bound`, `Released`.
+    /// `Available`, `Bound`, `Released`; `Terminating` while it is being deleted.
     pub phase: String,
     /// CSI driver, or `kubernetes.io/aws-ebs` for the old in-tree field.
     pub driver: Option<String>,

@@ -97,6 +97,8 @@ pub struct PersistentVolumeSeen {
     pub claim: String,
     /// Whether it may have been bound: from then on a pod may have written to it.
     pub may_have_been_bound: bool,
+    /// Whether it is being deleted, and something holds it.
+    pub going: bool,
     /// Whether that very claim exists and names this volume. Told only for claims of the target namespace; others count.
     pub claimed: bool,
 }

@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Digits of a fingerprint: by chance no two templates that a person edits have the same.
 const DIGITS: usize = 16;
 
+/// `kubectl rollout restart` writes it into a template, which is the same all the same.
+const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
+
 /// A short hash of an object's JSON, whatever order its fields came in: serde_json keeps them sorted, and a test looks that it
 /// does.
 pub fn fingerprint(object: &Value) -> String {
@@ -24,7 +27,7 @@ fn lasting(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| (name.clone(), lasting(value)));
-            Value::Object(fields.filter(|(_, value)| !is_nothing(value)).collect())
+            Value::Object(fields.filter(|(name, value)| name != RESTARTED && !is_nothing(value)).collect())
         }
         Value::Array(all) => Value::Array(all.iter().map(lasting).collect()),
         other => other.clone(),
@@ -44,5 +47,7 @@ mod tests {
         let (old, new) = (r#"{"metadata": {"creationTimestamp": null}, "spec": {"c": []}, "n": 0}"#, r#"{"n": 0}"#);
         assert_eq!(of(old), of(new));
         assert_ne!(of(new), of("{}"));
+        let restarted = r#"{"n": 0, "metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "2026-01-01"}}}"#;
+        assert_eq!(of(restarted), of(new));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rehome_model::cloud::InstanceState;
+use rehome_model::cloud::{AutoScalingGroup, InstanceState};
 use rehome_model::cluster::StatefulSetReport;
 use rehome_model::host::Holds;
 use rehome_model::ids::StepId;
@@ -117,8 +117,8 @@ fn observe(members: &[MemberPlan], namespace: &str, survey: &Survey) -> Vec<Obse
     for group in survey.auto_scaling_groups.iter().filter(|group| group.is_suspended()) {
         seen.push(Observed {
             path: format!("{GROUP}{}", group.name),
-            value: "Terminate and ReplaceUnhealthy are suspended".to_owned(),
-            why: "it terminates members that it finds stopped; HealthCheck must be suspended, too, since what it marks stays marked",
+            value: format!("{} are suspended", AutoScalingGroup::LEFT_ALONE.join(", ")),
+            why: "it terminates members that it finds stopped",
             changed_by: Vec::new(),
         });
     }
@@ -152,11 +152,6 @@ fn of_a_set(namespace: &str, set: &str, what: &str) -> String {
 pub fn template<'a>(plan: &'a Plan, set: &str) -> Option<&'a str> {
     let path = of_a_set(&plan.namespace, set, TEMPLATE);
     plan.facts.iter().find(|fact| fact.path == path).map(|fact| fact.value.as_str())
-}
-
-/// Whether a plan relies on what an Auto Scaling group does.
-pub fn relies_on_a_group(plan: &Plan) -> bool {
-    plan.facts.iter().any(|fact| fact.path.starts_with(GROUP))
 }
 
 /// Begins the path of a fact of an Auto Scaling group.

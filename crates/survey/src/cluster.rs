@@ -254,7 +254,12 @@ fn read_volume(volume: &Value) -> PersistentVolumeReport {
         .then(|| format!("{}/{}", text(volume, "/spec/claimRef/namespace"), text(volume, "/spec/claimRef/name")));
     PersistentVolumeReport {
         name: text(volume, "/metadata/name"),
-        phase: text(volume, "/status/phase"),
+        // As kubectl shows it.
+        phase: if volume["metadata"]["deletionTimestamp"].is_null() {
+            text(volume, "/status/phase")
+        } else {
+            "Terminating".to_owned()
+        },
         driver: optional(volume, "/spec/csi/driver").or(in_tree.as_ref().map(|_| "kubernetes.io/aws-ebs".to_owned())),
         handle: optional(volume, "/spec/csi/volumeHandle")
             .or(in_tree.map(|id| id.rsplit('/').next().unwrap_or_default().to_owned())),

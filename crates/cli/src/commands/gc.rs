@@ -48,7 +48,8 @@ pub struct Args {
     /// when the set is gone, or may start empty.
     #[arg(long)]
     pub parked_claims: bool,
-    /// The target cluster is deleted for good, and no other one of the account has a migration of this name: look at the cloud only. What a slot had adopted cannot be told from an
+    /// The target cluster is deleted for good (and, without the file, no other one of the account has a migration of this name):
+    /// look at the cloud only. What a slot had adopted cannot be told from an
     /// orphan then; the output says what you must be sure of. Without this, a volume that neither a run record nor a claim
     /// of the run tells of stays.
     #[arg(long, conflicts_with = "parked_claims")]

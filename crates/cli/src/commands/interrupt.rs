@@ -45,7 +45,7 @@ impl Signals {
         self.next().await;
         // Before the message, whatever becomes of that. The driver may have ended already.
         let _ = stopper.send(true);
-        esay!("stopping after what is under way; at the end it is told which command goes on. Once more: stop at once");
+        esay!("stopping after what is under way; it says at the end which command goes on. Once more: stop at once");
         self.next().await;
     }
 

@@ -125,10 +125,15 @@ async fn refuse_moved(ports: &Ports, migration: &Migration) -> Result<()> {
         Ok(Some((record, _))) if is_moved(record.header.phase) => Err(problem(
             Exit::Usage,
             format!(
-                "run {} of this migration is {}: its legacy members are not to serve, and what would be said of them is not to be mended",
+                "run {} of this migration is {}: what would be reported of its legacy members must not be acted on",
                 record.header.run, record.header.phase
             ),
-            "`rehome status` tells where it stands, `rehome verify` whether the new side is as promised. Nothing was changed",
+            match record.header.phase {
+                Phase::Completed | Phase::Finalizing | Phase::Finalized => {
+                    "`rehome verify` tells whether the new side is as promised. Nothing was changed"
+                }
+                _ => "`rehome status` tells where it stands, and the command that goes on. Nothing was changed",
+            },
         )),
         _ => Ok(()),
     }
@@ -200,6 +205,7 @@ pub async fn render(from: &FromMigration) -> Result<Exit> {
     let migration = input::migration_to_plan(&from.file)?;
     let profile = input::profile(&migration.spec.application.profile)?;
     let ports = connect::ports(&migration).await?;
+    refuse_moved(&ports, &migration).await?;
     let (_, _, plan) = make_plan(&ports, &migration, profile, now_ms()).await?;
     let run = RunId::from(rehome_planner::manifests::KNOWN_AFTER_APPLY);
     let objects = rehome_planner::manifests::all(&plan, &run);

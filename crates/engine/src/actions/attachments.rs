@@ -1,6 +1,7 @@
 //! Volumes that do not attach to the nodes of their pods: why, and which of them never will.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rehome_model::plan::{PodTarget, Purpose};
@@ -95,8 +96,15 @@ impl Attachments {
             let Some(target) = target.filter(|_| !message.is_empty()) else { continue };
             let what = format!("volume {volume} does not attach to node {node}");
             let why = short(message.split_once(API_ERROR).map_or(message, |(_, why)| why));
-            said.get_or_insert_with(|| (target.pod.clone(), format!("pod {}: {what}: {why}", target.pod)));
-            let Some((code, limit)) = FINAL.into_iter().find(|(code, _)| message.contains(code)) else { continue };
+            let tells = || (target.pod.clone(), format!("pod {}: {what}: {why}", target.pod));
+            let Some((code, limit)) = FINAL.into_iter().find(|(code, _)| message.contains(code)) else {
+                said.get_or_insert_with(tells);
+                continue;
+            };
+            // What does not pass is told before what does.
+            if since.is_empty() {
+                said = Some(tells());
+            }
             let name = text(attachment, "/metadata/name");
             let first = (uid(attachment).to_owned(), code, Instant::now());
             // One that was deleted and made anew begins anew, and so does one that fails in another way.
@@ -113,17 +121,28 @@ impl Attachments {
     }
 }
 
-/// What keeps a PersistentVolume from going, where the attacher tells.
-pub(super) async fn holds(context: &StepContext, volume: &str) -> Option<String> {
-    let found = context.kube().list(paths::ATTACHMENTS).await.ok()?;
-    let held = found.iter().find(|found| text(found, "/spec/source/persistentVolumeName") == volume)?;
+/// What keeps a PersistentVolume from going.
+pub(super) struct Holder {
+    name: String,
+    node: String,
+    /// Why the driver does not detach it.
+    pub error: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VolumeAttachment {} of node {} does", self.name, self.node)?;
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
+    }
+}
+
+/// The VolumeAttachment that holds a PersistentVolume, where they may be listed.
+pub(super) async fn holds(context: &StepContext, volume: &str) -> Option<Holder> {
+    let found = context.attachments().await.ok()?;
+    let (name, held) = found.iter().find(|(_, of)| text(of, "/spec/source/persistentVolumeName") == volume)?;
     let message = text(held, "/status/detachError/message");
-    let why = if message.is_empty() { String::new() } else { format!(": {}", short(message)) };
-    Some(format!(
-        "VolumeAttachment {} of node {} does{why}",
-        text(held, "/metadata/name"),
-        text(held, "/spec/nodeName")
-    ))
+    let error = (!message.is_empty()).then(|| short(message).to_string());
+    Some(Holder { name: name.clone(), node: text(held, "/spec/nodeName").to_owned(), error })
 }
 
 /// A pod that has a node and does not run there.

@@ -13,7 +13,7 @@ use super::attachments;
 use crate::context::{Outputs, StepContext};
 use crate::error::StepError;
 use crate::kubernetes::{label, paths, text, uid};
-use crate::limits::{HOLDERS_NAMED, POD_ENDS, VOLUME_HELD};
+use crate::limits::{ATTACHER_LATE, HOLDERS_NAMED, NOT_FOUND_GRACE, POD_ENDS, VOLUME_HELD};
 
 /// Code of a claim that a ResourceQuota has no room for.
 const OVER_QUOTA: &str = "ExceededQuota";
@@ -166,16 +166,30 @@ async fn volume_goes(context: &StepContext, deleted: &Value) -> Result<Option<St
             if found.is_none_or(|found| uid(&found) != uid(deleted)) {
                 return Ok(Ok(None));
             }
-            let mut goes = format!("PersistentVolume {name} goes");
+            let goes = format!("PersistentVolume {name} goes");
             if from.elapsed() < VOLUME_HELD {
                 return Ok(Err(goes));
             }
-            if let Some(why) = attachments::holds(context, name).await {
-                goes = format!("{goes} when {why}");
+            // What EC2 does not tell is waited for: this look must end no way back.
+            let Ok(volumes) = context.cloud().volumes(std::slice::from_ref(&handle)).await else {
+                return Ok(Err(goes));
+            };
+            let shown = volumes.first().map(|volume| volume.attachments.first());
+            match shown {
+                Some(Some(on)) => return Ok(Err(format!("{goes} when {handle} is detached from {}", on.instance))),
+                None if from.elapsed() < NOT_FOUND_GRACE => return Ok(Err(goes)),
+                _ => {}
             }
-            let volumes = context.cloud().volumes(std::slice::from_ref(&handle)).await?;
-            let detached = volumes.iter().all(|volume| volume.attachments.is_empty());
-            Ok(if detached { Ok(Some(goes)) } else { Err(goes) })
+            // The attacher is a little later than EC2, and of many volumes a lot.
+            let held = attachments::holds(context, name).await;
+            let for_good = held.as_ref().is_some_and(|held| held.error.is_some()) || from.elapsed() >= ATTACHER_LATE;
+            let what = held.map_or_else(|| "what holds it lets it go".to_owned(), |held| held.to_string());
+            let goes = format!("{goes} when {what}");
+            Ok(if for_good {
+                Ok(Some(format!("{goes}. See that the CSI driver may call ec2:DetachVolume")))
+            } else {
+                Err(goes)
+            })
         })
         .await
 }

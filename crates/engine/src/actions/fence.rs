@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rehome_model::cloud::{Instance, InstanceState};
 use rehome_model::ids::{InstanceId, VolumeId};
 use rehome_model::plan::{Action, LAUNCHED_AT, Purpose, SnapshotPhase, Step};
+use rehome_model::record::StepState;
 use rehome_model::task::{HostTask, IS_BUSY};
 
 use tokio::time::Instant;
@@ -103,6 +104,13 @@ pub(super) async fn stays_stopped(context: &StepContext, instance: &InstanceId) 
 /// way left on which its member serves again.
 fn is_down(found: &Instance) -> bool {
     matches!(found.state, InstanceState::Stopped | InstanceState::Terminated)
+}
+
+/// Whether the run has captured an instance's volumes for the last time.
+pub(super) fn is_captured(context: &StepContext, instance: &InstanceId) -> bool {
+    capture(context, instance)
+        .and_then(|step| context.shared.step_record(&step.id))
+        .is_some_and(|record| record.state == StepState::Done)
 }
 
 /// The step that captured an instance last.

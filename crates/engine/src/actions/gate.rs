@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rehome_model::fingerprint::fingerprint;
-use rehome_model::plan::{Action, Plan, PodTarget};
+use rehome_model::plan::{Action, Plan, PodTarget, Step};
+use rehome_model::record::StepState;
 use rehome_model::task::PodTask;
 use rehome_model::{labels, names};
 use rehome_planner::manifests;
@@ -77,7 +78,9 @@ pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateF
         write(context, &name, data).await?;
     }
     if let Some(of) = found.set.as_ref().filter(|_| is_taken(context, &found, set)) {
-        see_checked(context, set, of)?;
+        if !is_started(context, set, of) {
+            see_checked(context, set, of)?;
+        }
         revision::see_current(context, set, of).await?;
         return Ok(found);
     }
@@ -91,6 +94,16 @@ pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateF
     ))
 }
 
+/// Whether the set was told to start its pods: from then on it is its owner's to change, as the facts of the plan have it.
+fn is_started(context: &StepContext, set: &str, found: &Value) -> bool {
+    let is_scale =
+        |step: &&Step| matches!(&step.action, Action::ScaleSet { set: of, replicas, .. } if of == set && *replicas > 0);
+    let Some(scale) = context.plan().steps.iter().find(is_scale) else { return false };
+    context.shared.step_record(&scale.id).is_some_and(|record| {
+        record.state == StepState::Done || found.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(0) > 0
+    })
+}
+
 /// Image, mounts, users and settings of the pods were checked when the plan was made, up to a day before.
 fn see_checked(context: &StepContext, set: &str, found: &Value) -> Result<(), StepError> {
     let planned = rehome_planner::template(context.plan(), set);
@@ -100,8 +113,8 @@ fn see_checked(context: &StepContext, set: &str, found: &Value) -> Result<(), St
     Err(StepError::failed(
         "TemplateChanged",
         format!(
-            "the pod template of StatefulSet {}/{set} was changed since the plan was made, and its pods would start unchecked: put it \
-             back as it was, or make a plan anew",
+            "the pod template of StatefulSet {}/{set} was changed since the plan was made, and its pods would start unchecked: a plan \
+             that is made anew checks it",
             context.plan().namespace
         ),
     ))

@@ -9,6 +9,7 @@ use rehome_model::plan::{LEFT, STOP_PROTECTION_WAS, TERMINATION_PROTECTION_WAS};
 use rehome_ports::{CloudError, InstanceProtection, ResourceId};
 use tokio::time::Instant;
 
+use super::fence;
 use crate::cloud::Pace;
 use crate::context::{Outputs, StepContext};
 use crate::error::{StepError, StepErrorKind};
@@ -24,7 +25,7 @@ pub(super) async fn describe(context: &StepContext, instance: &InstanceId) -> Re
     found.into_iter().next().ok_or_else(|| not_shown(instance))
 }
 
-fn not_shown(instance: &InstanceId) -> StepError {
+pub(super) fn not_shown(instance: &InstanceId) -> StepError {
     CloudError::new("DescribeInstances", "InvalidInstanceID.NotFound", format!("{instance} is not shown")).into()
 }
 
@@ -217,9 +218,7 @@ pub(super) async fn set_standby(
 pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
     match describe(context, instance).await?.state {
         InstanceState::Stopped | InstanceState::Stopping => {}
-        InstanceState::Terminated | InstanceState::ShuttingDown => {
-            return Err(StepError::failed("Terminated", format!("{instance} is terminated")));
-        }
+        InstanceState::Terminated | InstanceState::ShuttingDown => return terminated(context, instance),
         InstanceState::Pending | InstanceState::Running => {
             match context.cloud().stop_instance(instance).await {
                 // Protected, maybe in this very moment by a rollback's driver that stood still: lifted, and once more.
@@ -239,15 +238,24 @@ pub(super) async fn stop(context: &StepContext, instance: &InstanceId) -> Result
             }
         }
     }
-    context
+    let ended = context
         .wait_at(Pace { kind: Some("stop-instance"), ..Pace::QUICK }, async || {
             let state = describe(context, instance).await?.state;
-            if matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown) {
-                return Err(StepError::failed("Terminated", format!("{instance} was terminated while it stopped")));
-            }
-            Ok(if state == InstanceState::Stopped { Ok(()) } else { Err(format!("{instance} is {state}")) })
+            let ended = matches!(state, InstanceState::Terminated | InstanceState::ShuttingDown);
+            let down = ended || state == InstanceState::Stopped;
+            Ok(if down { Ok(ended) } else { Err(format!("{instance} is {state}")) })
         })
         .await?;
+    if ended { terminated(context, instance) } else { Ok(Outputs::new()) }
+}
+
+/// Of an instance that was to stop. Once its volumes were captured it is down for good, and forward is the only way on which its
+/// member serves again: no undo could start it.
+fn terminated(context: &StepContext, instance: &InstanceId) -> Result<Outputs, StepError> {
+    if !fence::is_captured(context, instance) {
+        return Err(StepError::failed("Terminated", format!("{instance} is terminated")));
+    }
+    context.note(format!("{instance} was terminated, after its volumes were captured: its member has no way back"));
     Ok(Outputs::new())
 }
 

@@ -55,6 +55,7 @@ pub(crate) async fn perform(context: &StepContext, action: &Action) -> Result<Ou
         Action::InspectDisk { instance, identity } => hosts::inspect(context, instance, identity).await,
         Action::StopInstance { instance } => {
             if context.plan().purpose == Purpose::Apply && !context.undo {
+                groups::let_go_still(context, std::slice::from_ref(instance)).await?;
                 fence::still_captured(context, instance).await?;
             }
             instances::stop(context, instance).await

@@ -25,8 +25,9 @@ pub(super) async fn still(context: &StepContext) -> Result<(), StepError> {
 
 async fn look(context: &StepContext) -> Result<(), StepError> {
     volumes_as_planned(context).await?;
-    groups::let_go_still(context).await?;
     let members = &context.plan().members;
+    let instances: Vec<InstanceId> = members.iter().map(|member| member.instance.clone()).collect();
+    groups::let_go_still(context, &instances).await?;
     let all = members.iter().flat_map(|member| &member.volumes);
     futures::future::try_join_all(all.map(|volume| claims::still_parked(context, &volume.claim))).await?;
     release::would_be_admitted(context).await?;

@@ -94,13 +94,13 @@ impl<'a> Calls<'a> {
 
     /// Instances with their Auto Scaling membership. What is not shown is left out.
     pub(crate) async fn instances_in_groups(&self, ids: &[InstanceId]) -> Result<Vec<Instance>, CloudError> {
-        let mut found = Vec::new();
-        for part in ids.chunks(MEMBERSHIPS_PER_CALL) {
-            self.token(Family::AutoScaling).await;
-            let filter = InstanceFilter::Ids(part.to_vec());
-            found.extend(self.read(Family::Describe, self.port().describe_instances(&filter)).await?);
-        }
-        Ok(found)
+        let describe = async |ids: Vec<InstanceId>| {
+            for _ in ids.chunks(MEMBERSHIPS_PER_CALL) {
+                self.token(Family::AutoScaling).await;
+            }
+            self.port().describe_instances(&InstanceFilter::Ids(ids)).await
+        };
+        self.look(&self.desk().memberships, ids, |found| &found.id, describe).await
     }
 
     /// Auto Scaling groups by name.

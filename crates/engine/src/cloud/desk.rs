@@ -24,6 +24,8 @@ pub(crate) struct Desk {
     pub(super) quota: Quota,
     pub(crate) waits: Waits,
     pub(super) instances: Look<InstanceId, Instance>,
+    /// With their Auto Scaling membership.
+    pub(super) memberships: Look<InstanceId, Instance>,
     pub(super) volumes: Look<VolumeId, Volume>,
     pub(super) snapshots: Look<SnapshotId, Snapshot>,
     pub(super) tags: Batch<(ResourceId, Tags), Tagged>,
@@ -42,6 +44,7 @@ impl Desk {
             quota: Quota::new(percent),
             waits: Waits::default(),
             instances: Batch::new(linger, gap),
+            memberships: Batch::new(linger, gap),
             volumes: Batch::new(linger, gap),
             snapshots: Batch::new(linger, gap),
             tags: Batch::new(linger, gap),

@@ -78,6 +78,7 @@ async fn volumes(
             handle: ebs_volume(object),
             claim: format!("{of}/{claim}"),
             may_have_been_bound: !reserved.is_empty() || text(object, "/status/phase") != "Available",
+            going: !object["metadata"]["deletionTimestamp"].is_null(),
             claimed: of != namespace || named,
         }
     };

@@ -44,6 +44,9 @@ impl Judge<'_> {
         if volume.claimed {
             return in_use(format!("an adopted slot: claim {} has it", volume.claim));
         }
+        if volume.going {
+            return kept("it is being deleted already; `kubectl get volumeattachments` shows what may hold it");
+        }
         // A rollback takes all of its run's away; what a driver creates that stood still meanwhile binds to nothing.
         if let Some((record, _)) = self.record()
             && record.header.phase == Phase::RolledBack

@@ -248,8 +248,8 @@ async fn pods_of_another_template_than_the_one_that_was_checked_start_on_no_volu
     }
 }
 
-/// GitOps that holds the set at 0, so many times, from when its pods are to come.
-async fn scales_down(stage: &Stage, times: u32) {
+/// GitOps that holds the set at 0, so many times, from when its pods are to come, and does something else first.
+async fn scales_down(stage: &Stage, times: u32, first: fn(&World)) {
     let kube = Kube::new(stage.ports.kube());
     let replicas = async || {
         let set = kube.get("/apis/apps/v1/namespaces/refdb/statefulsets/refdb").await.expect("answered");
@@ -258,6 +258,7 @@ async fn scales_down(stage: &Stage, times: u32) {
     while replicas().await != json!(2) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    first(&stage.world);
     for _ in 0..times {
         stage.scale(0).await;
         // Sooner than a container starts.
@@ -268,20 +269,23 @@ async fn scales_down(stage: &Stage, times: u32) {
 #[tokio::test(start_paused = true)]
 async fn a_set_that_somebody_scales_down_before_its_pods_run_is_scaled_up_again_and_told_of() {
     let said = |text: &str| text.contains("refdb/refdb was scaled down to 0 by somebody");
-    let ended = async |times| {
+    let ended = async |times, first| {
         let stage = Stage::new(Scene::new(2, 33));
         let plan = stage.plan().await;
         let apply = stage.drive_with_events(Command::Apply(Box::new(plan)));
-        let ((end, events), ()) = tokio::join!(apply, scales_down(&stage, times));
+        let ((end, events), ()) = tokio::join!(apply, scales_down(&stage, times, first));
         let notes = events.iter().filter(|event| matches!(&event.kind, EventKind::Note { text } if said(text))).count();
         (end.outcome(), notes)
     };
-    let (outcome, notes) = ended(1).await;
+    // Whoever mends a template that keeps pods from starting deploys it as it is in the chart, with no replicas.
+    let (outcome, notes) = ended(1, change_image).await;
+    assert_eq!((outcome.phase, notes), (Phase::Completed, 1), "{:?}", outcome.failure);
+    let (outcome, notes) = ended(1, |_| ()).await;
     assert_eq!((outcome.phase, notes), (Phase::Completed, 1), "{:?}", outcome.failure);
     let taken = outcome.record.header.opened_at_ms.zip(outcome.record.header.cutover_at_ms).map(|(to, from)| to - from);
     assert!(taken.is_some_and(|taken| taken < 300_000), "{taken:?}");
     // Longer than the pods are waited for.
-    let (outcome, notes) = ended(1_000).await;
+    let (outcome, notes) = ended(1_000, |_| ()).await;
     assert_eq!(outcome.phase, Phase::RolledBack);
     let failure = outcome.failure.expect("a reason");
     assert!(notes > 10 && failure.starts_with("pods-run: not done within 1800 s: "), "{notes}: {failure}");

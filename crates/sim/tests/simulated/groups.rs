@@ -9,7 +9,7 @@ use rehome_model::finding::Finding;
 use rehome_model::ids::{InstanceId, StepId};
 use rehome_model::record::Phase;
 use rehome_model::survey::Survey;
-use rehome_sim::{Scene, World, checks};
+use rehome_sim::{Call, Scene, World, checks};
 
 fn stage() -> Stage {
     let mut scene = Scene::new(3, 11);
@@ -133,6 +133,31 @@ async fn members_that_came_out_of_standby_meanwhile_are_put_there_again_before_o
     let states =
         stage.world.ec2().with(|inner, _| members.keys().map(|id| inner.core.instances[id].state).collect::<Vec<_>>());
     assert_eq!(states, [InstanceState::Stopped; 3]);
+}
+
+fn a_service_is_stopped(call: &Call<'_>, _: &World) -> bool {
+    call.name == "stop-service"
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_come_out_of_standby_in_the_downtime_are_put_there_again_before_they_stop() {
+    let (stage, outcome, _) = applied_in(stage(), &[(a_service_is_stopped, exit_standby)], None).await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    for id in with_group(&stage, |group| group.members.clone()).keys() {
+        let state = stage.world.ec2().with(|inner, _| inner.core.instances[id].state);
+        assert_eq!(state, InstanceState::Stopped, "{id}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_came_out_of_a_standby_of_the_users_own_ends_the_run_while_all_members_serve() {
+    let stage = stage();
+    with_group(&stage, |group| group.members.values_mut().for_each(|state| *state = "Standby".to_owned()));
+    let (stage, outcome, _) = applied_in(stage, &[(a_member_is_flushed, exit_standby)], None).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    assert!(outcome.failure.is_some_and(|why| why.starts_with("legacy-whole") && why.contains("would terminate i-")));
+    assert_eq!(checks::legacy_serving(&stage.world), 3);
 }
 
 #[tokio::test(start_paused = true)]

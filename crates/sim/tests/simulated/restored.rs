@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::common::{End, Stage};
 use rehome_ec2_emulator::api::Action;
 use rehome_ec2_emulator::core::Effect;
+use rehome_model::cloud::InstanceState;
 use rehome_model::ids::StepId;
 use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, StepState};
@@ -167,6 +168,33 @@ async fn a_member_whose_instance_is_terminated_after_its_capture_moves_all_the_s
     let outcome = end.outcome();
     assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     assert_eq!(checks::pods_running(&stage.world), MEMBERS);
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+    assert_eq!(checks::lost_writes(&stage.world).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_instance_is_terminated_while_it_stops_moves_all_the_same() {
+    let (stage, plan) = waits_long().await;
+    let id = &plan.members[0].instance;
+    let terminates = async {
+        let stops = || {
+            stage.world.ec2().with(|inner, now| {
+                let instance = inner.core.instances.get_mut(id).expect("it is there");
+                if instance.state != InstanceState::Stopping {
+                    return false;
+                }
+                instance.termination_protection = false;
+                inner.call(now, &Action::TerminateInstances(vec![id.clone()])).expect("it is terminated");
+                true
+            })
+        };
+        while !stops() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    let (end, ()) = futures::join!(stage.apply(&plan), terminates);
+    let outcome = end.outcome();
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
     assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
     assert_eq!(checks::lost_writes(&stage.world).len(), 0);
 }
