@@ -62,10 +62,6 @@ pub enum Stranger {
     OpensGate,
     /// Gives the set's template a value in the gate's place: pods start open.
     UngatesSet,
-    /// Gives the set's template another image, as a pipeline does.
-    DeploysImage,
-    /// Puts members of the Auto Scaling group that it finds in Standby back into service.
-    ExitsStandby,
     /// Deletes the set, as helm does when it uninstalls.
     DeletesSet,
     /// Deletes the set and installs it anew a minute later, with so many replicas.
@@ -120,7 +116,6 @@ impl Trouble {
                 | Stranger::DeletesSnapshot(_)
                 | Stranger::KeepsScaling
                 | Stranger::SetsUpService(_)
-                | Stranger::ExitsStandby
         )
     }
 
@@ -208,8 +203,6 @@ impl fmt::Display for Stranger {
             Self::GrowsVolume(n) => write!(f, "makes the legacy volume of member {n} larger"),
             Self::OpensGate => write!(f, "opens the gate"),
             Self::UngatesSet => write!(f, "writes into the set's template that pods start open"),
-            Self::DeploysImage => write!(f, "writes another image into the set's template"),
-            Self::ExitsStandby => write!(f, "puts members in Standby back into service"),
             Self::DeletesSet => write!(f, "deletes the set"),
             Self::ReplacesSet(replicas) => {
                 write!(f, "deletes the set, and installs it anew a minute later with {replicas} replicas")
