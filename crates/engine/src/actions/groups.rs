@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rehome_model::cloud::{AutoScalingGroup, AutoScalingMembership};
+use rehome_model::cloud::{AutoScalingGroup, AutoScalingMembership, InstanceState};
 use rehome_model::ids::InstanceId;
 use rehome_model::plan::Action;
 
@@ -20,6 +20,8 @@ pub(super) async fn let_go_still(context: &StepContext, members: &[InstanceId]) 
     }
     let in_service: Vec<(InstanceId, AutoScalingMembership)> = found
         .into_iter()
+        // One that is gone is nothing to keep.
+        .filter(|found| !matches!(found.state, InstanceState::Terminated | InstanceState::ShuttingDown))
         .filter_map(|found| Some((found.id, found.auto_scaling?)))
         .filter(|(_, membership)| membership.lifecycle_state != STANDBY)
         .collect();

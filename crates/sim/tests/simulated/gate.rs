@@ -318,7 +318,6 @@ async fn volumes_of_another_run_do_not_make_clients_of_this_one() {
     assert_eq!(checks::legacy_serving(&stage.world), 3);
 }
 
-/// The template of the set is mended while its pods wait for their volumes already.
 /// Pods wait that are of another template than the set soon has again.
 fn scale_up_otherwise(world: &World) {
     world.change_objects("statefulsets", |set| {
