@@ -141,7 +141,7 @@ pub(super) async fn holds(context: &StepContext, volume: &str) -> Option<Holder>
     let found = context.attachments().await.ok()?;
     let (name, held) = found.iter().find(|(_, of)| text(of, "/spec/source/persistentVolumeName") == volume)?;
     let message = text(held, "/status/detachError/message");
-    let error = (!message.is_empty()).then(|| short(message).to_string());
+    let error = (!message.is_empty()).then(|| short(message));
     Some(Holder { name: name.clone(), node: text(held, "/spec/nodeName").to_owned(), error })
 }
 

@@ -140,7 +140,7 @@ fn a_member_that_configuration_management_starts_after_its_capture_is_not_left_b
         let troubles = vec![
             Trouble::Call { port: Some(Port::Hosts), nth: 4, how: How::GoesOn(569) },
             Trouble::Stranger { at_s, what },
-            Trouble::Read { port: Port::Cloud, nth: 166, times: 16, how: How::Code("RequestLimitExceeded") },
+            Trouble::Read { port: Port::Cloud, nth: 90, times: 16, how: How::Code("RequestLimitExceeded") },
             Trouble::Call { port: Some(Port::Cloud), nth: 7, how: How::LosesReply },
             Trouble::Call { port: None, nth: 84, how: How::KillsAfter },
         ];
