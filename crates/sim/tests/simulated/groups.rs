@@ -116,7 +116,7 @@ async fn a_group_that_is_resumed_after_a_rollback_finds_nobody_to_replace_and_ta
 fn exit_standby(world: &World) {
     world.ec2().with(|inner, _| {
         let group = inner.core.groups.get_mut("refdb").expect("the members are in it");
-        group.members.values_mut().for_each(|state| *state = "InService".to_owned());
+        group.members.values_mut().for_each(|state| "InService".clone_into(state));
     });
 }
 
