@@ -250,6 +250,21 @@ pub fn will_not_stop() -> Result<()> {
     Ok(())
 }
 
+/// A cluster that has moved gets no advice for one that has not.
+pub fn moved() -> Result<()> {
+    for verb in ["check", "plan"] {
+        let done = inside("rehome").arg(verb).arg("--file").arg(migration()?).stdin(Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        if done.status.code() != Some(i32::try_from(USAGE)?)
+            || !said.contains("`rehome verify`")
+            || !done.stdout.is_empty()
+        {
+            bail!("{verb}: {}; {said}", done.status);
+        }
+    }
+    Ok(())
+}
+
 /// Cloud or cluster cannot be asked at all.
 fn away(name: &str, variable: &str, value: &str) -> Result<()> {
     let mut command: Command = inside("rehome");

@@ -95,7 +95,7 @@ impl Story {
             ("the tutorial's verify agrees", |_| tutorial("verify", None)),
             ("the tutorial's status tells it without the cloud", |_| status("completed")),
             ("applying again changes nothing", |_| unchanged()),
-            ("check and plan give no advice on a cluster that has moved", |_| not_looked_at()),
+            ("check and plan give no advice on a cluster that has moved", |_| refusals::moved()),
             ("legacy instances that somebody starts do not serve", |_| started_by_hand()),
             ("the tutorial's rollback, over OpenSSH, brings the legacy cluster back", |_| {
                 tutorial("rollback", Some(&migration_over_ssh()?))
@@ -286,18 +286,6 @@ fn unchanged() -> Result<()> {
             seen["exit_code"],
             super::command::tail(&kept("apply-again.log"), 20)
         );
-    }
-    Ok(())
-}
-
-fn not_looked_at() -> Result<()> {
-    const USAGE: i32 = 2;
-    for verb in ["check", "plan"] {
-        let done = inside("rehome").arg(verb).arg("--file").arg(migration()?).stdin(Stdio::null()).output()?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        if done.status.code() != Some(USAGE) || !said.contains("`rehome verify`") || !done.stdout.is_empty() {
-            bail!("{verb}: {}; {said}", done.status);
-        }
     }
     Ok(())
 }

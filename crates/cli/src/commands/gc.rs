@@ -49,9 +49,8 @@ pub struct Args {
     #[arg(long)]
     pub parked_claims: bool,
     /// The target cluster is deleted for good (and, without the file, no other one of the account has a migration of this name):
-    /// look at the cloud only. What a slot had adopted cannot be told from an
-    /// orphan then; the output says what you must be sure of. Without this, a volume that neither a run record nor a claim
-    /// of the run tells of stays.
+    /// look at the cloud only. What a slot had adopted cannot be told from an orphan then; the output says what you must be sure
+    /// of. Without this, a volume that neither a run record nor a claim of the run tells of stays.
     #[arg(long, conflicts_with = "parked_claims")]
     pub cluster_gone: bool,
     /// Do not ask for the migration's name. Needed with -o json, which shows nothing to be confirmed.

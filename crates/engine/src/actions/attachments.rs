@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::starts::{never, not_running, short};
 use crate::context::StepContext;
 use crate::error::{StepError, or_wait};
-use crate::kubernetes::{paths, text, uid};
+use crate::kubernetes::{KubeError, paths, text, uid};
 use crate::limits::{ATTACH_LATE, ATTACHMENTS_GAP, NODE_GONE, UNATTACHABLE};
 
 /// What is in the driver's words when no further try mends it: EC2's codes (AWS documentation, "Error codes for the Amazon EC2
@@ -136,13 +136,14 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The VolumeAttachment that holds a PersistentVolume, where they may be listed.
-pub(super) async fn holds(context: &StepContext, volume: &str) -> Option<Holder> {
-    let found = context.attachments().await.ok()?;
-    let (name, held) = found.iter().find(|(_, of)| text(of, "/spec/source/persistentVolumeName") == volume)?;
+/// The VolumeAttachment that holds a PersistentVolume.
+pub(super) async fn holds(context: &StepContext, volume: &str) -> Result<Option<Holder>, KubeError> {
+    let found = context.attachments().await?;
+    let is_its = |of: &Value| text(of, "/spec/source/persistentVolumeName") == volume;
+    let Some((name, held)) = found.iter().find(|(_, of)| is_its(of)) else { return Ok(None) };
     let message = text(held, "/status/detachError/message");
     let error = (!message.is_empty()).then(|| short(message));
-    Some(Holder { name: name.clone(), node: text(held, "/spec/nodeName").to_owned(), error })
+    Ok(Some(Holder { name: name.clone(), node: text(held, "/spec/nodeName").to_owned(), error }))
 }
 
 /// A pod that has a node and does not run there.

@@ -171,8 +171,9 @@ async fn volume_goes(context: &StepContext, deleted: &Value) -> Result<Option<St
                 return Ok(Err(goes));
             }
             // What EC2 does not tell is waited for: this look must end no way back.
-            let Ok(volumes) = context.cloud().volumes(std::slice::from_ref(&handle)).await else {
-                return Ok(Err(goes));
+            let volumes = match context.cloud().volumes(std::slice::from_ref(&handle)).await {
+                Ok(volumes) => volumes,
+                Err(error) => return Ok(Err(format!("{goes}; where {handle} is attached is not seen: {error}"))),
             };
             let shown = volumes.first().map(|volume| volume.attachments.first());
             match shown {
@@ -182,8 +183,13 @@ async fn volume_goes(context: &StepContext, deleted: &Value) -> Result<Option<St
             }
             // The attacher is a little later than EC2, and of many volumes a lot.
             let held = attachments::holds(context, name).await;
-            let for_good = held.as_ref().is_some_and(|held| held.error.is_some()) || from.elapsed() >= ATTACHER_LATE;
-            let what = held.map_or_else(|| "what holds it lets it go".to_owned(), |held| held.to_string());
+            let fails = matches!(&held, Ok(Some(held)) if held.error.is_some());
+            let for_good = fails || from.elapsed() >= ATTACHER_LATE;
+            let what = match held {
+                Ok(Some(held)) => held.to_string(),
+                Ok(None) => "what holds it lets it go".to_owned(),
+                Err(error) => format!("what holds it lets it go, which is not seen ({error})"),
+            };
             let goes = format!("{goes} when {what}");
             Ok(if for_good {
                 Ok(Some(format!("{goes}. See that the CSI driver may call ec2:DetachVolume")))

@@ -64,9 +64,9 @@ fn check_ours(context: &StepContext, name: &str, found: &Value) -> Result<(), St
 }
 
 /// Right before pods may start: the gate says closed, the set's template takes it and is the one that was checked, and pods that
-/// wait already are of this template. The plan was made, and the gate written, up to a day before; whoever deleted one or deployed the other anew
-/// meanwhile would let clients in at once. Pods may start when the set is scaled up, or when their volumes are released, if
-/// somebody else has scaled it up. Answers what was found.
+/// wait already are of this template. The plan was made, and the gate written, up to a day before; whoever deleted one or
+/// deployed the other anew meanwhile would let clients in at once. Pods may start when the set is scaled up, or when their
+/// volumes are released, if somebody else has scaled it up. Answers what was found.
 pub(super) async fn see_closed(context: &StepContext, set: &str) -> Result<GateFound, StepError> {
     let name = names::gate(set);
     // A plan of a version that knew no gate.

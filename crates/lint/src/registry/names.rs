@@ -19,7 +19,9 @@ pub(super) const CHECKS: &[Check] = &[
         Error,
         "PersistentVolume name taken",
         "A claim that names a volume which exists is not parked.",
-        "Delete the PersistentVolume if nobody needs it (one of this migration is Retain: its EBS volume stays). One that is Terminating was deleted, and is held by a VolumeAttachment, perhaps of a driver that may not detach (`kubectl get volumeattachments`, ec2:DetachVolume): see to that.",
+        "Delete the PersistentVolume if nobody needs it (one of this migration is Retain: its EBS volume stays). One that is \
+         Terminating was deleted, and is held by a VolumeAttachment, perhaps of a driver that may not call ec2:DetachVolume: `kubectl \
+         get volumeattachments` shows it.",
     ),
     check(
         "RH0403",
