@@ -159,7 +159,8 @@ fn is_taken(context: &StepContext, found: &GateFound, set: &str) -> bool {
     let template = found.set.as_ref().and_then(|set| set.pointer("/spec/template/spec/containers"));
     let containers = template.and_then(Value::as_array).into_iter().flatten();
     let takes = |container: &Value| {
-        let env = container["env"].as_array()?.iter().find(|found| found["name"] == variable)?;
+        // Of two of a name the kubelet takes the last.
+        let env = container["env"].as_array()?.iter().rfind(|found| found["name"] == variable)?;
         let taken = env.pointer("/valueFrom/configMapKeyRef")?;
         Some(taken["name"] == gate.as_str() && taken["key"] == variable)
     };

@@ -21,6 +21,13 @@ fn change_claim(world: &World, change: fn(&mut serde_json::Value)) {
     });
 }
 
+fn ungate_by_a_second_variable(world: &World) {
+    world.change_objects("statefulsets", |set| {
+        let variables = set["spec"]["template"]["spec"]["containers"][0]["env"].as_array_mut().expect("variables");
+        variables.push(json!({"name": "REFDB_CLIENTS", "value": "open"}));
+    });
+}
+
 /// Somebody meets a disk that is nearly full while the base snapshots are under way.
 fn grow_a_volume(world: &World) {
     world.ec2().with(|inner, _| {
@@ -53,7 +60,7 @@ fn hold_by_another(world: &World) {
 #[tokio::test(start_paused = true)]
 async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_members_serve() {
     type Case = (fn(&World), &'static str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         (
             |world| {
                 change_claim(world, |claim| {
@@ -69,6 +76,7 @@ async fn what_is_no_longer_prepared_for_the_cutover_ends_the_run_while_all_membe
             "does not belong to this migration",
         ),
         (ungate_set, "does not take REFDB_CLIENTS from its key"),
+        (ungate_by_a_second_variable, "does not take REFDB_CLIENTS from its key"),
         (change_image, "its pods would start unchecked"),
         (
             |world| world.deny("create persistentvolumes"),
