@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rehome_model::answer::PeerView;
-use rehome_model::cloud::{DefaultEncryption, Instance, InstanceState, Volume};
+use rehome_model::cloud::{CallerIdentity, DefaultEncryption, Instance, InstanceState, Volume};
 use rehome_model::cluster::NodeReport;
 use rehome_model::host::HostReport;
 use rehome_model::ids::{InstanceId, MemberName, VolumeId, Zone};
@@ -36,7 +36,14 @@ pub struct Ports<'a> {
 
 /// Looks at everything a migration concerns.
 pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Profile) -> Result<Survey, SurveyError> {
-    let mut survey = survey_of_facts(ports, migration, profile).await?;
+    let source = &migration.spec.source;
+    let caller = caller(ports.cloud, &source.region).await?;
+    let (instances, missing) = instances(ports.cloud, &source.members).await?;
+    if instances.is_empty() && missing.is_empty() {
+        return Err(SurveyError::NoMembers { region: source.region.clone() });
+    }
+    let mut survey = of_instances(ports, migration, profile, caller, instances).await?;
+    survey.missing_instances = missing;
     let volumes: Vec<Volume> = survey.volumes.values().cloned().collect();
     if let Some(intended) = intended(migration, &survey.members, &volumes) {
         survey.denied_cloud_actions = ports.cloud.denied_actions(&intended).await.map_err(asked("its permissions"))?;
@@ -47,23 +54,37 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     Ok(survey)
 }
 
-/// The same without asking what the caller may do in the cloud, and without reading the disks: for a plan that is there already,
-/// which only its facts are compared with. The dry runs would come out of the rates that volumes are attached with, in the
+/// The same for a plan that is there already, which only its facts are compared with. Its members are looked up by what the plan
+/// says: the selector of the migration finds an instance no more that was terminated, or that has lost its tag. What the caller may
+/// do is not asked, and the disks are not read: the dry runs would come out of the rates that volumes are attached with, in the
 /// downtime.
 pub async fn survey_of_facts(
     ports: &Ports<'_>,
     migration: &Migration,
     profile: &dyn Profile,
+    members: &[InstanceId],
 ) -> Result<Survey, SurveyError> {
-    let source = &migration.spec.source;
-    let caller = ports.cloud.caller().await.map_err(asked("who is calling"))?;
-    if caller.region != source.region {
-        return Err(SurveyError::WrongRegion { wanted: source.region.clone(), actual: caller.region });
+    let caller = caller(ports.cloud, &migration.spec.source.region).await?;
+    let filter = InstanceFilter::Ids(members.to_vec());
+    let instances = ports.cloud.describe_instances(&filter).await.map_err(asked("the members' instances"))?;
+    of_instances(ports, migration, profile, caller, instances).await
+}
+
+async fn caller(cloud: &dyn Cloud, region: &str) -> Result<CallerIdentity, SurveyError> {
+    let caller = cloud.caller().await.map_err(asked("who is calling"))?;
+    if caller.region != region {
+        return Err(SurveyError::WrongRegion { wanted: region.to_owned(), actual: caller.region });
     }
-    let (instances, missing_instances) = instances(ports.cloud, &source.members).await?;
-    if instances.is_empty() && missing_instances.is_empty() {
-        return Err(SurveyError::NoMembers { region: source.region.clone() });
-    }
+    Ok(caller)
+}
+
+async fn of_instances(
+    ports: &Ports<'_>,
+    migration: &Migration,
+    profile: &dyn Profile,
+    caller: CallerIdentity,
+    instances: Vec<Instance>,
+) -> Result<Survey, SurveyError> {
     let ids: Vec<VolumeId> =
         instances.iter().flat_map(|i| i.block_devices.iter().map(|device| device.volume.clone())).collect();
     let volumes = if ids.is_empty() {
@@ -101,7 +122,7 @@ pub async fn survey_of_facts(
         volumes: volumes.into_iter().map(|volume| (volume.id.clone(), volume)).collect(),
         instance_types: instance_types.into_iter().map(|found| (found.name.clone(), found)).collect(),
         cluster,
-        missing_instances,
+        missing_instances: Vec::new(),
         auto_scaling_groups,
         node_zones: None,
         default_encryption: None,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use rehome_engine::{EngineError, Ports};
 use rehome_model::finding::{Finding, Severity};
 use rehome_model::format;
-use rehome_model::ids::RunId;
+use rehome_model::ids::{InstanceId, RunId};
 use rehome_model::migration::Migration;
 use rehome_model::plan::Plan;
 use rehome_model::record::{Phase, RunRecord};
@@ -33,8 +33,15 @@ pub async fn survey(ports: &Ports, migration: &Migration, profile: &dyn Profile,
 }
 
 /// The same, for the facts of a plan that is there already.
-pub async fn facts(ports: &Ports, migration: &Migration, profile: &dyn Profile, now_ms: u64) -> Result<Survey> {
-    let survey = rehome_survey::survey_of_facts(&through(ports, now_ms), migration, profile).await;
+pub async fn facts(
+    ports: &Ports,
+    migration: &Migration,
+    profile: &dyn Profile,
+    plan: &Plan,
+    now_ms: u64,
+) -> Result<Survey> {
+    let members: Vec<InstanceId> = plan.members.iter().map(|member| member.instance.clone()).collect();
+    let survey = rehome_survey::survey_of_facts(&through(ports, now_ms), migration, profile, &members).await;
     survey.map_err(|error| unseen(&error, migration))
 }
 

@@ -1,5 +1,6 @@
 //! One file a command, or a few that belong together.
 
+mod apply;
 mod confirm;
 mod demo;
 mod discard_writes;
@@ -53,7 +54,7 @@ async fn real(command: Command) -> Result<Exit> {
         Command::Render(from) => look::render(&from).await,
         Command::Verify(from) => verify::verify(&from).await,
         Command::Status(target) => look::status(&target).await,
-        Command::Apply(apply) => drive::apply(&apply).await,
+        Command::Apply(apply) => apply::apply(&apply).await,
         Command::Rollback(rollback) => drive::rollback(&rollback).await,
         Command::Finalize(args) => finalize::finalize(&args).await,
         Command::Gc(args) => gc::gc(&args).await,

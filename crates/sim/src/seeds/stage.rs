@@ -200,7 +200,10 @@ impl Stage {
         if self.planted == Some(Planted::ComparesNoFacts) {
             return Ok(plan);
         }
-        let survey = self.survey(ports).await?;
+        let members: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
+        let through = self.through(ports);
+        let survey = rehome_survey::survey_of_facts(&through, &self.migration, self.profile, &members).await;
+        let survey = survey.map_err(|error| not_now(&error))?;
         let differences = rehome_planner::differences(&plan, &survey, &begun);
         if differences.is_empty() {
             return Ok(plan);
@@ -212,21 +215,19 @@ impl Stage {
         Err(End::FactsChanged { recorded, what: what.join("; ") })
     }
 
-    async fn survey(&self, ports: &Ports) -> Result<rehome_model::survey::Survey, End> {
-        let through = rehome_survey::Ports {
+    fn through<'a>(&self, ports: &'a Ports) -> rehome_survey::Ports<'a> {
+        rehome_survey::Ports {
             cloud: ports.cloud.as_ref(),
             hosts: ports.hosts.as_ref(),
             kube: &ports.kube,
             now_ms: self.world.ec2().now(),
-        };
-        rehome_survey::survey(&through, &self.migration, self.profile)
-            .await
-            .map_err(|error| End::NotNow(error.to_string()))
+        }
     }
 
     /// Survey, checks, plan.
     async fn plan(&self, ports: &Ports) -> Result<Plan, End> {
-        let mut survey = self.survey(ports).await?;
+        let survey = rehome_survey::survey(&self.through(ports), &self.migration, self.profile).await;
+        let mut survey = survey.map_err(|error| End::NotNow(error.to_string()))?;
         if let Some(planted) = self.planted {
             planted.misread(&mut survey);
         }
