@@ -247,7 +247,7 @@ pub fn meanwhile(world: &World, call: &str) -> Vec<String> {
     found
 }
 
-/// I1: no member runs in a pod while a legacy instance is anything but stopped. EC2 keeps nobody from starting one: what a
+/// I1: no member runs in a pod while a legacy instance is anything but stopped or gone. EC2 keeps nobody from starting one: what a
 /// driver that stood still starts has its service kept down, and the run stops it again.
 fn unfenced(world: &World) -> Option<String> {
     world.with(|state, now| {
@@ -255,12 +255,17 @@ fn unfenced(world: &World) -> Option<String> {
         if pods == 0 {
             return None;
         }
-        let stopped = |id| {
-            world.ec2.with(|inner, _| inner.core.instances.get(id).map(|i| i.state)) == Some(InstanceState::Stopped)
+        let stopped = |id: &InstanceId| {
+            match world.ec2.with(|inner, _| inner.core.instances.get(id).map(|i| i.state)) {
+                // One that a group terminates never runs again.
+                Some(InstanceState::ShuttingDown) => !state.database.processes.contains_key(id.as_str()),
+                Some(found) => matches!(found, InstanceState::Stopped | InstanceState::Terminated),
+                None => false,
+            }
         };
         let late = |id: &InstanceId| state.starting.get(id).is_some_and(|since| since + LEASE_MS <= now);
         let excused = |id: &InstanceId, host: &Host| host.is_kept_down() && late(id);
-        let up = state.hosts.iter().filter(|(id, host)| !stopped(*id) && !excused(id, host)).count();
+        let up = state.hosts.iter().filter(|(id, host)| !stopped(id) && !excused(id, host)).count();
         (up > 0).then(|| format!("I1: {pods} members run in pods while {up} legacy instances are not stopped"))
     })
 }

@@ -107,6 +107,15 @@ pub async fn act(stage: &Stage, what: Stranger, members: u32) {
                 *variable = json!({"name": "REFDB_CLIENTS", "value": "open"});
             }
         }),
+        Stranger::DeploysImage => change(world, "statefulsets", NAME, |set| {
+            set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("refdb:1-mended");
+        }),
+        Stranger::ExitsStandby => world.ec2.with(|inner, _| {
+            let states = inner.core.groups.values_mut().flat_map(|group| group.members.values_mut());
+            for state in states.filter(|state| *state == "Standby") {
+                *state = "InService".to_owned();
+            }
+        }),
         Stranger::DeletesSet => {
             delete_set(world, members);
         }

@@ -287,7 +287,7 @@ fn refused_for_nothing(stage: &Stage, story: &Story, over: Over) -> Over {
     if let Over::Refused(why) = &over
         && why.contains("cannot be taken back")
         && !story.is_damaged()
-        && !story.troubles.iter().any(Trouble::takes_the_set)
+        && !story.troubles.iter().any(Trouble::hides_the_version)
     {
         stage.tally.violate(format!("I8: refused though nothing was taken away: {why}"));
     }

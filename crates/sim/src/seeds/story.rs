@@ -198,6 +198,7 @@ impl Story {
         }
         troubles.extend(wider::troubles(seed, scenario));
         troubles.extend(wider::found_by_reading(seed, scenario, &troubles));
+        troubles.extend(wider::found_later(seed, scenario, weather.auto_scaling));
         let clocks_apart_ms = wider::clocks_apart_ms(seed);
         let weather = Weather { commitlogs: wider::has_commitlogs(seed), clocks_apart_ms, ..weather };
         Self { seed, scenario, members: 3, weather, course, troubles }

@@ -62,6 +62,10 @@ pub enum Stranger {
     OpensGate,
     /// Gives the set's template a value in the gate's place: pods start open.
     UngatesSet,
+    /// Gives the set's template another image, as a pipeline does.
+    DeploysImage,
+    /// Puts members of the Auto Scaling group that it finds in Standby back into service.
+    ExitsStandby,
     /// Deletes the set, as helm does when it uninstalls.
     DeletesSet,
     /// Deletes the set and installs it anew a minute later, with so many replicas.
@@ -116,6 +120,7 @@ impl Trouble {
                 | Stranger::DeletesSnapshot(_)
                 | Stranger::KeepsScaling
                 | Stranger::SetsUpService(_)
+                | Stranger::ExitsStandby
         )
     }
 
@@ -156,6 +161,11 @@ impl Trouble {
     /// Whether it takes away what tells which version ran on the volumes.
     pub(crate) fn takes_the_set(&self) -> bool {
         matches!(self, Self::Stranger { what: Stranger::DeletesSet | Stranger::ReplacesSet(_), .. })
+    }
+
+    /// Whether it rightly rules out that the new writes go back: nobody knows whether the legacy side can read them.
+    pub(crate) fn hides_the_version(&self) -> bool {
+        self.takes_the_set() || matches!(self, Self::Stranger { what: Stranger::DeploysImage, .. })
     }
 
     /// Whether somebody else than a person between two tries may start pods: whoever restores the legacy side by hand makes
@@ -203,6 +213,8 @@ impl fmt::Display for Stranger {
             Self::GrowsVolume(n) => write!(f, "makes the legacy volume of member {n} larger"),
             Self::OpensGate => write!(f, "opens the gate"),
             Self::UngatesSet => write!(f, "writes into the set's template that pods start open"),
+            Self::DeploysImage => write!(f, "writes another image into the set's template"),
+            Self::ExitsStandby => write!(f, "puts members in Standby back into service"),
             Self::DeletesSet => write!(f, "deletes the set"),
             Self::ReplacesSet(replicas) => {
                 write!(f, "deletes the set, and installs it anew a minute later with {replicas} replicas")

@@ -81,6 +81,22 @@ pub(super) fn found_by_reading(seed: u64, scenario: Scenario, troubles: &[Troubl
     (!clashes).then_some(trouble)
 }
 
+/// What was found by reading later: a template that somebody changes, members of a group that somebody puts back into service. A
+/// group terminates what it finds stopped.
+pub(super) fn found_later(seed: u64, scenario: Scenario, auto_scaling: bool) -> Option<Trouble> {
+    let mut dice = Dice::new(seed, 10);
+    let share = match scenario {
+        Scenario::Calm => return None,
+        Scenario::Strangers => 4,
+        _ => 12,
+    };
+    let at_s = dice.below(2 * LAST_S);
+    let drawn = dice.one_in(share);
+    let in_group = auto_scaling && dice.one_in(3);
+    let what = if in_group { Stranger::ExitsStandby } else { Stranger::DeploysImage };
+    (in_group || drawn).then_some(Trouble::Stranger { at_s, what })
+}
+
 /// The migration, of members with a commit log.
 pub(super) fn with_commitlogs(migration: &Migration) -> Migration {
     let mut wider = migration.clone();
