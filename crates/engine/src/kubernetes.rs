@@ -293,6 +293,10 @@ pub mod paths {
     pub fn pods(namespace: &str) -> String {
         format!("/api/v1/namespaces/{namespace}/pods")
     }
+    /// What is wrong with pods of a namespace, in the words of kubelets and controllers: events, which are kept for an hour.
+    pub fn pod_warnings(namespace: &str) -> String {
+        format!("/api/v1/namespaces/{namespace}/events?fieldSelector=involvedObject.kind%3DPod%2Ctype%3DWarning")
+    }
     /// A namespace.
     pub fn namespace(name: &str) -> String {
         format!("/api/v1/namespaces/{name}")

@@ -69,6 +69,15 @@ pub const UNATTACHABLE: Duration = Duration::from_mins(2);
 /// The same of one that may fail because its node's instance is gone: Kubernetes leaves a pod there for five minutes, and then has
 /// it made anew elsewhere.
 pub const NODE_GONE: Duration = Duration::from_mins(10);
+/// How long pods are waited for before it is looked at what their kubelets say: a volume is mounted within seconds.
+pub const MOUNT_LATE: Duration = Duration::from_secs(30);
+/// The least time between two such looks: each lists the warnings of all pods of the namespace.
+pub const WARNINGS_GAP: Duration = Duration::from_secs(15);
+/// How long a volume may not be mounted for a reason that does not pass by itself: somebody may be mending a node.
+pub const UNMOUNTABLE: Duration = Duration::from_mins(5);
+/// Within so long a kubelet tries once more, and says so: its pauses grow to two minutes and two seconds (kubernetes
+/// `pkg/util/goroutinemap/exponentialbackoff`).
+pub const MOUNT_TRIES: Duration = Duration::from_secs(150);
 /// How often a container is started anew before its pod counts as one that may never answer.
 pub const RESTARTS: u64 = 3;
 /// How long such a pod is waited for once all others answer. The kubelet's pause before the next start grows to five minutes.

@@ -45,6 +45,7 @@ pub const PERMISSIONS: &[Permission] = &[
     // Exec over a websocket is a GET to the apiserver; newer ones ask for create as well.
     allow("get", "", "pods", "exec", true),
     allow("create", "", "pods", "exec", true),
+    allow("list", "", "events", "", true),
     allow("get", "apps", "statefulsets", "", true),
     allow("get", "apps", "statefulsets", "scale", true),
     allow("update", "apps", "statefulsets", "scale", true),

@@ -8,7 +8,7 @@ use rehome_model::plan::{PodTarget, Purpose};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::starts::{never, not_running, short};
+use super::starts::{never, short};
 use crate::context::StepContext;
 use crate::error::{StepError, or_wait};
 use crate::kubernetes::{KubeError, paths, text, uid};
@@ -52,18 +52,16 @@ impl Attachments {
     pub(super) async fn look(
         &mut self,
         context: &StepContext,
-        targets: &[PodTarget],
-        pods: &BTreeMap<String, Value>,
+        waiting: &[(&PodTarget, &Value)],
         volumes: &BTreeMap<String, Vec<String>>,
     ) -> Result<Option<String>, StepError> {
-        let waiting: Vec<(&PodTarget, &str)> = targets.iter().filter_map(|target| waits(target, pods)).collect();
         if waiting.is_empty() || !self.shown || context.elapsed() < ATTACH_LATE {
             return Ok(None);
         }
         if self.looked.is_none_or(|looked| looked.elapsed() >= ATTACHMENTS_GAP) {
             self.looked = Some(Instant::now());
             match context.kube().list(paths::ATTACHMENTS).await {
-                Ok(found) => self.said = self.see(&waiting, &found, volumes)?,
+                Ok(found) => self.said = self.see(waiting, &found, volumes)?,
                 Err(error) if error.is_forbidden() => {
                     self.shown = false;
                     context.note(format!("whether volumes attach is not seen: {error}"));
@@ -80,7 +78,7 @@ impl Attachments {
 
     fn see(
         &mut self,
-        waiting: &[(&PodTarget, &str)],
+        waiting: &[(&PodTarget, &Value)],
         found: &[Value],
         volumes: &BTreeMap<String, Vec<String>>,
     ) -> Result<Option<(String, String)>, StepError> {
@@ -92,7 +90,10 @@ impl Attachments {
                 (text(attachment, "/spec/nodeName"), text(attachment, "/spec/source/persistentVolumeName"));
             let is_of =
                 |target: &PodTarget| volumes.get(&target.pod).is_some_and(|of| of.iter().any(|of| of == volume));
-            let target = waiting.iter().find(|(target, on)| *on == node && is_of(target)).map(|(target, _)| *target);
+            let target = waiting
+                .iter()
+                .find(|(target, pod)| text(pod, "/spec/nodeName") == node && is_of(target))
+                .map(|(target, _)| *target);
             let Some(target) = target.filter(|_| !message.is_empty()) else { continue };
             let what = format!("volume {volume} does not attach to node {node}");
             let why = short(message.split_once(API_ERROR).map_or(message, |(_, why)| why));
@@ -144,11 +145,4 @@ pub(super) async fn holds(context: &StepContext, volume: &str) -> Result<Option<
     let message = text(held, "/status/detachError/message");
     let error = (!message.is_empty()).then(|| short(message));
     Ok(Some(Holder { name: name.clone(), node: text(held, "/spec/nodeName").to_owned(), error }))
-}
-
-/// A pod that has a node and does not run there.
-fn waits<'a>(target: &'a PodTarget, pods: &'a BTreeMap<String, Value>) -> Option<(&'a PodTarget, &'a str)> {
-    let pod = pods.get(&target.pod)?;
-    let node = text(pod, "/spec/nodeName");
-    (!node.is_empty() && not_running(pod, &target.container).is_some()).then_some((target, node))
 }

@@ -11,6 +11,7 @@ mod hosts;
 mod instances;
 mod left;
 mod members;
+mod mounts;
 mod prepared;
 mod release;
 mod replicas;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::attachments::Attachments;
 use super::claims::{keep_closed, used_claims};
+use super::mounts::Mounts;
 use super::starts::{self, Starts};
 use super::{drain, gate, replicas as scaled};
 use crate::context::{Outputs, StepContext};
@@ -39,7 +40,8 @@ pub(super) async fn pods_run(
     pods: &[PodTarget],
     volumes: &BTreeMap<String, Vec<String>>,
 ) -> Result<Outputs, StepError> {
-    let (mut starts, mut attachments) = (Starts::new(context), Attachments::new(context));
+    let (mut starts, mut attachments, mut mounts) =
+        (Starts::new(context), Attachments::new(context), Mounts::new(context));
     context
         .wait(async || {
             let found = match scaled::pods_of_plan(context).await? {
@@ -47,7 +49,9 @@ pub(super) async fn pods_run(
                 Err(reason) => return Ok(Err(reason)),
             };
             starts.look(context, pods, &found).await?;
-            let unattached = attachments.look(context, pods, &found, volumes).await?;
+            let waiting = starts::waiting(pods, &found);
+            let unattached = attachments.look(context, &waiting, volumes).await?;
+            let warnings = mounts.look(context, &waiting).await?;
             for target in pods {
                 let Some(pod) = found.get(&target.pod) else {
                     let missing = format!("pod {} is not there yet", target.pod);
@@ -55,6 +59,8 @@ pub(super) async fn pods_run(
                     return Ok(Err(again.map_or_else(|reason| reason, |again| again.unwrap_or(missing))));
                 };
                 if let Some(reason) = starts::not_running(pod, &target.container) {
+                    let reason =
+                        warnings.get(&target.pod).map_or_else(|| reason.clone(), |said| format!("{reason}; {said}"));
                     return Ok(Err(unattached.unwrap_or_else(|| format!("pod {}: {reason}", target.pod))));
                 }
             }

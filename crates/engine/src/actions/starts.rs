@@ -172,6 +172,16 @@ pub(super) fn not_running(pod: &Value, container: &str) -> Option<String> {
     ))
 }
 
+/// The pods that have a node and do not run there, as they are seen.
+pub(super) fn waiting<'a>(
+    targets: &'a [PodTarget],
+    pods: &'a BTreeMap<String, Value>,
+) -> Vec<(&'a PodTarget, &'a Value)> {
+    let all = targets.iter().filter_map(|target| Some((target, pods.get(&target.pod)?)));
+    all.filter(|(target, pod)| !text(pod, "/spec/nodeName").is_empty() && not_running(pod, &target.container).is_some())
+        .collect()
+}
+
 /// What an init container waits for, or how it has failed. The next one in line waits with `PodInitializing`.
 fn init_fails(status: &Value) -> Option<String> {
     let name = text(status, "/name");

@@ -15,6 +15,8 @@ pub enum Ailment {
     Waits(&'static str),
     /// It ends so many ms after each start.
     Crashes(u64),
+    /// Its volumes are not mounted: what mount(8) says.
+    Unmounted(&'static str),
 }
 
 /// An ailment of a pod, and until when it lasts.
@@ -37,6 +39,7 @@ impl Cluster {
                 let state = json!({"waiting": {"reason": reason, "message": "nobody has it"}});
                 ("Pending", json!({"name": name, "ready": false, "restartCount": 0, "state": state}))
             }
+            Ailment::Unmounted(_) => return false,
             Ailment::Crashes(runs_ms) => ("Running", crashing(&name, runs_ms, now.saturating_sub(since))),
         };
         let status = json!({"phase": phase, "containerStatuses": [status]});

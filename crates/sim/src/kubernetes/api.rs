@@ -195,24 +195,11 @@ impl Cluster {
     }
 
     fn list(&self, target: &Target, query: &str) -> Reply {
-        let selectors: Vec<(String, String)> = query
-            .split('&')
-            .filter_map(|pair| pair.strip_prefix("labelSelector="))
-            .flat_map(|selector| {
-                selector
-                    .replace("%3D", "=")
-                    .replace("%2F", "/")
-                    .replace("%2C", ",")
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .filter_map(|one| one.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())))
-            .collect();
+        let (labels, fields) = (selector(query, "labelSelector="), selector(query, "fieldSelector="));
         let matches = |object: &Value| {
-            selectors
-                .iter()
-                .all(|(key, value)| object["metadata"]["labels"].get(key).and_then(Value::as_str) == Some(value))
+            let label = |key: &String| object["metadata"]["labels"].get(key).and_then(Value::as_str);
+            labels.iter().all(|(key, value)| label(key) == Some(value))
+                && fields.iter().all(|(path, value)| text(object, &format!("/{}", path.replace('.', "/"))) == value)
         };
         let items: Vec<&Value> = self
             .of(target.resource.plural)
@@ -363,6 +350,18 @@ impl Cluster {
         }
         self.scale(key)
     }
+}
+
+/// The equalities of a selector in a query.
+fn selector(query: &str, name: &str) -> Vec<(String, String)> {
+    let given = query.split('&').filter_map(|pair| pair.strip_prefix(name));
+    let plain = given.map(|given| given.replace("%3D", "=").replace("%2F", "/").replace("%2C", ","));
+    plain
+        .flat_map(|given| {
+            let all = given.split(',').filter_map(|one| one.split_once('='));
+            all.map(|(key, value)| (key.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn parse(path: &str) -> Result<Target, Failure> {

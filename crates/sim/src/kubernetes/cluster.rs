@@ -58,6 +58,8 @@ pub(crate) struct PodRun {
     pub pull_until: Option<u64>,
     pub started: bool,
     pub stop_at: Option<u64>,
+    pub mount_tries: u32,
+    pub mount_at: u64,
 }
 
 /// A cluster.
@@ -221,7 +223,7 @@ impl Cluster {
     /// Gives an object a new version after a change, and wakes whom it concerns.
     pub(crate) fn changed(&mut self, key: &Key) -> Result<(), Failure> {
         // No controller watches these: those who have seen all have seen them too.
-        let unwatched = matches!(key.plural, "configmaps" | "leases") && self.seen_version == self.version;
+        let unwatched = matches!(key.plural, "configmaps" | "events" | "leases") && self.seen_version == self.version;
         self.version += 1;
         if unwatched {
             self.seen_version = self.version;

@@ -8,6 +8,7 @@ mod api;
 mod attachments;
 mod binder;
 mod cluster;
+mod mounts;
 mod objects;
 mod pods;
 mod rules;

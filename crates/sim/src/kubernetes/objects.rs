@@ -18,6 +18,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
     Resource { prefix: "api/v1", plural: "persistentvolumeclaims", kind: "PersistentVolumeClaim", namespaced: true },
     Resource { prefix: "api/v1", plural: "pods", kind: "Pod", namespaced: true },
     Resource { prefix: "api/v1", plural: "configmaps", kind: "ConfigMap", namespaced: true },
+    Resource { prefix: "api/v1", plural: "events", kind: "Event", namespaced: true },
     Resource { prefix: "api/v1", plural: "services", kind: "Service", namespaced: true },
     Resource { prefix: "apis/apps/v1", plural: "statefulsets", kind: "StatefulSet", namespaced: true },
     Resource { prefix: "apis/storage.k8s.io/v1", plural: "storageclasses", kind: "StorageClass", namespaced: false },

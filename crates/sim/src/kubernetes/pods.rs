@@ -122,7 +122,7 @@ impl Cluster {
                 self.show_running(key, pod, text(pod, "/status/podIP"), ready);
             }
         } else if let Ok(volumes) = self.volumes_of(key, pod)
-            && self.attach_and_mount(now, machines, &node, &volumes, &mut run)
+            && self.attach_and_mount(now, machines, (key, &node), &volumes, &mut run)
         {
             let pull_ms = self.timing.pull_ms;
             let until = *run.pull_until.get_or_insert(now + pull_ms);
@@ -159,7 +159,7 @@ impl Cluster {
         &mut self,
         now: u64,
         machines: &mut dyn Machines,
-        node: &str,
+        (key, node): (&Key, &str),
         volumes: &[(String, String, String)],
         run: &mut PodRun,
     ) -> bool {
@@ -171,7 +171,7 @@ impl Cluster {
             self.attached.insert((handle.clone(), node.to_owned()));
             let attached = machines.attach(now, handle, node);
             self.show_attachment(now, handle, node, attached.as_ref().copied().map_err(String::as_str));
-            if attached == Ok(true) && machines.mount(now, handle, node, fs_type).is_ok() {
+            if attached == Ok(true) && self.mount(now, machines, key, (handle, node, fs_type), run) {
                 run.mounted.push(handle.clone());
             } else {
                 all = false;

@@ -139,7 +139,10 @@ async fn a_comparison_with_a_plans_facts_makes_no_dry_run_and_asks_no_stopped_ho
     let hosts = Noting { hosts: stage.ports.hosts(), asked: Mutex::default() };
     let (cloud, kube, now_ms) = (stage.ports.cloud(), stage.ports.kube(), stage.world.ec2().now());
     let ports = rehome_survey::Ports { cloud: cloud.as_ref(), hosts: &hosts, kube: &kube, now_ms };
-    let members = stage.world.with(|state, _| state.hosts.keys().cloned().collect::<Vec<_>>());
+    let members = stage.world.ec2().with(|inner, _| {
+        let all = inner.core.instances.iter().filter(|(_, record)| record.tags.contains_key("cluster"));
+        all.map(|(id, _)| id.clone()).collect::<Vec<_>>()
+    });
     let survey = rehome_survey::survey_of_facts(&ports, &stage.migration, stage.profile(), &members)
         .await
         .expect("a survey of facts");

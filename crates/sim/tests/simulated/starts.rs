@@ -64,6 +64,58 @@ async fn one_that_starts_late_is_waited_for() {
     }
 }
 
+const WRONG_TYPE: &str = "wrong fs type, bad option, bad superblock on /dev/nvme1n1, missing codepage or helper program, or \
+                          other error.";
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_never_mounted_brings_the_legacy_side_back_long_before_the_deadline_and_says_why() {
+    let (stage, outcome, events) =
+        applied(83, the_set_is_scaled, |world| world.ail("refdb-1", Ailment::Unmounted(WRONG_TYPE), FOR_EVER)).await;
+    assert_eq!(outcome.phase, Phase::RolledBack, "{:?}", outcome.failure);
+    let failure = outcome.failure.expect("a reason");
+    let begins = "pods-run: pod refdb-1: its volume is not mounted for 300 s: FailedMount on node node-1: mount: ";
+    assert!(failure.starts_with(begins) && failure.ends_with(WRONG_TYPE), "{failure}");
+    let taken_s = (stage.world.ec2().now() - outcome.record.header.cutover_at_ms.expect("a cutover")) / 1000;
+    assert!(taken_s < 600, "{taken_s} s");
+    // Whoever looks on is told meanwhile, and no look is made twice in a quarter of a minute.
+    let told = |event: &Event| matches!(&event.kind, EventKind::StepWaiting { reason, .. } if reason.contains("wrong fs type"));
+    assert!(events.iter().any(told));
+    let looks = stage.world.cluster_calls()["GET events"];
+    assert!((15..=taken_s / 15).contains(&looks), "{looks} looks in {taken_s} s");
+    assert_eq!(checks::violations(&stage.world), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_mounted_late_is_waited_for() {
+    let cases = [(WRONG_TYPE, 250), ("special device /dev/nvme1n1 does not exist.", 1_200)];
+    for (output, for_s) in cases {
+        let (outcome, _) = ends(Ailment::Unmounted(output), Duration::from_secs(for_s)).await;
+        assert_eq!(outcome.phase, Phase::Completed, "{output}: {:?}", outcome.failure);
+    }
+}
+
+/// The pod's events are kept for an hour: what they told of is over, and its image takes its time.
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_was_mounted_at_last_is_not_given_up_for_what_was_said_before() {
+    let (_, outcome, _) = applied(84, the_set_is_scaled, |world| {
+        world.ail("refdb-1", Ailment::Unmounted(WRONG_TYPE), Duration::from_secs(100));
+        world.ail("refdb-1", Ailment::Waits("ContainerCreating"), Duration::from_secs(900));
+    })
+    .await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_events_may_not_be_listed_pods_are_waited_for_all_the_same() {
+    let (_, outcome, events) = applied(85, the_set_is_scaled, |world| {
+        world.deny("list events");
+        world.ail("refdb-1", Ailment::Unmounted(WRONG_TYPE), Duration::from_secs(400));
+    })
+    .await;
+    assert_eq!(outcome.phase, Phase::Completed, "{:?}", outcome.failure);
+    assert_eq!(notes(&events, "what the kubelet says of pods that wait is not seen"), 1);
+}
+
 /// The cluster's own calls of EC2 to attach a volume fail for a while from when the set is scaled up: how the run ends, after how
 /// many seconds of downtime, and what it told.
 async fn ends_unattached(
