@@ -35,7 +35,7 @@ pub use error::{StepError, StepErrorKind};
 pub use finalize::finalize_plan;
 pub use gc::{Collector, Deletion, GcError, Outcome as GcOutcome, Removal, Scope};
 pub use keep_writes::keep_writes_plan;
-pub use kubernetes::{Kube, KubeError};
+pub use kubernetes::{Kube, KubeError, paths};
 pub use lease::LeaseError;
 pub use limits::*;
 pub use refused::EngineError;

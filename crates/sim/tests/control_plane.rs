@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::Stage;
-use rehome_engine::{Command, Kube};
+use rehome_engine::{Command, Kube, paths};
 use rehome_model::plan::Plan;
 use rehome_model::record::Phase;
 use rehome_sim::{Scene, migration_yaml};
@@ -122,6 +122,12 @@ async fn parked_claims_hold_pods_are_adopted_one_by_one_and_are_parked_again() {
     scale(&kube, 3).await;
     wait_until("three pods are created", async || pods(&kube).await.len() == 3).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
+    let warnings = kube.list(&paths::pod_warnings("refdb")).await.expect("they can be listed");
+    let reason = |event: &Value| (event["involvedObject"]["kind"].clone(), event["reason"].clone());
+    let of_scheduler = |event| reason(event) == (json!("Pod"), json!("FailedScheduling"));
+    assert!(!warnings.is_empty() && warnings.iter().all(of_scheduler), "{warnings:?}");
+    let uids_of_pods: Vec<Value> = pods(&kube).await.iter().map(|pod| pod["metadata"]["uid"].clone()).collect();
+    assert!(warnings.iter().all(|event| uids_of_pods.contains(&event["involvedObject"]["uid"])), "{warnings:?}");
     let before = claims(&kube).await;
     assert!(before.iter().all(|(_, phase, _)| phase == "Pending"), "{before:?}");
     assert_eq!(before.len(), 3, "the controller adopted the parked claims and made none of its own");
