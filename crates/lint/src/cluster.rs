@@ -6,6 +6,7 @@ use rehome_model::cluster::NodeReport;
 use rehome_model::ids::Zone;
 
 use crate::context::Context;
+use crate::kernels;
 use crate::placement::obstacle;
 
 /// The oldest Kubernetes with everything the plan relies on: StatefulSet ordinals and claim retention as beta (1.27).
@@ -81,6 +82,7 @@ fn check_nodes(context: &mut Context<'_>) {
             continue;
         }
         check_instances(context, zone, &usable);
+        kernels::check(context, zone, &usable);
         let with_driver: Vec<_> = usable.iter().filter_map(|n| n.attach_limit.map(|limit| (n, limit))).collect();
         let room: u32 = with_driver.iter().map(|(node, limit)| limit.saturating_sub(node.attached)).sum();
         if room < volumes {

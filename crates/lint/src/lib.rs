@@ -9,6 +9,7 @@ mod claims;
 mod cluster;
 mod context;
 mod directories;
+mod kernels;
 mod members;
 mod owners;
 mod placement;

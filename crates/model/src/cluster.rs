@@ -43,6 +43,9 @@ pub struct NodeReport {
     pub zone: Option<Zone>,
     /// The EC2 instance it runs on, from providerID; none if it is on no such.
     pub instance: Option<InstanceId>,
+    /// Its kernel (`5.10.226-214.880.amzn2.x86_64`). Empty in surveys of an older rehome.
+    #[serde(default)]
+    pub kernel: String,
     /// Whether it is Ready.
     pub ready: bool,
     /// Whether pods may be placed on it (not cordoned).

@@ -38,6 +38,10 @@ pub struct HostReport {
     /// rehome.
     #[serde(default)]
     pub holders: Vec<String>,
+    /// What the XFS file systems of the volumes that move use, by mount point: an older kernel may not know all of it. None of
+    /// other file systems, and none in surveys of an older rehome.
+    #[serde(default)]
+    pub xfs_features: BTreeMap<String, Vec<String>>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.
     pub data_paths: Vec<DataPath>,
     /// What the application says of itself and its peers; none if it does not answer, or if it is too long to come with all

@@ -62,7 +62,14 @@ fn run_there(task: &HostTask, tools: &str, units: &Path) -> (i32, String, String
 }
 
 fn survey() -> HostReport {
-    let (code, stdout, stderr) = run_there(&HostTask::Survey, TOOLS, Path::new("/nonexistent"));
+    survey_with(TOOLS, &[])
+}
+
+fn survey_with(tools: &str, mount_paths: &[String]) -> HostReport {
+    let settings = BTreeMap::new();
+    let context = ScriptContext { run: None, step: None, settings: &settings, mount_paths };
+    let script = cassandra().host_script(&HostTask::Survey, &context);
+    let (code, stdout, stderr) = run(&format!("{tools}{script}"));
     assert_eq!(code, 0, "{stderr}");
     match cassandra().read_host_answer(&HostTask::Survey, &stdout).unwrap() {
         HostAnswer::Report(report) => *report,
@@ -84,6 +91,40 @@ fn their_devices_and_mounts_are_told_like_those_of_any_other_host() {
     assert_eq!((mount.size_bytes, mount.available_bytes), (107_321_753_600, 53_660_876_800));
     assert_eq!(mount.source, data.path);
     assert_eq!((seen.service.unit.as_str(), seen.service.active.as_str()), ("cassandra.service", "active"));
+}
+
+/// As xfsprogs 6.6 prints it; of what is no XFS it prints nothing but an error.
+const XFS_INFO: &str = r#"
+xfs_info() {
+  case $1 in
+    /var/lib/cassandra) ;;
+    *) echo "xfs_info: $1 is not a mounted XFS filesystem" >&2; return 1 ;;
+  esac
+  cat <<'END'
+meta-data=/dev/nvme1n1           isize=512    agcount=4, agsize=6553600 blks
+         =                       sectsz=512   attr=2, projid32bit=1
+         =                       crc=1        finobt=1, sparse=1, rmapbt=0
+         =                       reflink=1    bigtime=1 inobtcount=1 nrext64=1
+data     =                       bsize=4096   blocks=26214400, imaxpct=25
+         =                       sunit=0      swidth=0 blks
+naming   =version 2              bsize=4096   ascii-ci=0, ftype=1
+log      =internal log           bsize=4096   blocks=16384, version=2
+         =                       sectsz=512   sunit=0 blks, lazy-count=1
+realtime =none                   extsz=4096   blocks=0, rtextents=0
+END
+}
+"#;
+
+#[test]
+fn what_their_xfs_uses_is_told_of_each_volume_that_has_one() {
+    let paths = ["/var/lib/cassandra".to_owned(), "/var/log/cassandra".to_owned()];
+    let seen = survey_with(&format!("{TOOLS}{XFS_INFO}"), &paths);
+    let [(path, used)] = seen.xfs_features.iter().collect::<Vec<_>>()[..] else { panic!("{:?}", seen.xfs_features) };
+    let expected = ["projid32bit", "crc", "finobt", "sparse", "reflink", "bigtime", "inobtcount", "nrext64", "ftype"];
+    assert_eq!((path.as_str(), used.as_slice()), ("/var/lib/cassandra", expected.map(str::to_owned).as_slice()));
+    // A host without the program.
+    let without = format!("{TOOLS}xfs_info() {{ return 127; }}\n");
+    assert_eq!(survey_with(&without, &paths).xfs_features, BTreeMap::new());
 }
 
 #[test]

@@ -169,7 +169,10 @@ fn report(
         block_devices.push(device);
     }
     let running = view.is_some();
+    let xfs = mounts.iter().filter(|mount| mount.fs_type == "xfs");
+    let xfs_features = xfs.map(|mount| (mount.target.clone(), host.shape.xfs_features.clone())).collect();
     HostReport {
+        xfs_features,
         holders: host.shape.holders.clone(),
         os: "simulated".to_owned(),
         block_devices,

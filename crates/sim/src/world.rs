@@ -23,6 +23,8 @@ pub struct HostShape {
     pub holders: Vec<String>,
     /// Options of the line in fstab for an instance store beside its volumes, if it has one.
     pub ephemeral: Option<String>,
+    /// What its XFS file systems use.
+    pub xfs_features: Vec<String>,
     /// lsblk's TYPE of the device.
     pub kind: String,
     /// Whether the device has a partition table.
@@ -75,6 +77,7 @@ impl Default for HostShape {
     fn default() -> Self {
         Self {
             holders: Vec::new(),
+            xfs_features: vec!["crc".to_owned(), "bigtime".to_owned()],
             ephemeral: None,
             kind: "disk".to_owned(),
             partitioned: false,

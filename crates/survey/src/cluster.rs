@@ -130,6 +130,7 @@ impl Api<'_> {
                     .filter(|zone| !zone.is_empty())
                     .map(Zone),
                 instance: ec2_instance(&text(node, "/spec/providerID")),
+                kernel: text(node, "/status/nodeInfo/kernelVersion"),
                 ready: array(node, "/status/conditions").iter().any(|c| c["type"] == "Ready" && c["status"] == "True"),
                 schedulable: node["spec"]["unschedulable"] != true,
                 taints: taints(node),

@@ -47,4 +47,15 @@ pub(super) const CHECKS: &[Check] = &[
         "They have the zone's label, but are in another account or zone: a pod that is placed there waits for its volume in vain.",
         "Correct their labels, cordon them, or keep the set's pods away by node affinity.",
     ),
+    check(
+        "RH0307",
+        Warning,
+        "nodes whose kernel may not mount the file systems",
+        "A kernel mounts an XFS only if it knows every feature that its mkfs has put into it: a newer legacy host may have file systems \
+         that an older node refuses (\"wrong fs type, bad option, bad superblock\"), in the downtime. The run would put the legacy side \
+         back after some minutes.",
+        "Use nodes of a newer image in the zone, or cordon the old ones. Distributions bring some features to older kernels (EL 8 and 9 \
+         do): nothing, if a volume that was made on such a host is mounted on such a node already. A snapshot of a member, as a volume \
+         on a node, tells.",
+    ),
 ];

@@ -171,6 +171,7 @@ pub(super) fn report(stdout: &str) -> Result<HostReport, String> {
         fstab: section("fstab").iter().filter_map(|line| fstab_entry(line)).collect(),
         directories: section("directories").iter().filter_map(|line| directory(line)).collect(),
         settings: section("settings").iter().filter_map(|line| setting(line)).collect(),
+        xfs_features: section("xfs").iter().filter_map(|line| xfs_features(line)).collect(),
         holders: section("holders").iter().map(|line| (*line).to_owned()).collect(),
         starts_once: section("once").iter().map(|line| (*line).to_owned()).collect(),
         data_paths: section("paths").iter().filter_map(|line| data_path(line, &section("modes"), &mounts)).collect(),
@@ -198,6 +199,12 @@ fn setting(line: &str) -> Option<(String, String)> {
         _ => last,
     };
     Some((name.to_owned(), same.to_owned()))
+}
+
+/// `/var/lib/cassandra<TAB>crc bigtime nrext64`.
+fn xfs_features(line: &str) -> Option<(String, Vec<String>)> {
+    let (path, used) = line.split_once('\t')?;
+    Some((path.to_owned(), used.split_whitespace().map(str::to_owned).collect()))
 }
 
 fn word(value: &Value, key: &str) -> Option<String> {

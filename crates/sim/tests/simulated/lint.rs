@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::common::Stage;
 use crate::lint_cases::{
     Case, add_env, another_node, cases, change_instance, claim_name, container, encrypt_root, encrypted,
-    encrypts_by_default, first_member, keeps, migration, object, rename, scene, world,
+    encrypts_by_default, first_member, keeps, migration, newer_xfs, object, on_linux, rename, scene, world,
 };
 use crate::lint_cases_set;
 use rehome_lint::{checks, lint};
@@ -72,6 +72,15 @@ fn borders() -> Vec<Case> {
         }),
         // What is no EC2 instance says nothing of its account.
         scene("RH0306", |s| another_node(s, "lab://node-9")),
+        Case { code: "RH0307", scene: newer_xfs, world: |stage| on_linux(stage, "5.19.0-1029-aws"), migration: |_| () },
+        // What nobody tells.
+        world("RH0307", |stage| on_linux(stage, "")),
+        Case {
+            code: "RH0307",
+            scene: |s| s.host.xfs_features = vec!["crc".to_owned(), "of-tomorrow".to_owned()],
+            world: |stage| on_linux(stage, "4.18.0-553.el8_10.x86_64"),
+            migration: |_| (),
+        },
         scene("RH0306", |s| another_node(s, "aws:///us-east-1a/0123456789-abc/fargate-ip-10-0-1-2.ec2.internal")),
         world("RH0305", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["providerID"] = json!("lab:///us-east-1a/i-0f"));
@@ -247,6 +256,26 @@ async fn a_node_that_no_volume_can_be_attached_to_is_told_of_with_its_instance_a
     let found = the_finding(&scene("RH0306", |s| another_node(s, "aws:///us-east-1a/i-0f"))).await;
     assert_eq!((found.subject.as_str(), found.severity), ("zone us-east-1a", Severity::Warning));
     assert_eq!(found.evidence, ["another: i-0f is no instance of account 123456789012 in us-east-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kernel_that_is_too_old_is_told_with_what_it_does_not_know() {
+    let case = Case {
+        code: "RH0307",
+        scene: newer_xfs,
+        world: |stage| on_linux(stage, "5.10.226-214.880.amzn2.x86_64"),
+        migration: |_| (),
+    };
+    let all = findings(&case).await;
+    let found: Vec<&Finding> = all.iter().filter(|finding| finding.code.as_str() == "RH0307").collect();
+    assert_eq!((found.len(), found[0].subject.as_str()), (3, "zone us-east-1a"));
+    assert!(found[0].message.starts_with("its nodes may not be able to mount"), "{}", found[0].message);
+    // Known from 5.10 on is `bigtime`, and what 5.10 does not know is told alone.
+    let seen = [
+        "XFS of refdb-0/data uses nrext64, which Linux knows from 5.19 on".to_owned(),
+        "node node-0 has kernel 5.10.226-214.880.amzn2.x86_64".to_owned(),
+    ];
+    assert_eq!(found[0].evidence, seen);
 }
 
 #[tokio::test(start_paused = true)]

@@ -254,6 +254,13 @@ pub fn cases() -> Vec<Case> {
         world("RH0301", |stage| {
             stage.world.change_objects("nodes", |node| node["spec"]["unschedulable"] = json!(true));
         }),
+        Case {
+            code: "RH0307",
+            scene: newer_xfs,
+            world: |stage| on_linux(stage, "5.10.226-214.880.amzn2.x86_64"),
+            migration: |_| (),
+        },
+        world("RH0307", |stage| on_linux(stage, "4.18.0-553.el8_10.x86_64")),
         scene("RH0302", |s| {
             s.objects.remove(&Key::new("csidrivers", "", "ebs.csi.aws.com"));
         }),
@@ -386,6 +393,14 @@ pub fn rewrite_identity(stage: &Stage, change: fn(&str) -> Vec<u8>) {
 }
 
 /// The hosts' service keeps something elsewhere.
+pub fn newer_xfs(scene: &mut Scene) {
+    scene.host.xfs_features.push("nrext64".to_owned());
+}
+
+pub fn on_linux(stage: &Stage, kernel: &'static str) {
+    stage.world.change_objects("nodes", |node| node["status"]["nodeInfo"]["kernelVersion"] = json!(kernel));
+}
+
 pub fn keeps(scene: &mut Scene, purpose: &str, path: Option<&str>) {
     scene.host.directories.insert(purpose.to_owned(), path.map(str::to_owned));
 }
