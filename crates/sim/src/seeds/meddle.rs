@@ -113,7 +113,7 @@ pub async fn act(stage: &Stage, what: Stranger, members: u32) {
         Stranger::ExitsStandby => world.ec2.with(|inner, _| {
             let states = inner.core.groups.values_mut().flat_map(|group| group.members.values_mut());
             for state in states.filter(|state| *state == "Standby") {
-                *state = "InService".to_owned();
+                "InService".clone_into(state);
             }
         }),
         Stranger::DeletesSet => {
