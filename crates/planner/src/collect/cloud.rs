@@ -207,7 +207,8 @@ impl Judge<'_> {
         }
         let known = captured.is_some_and(|captured| self.legacy.contains(captured));
         let by_name_only = self.seen.members_volumes.is_none() && matches!(self.seen.record, RecordSeen::None);
-        if known || matches!(run, Run::Ended { recorded: true, .. }) {
+        // Without its snapshot a volume comes this far only if the record names it.
+        if known || (captured.is_none() && matches!(run, Run::Ended { recorded: true, .. })) {
             return None;
         }
         if by_name_only && self.seen.cluster.is_none() {

@@ -4,5 +4,7 @@ mod cloud;
 mod cluster;
 mod judge;
 mod origin;
+#[cfg(test)]
+mod tests;
 
 pub use judge::{collect, judge};
