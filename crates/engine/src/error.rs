@@ -74,16 +74,11 @@ fn classed(class: ErrorClass, code: String, message: String) -> StepError {
     StepError { kind, code, message }
 }
 
-/// Whether the apiserver does not know who asks. It takes no write of the record either.
-fn is_about_credentials(error: &KubeError) -> bool {
-    matches!(error, KubeError::Api { status: 401, .. })
-}
-
 impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotOurs(why) => Self::interrupted(why),
-            StoreError::Kube(error) if is_about_credentials(&error) => error.into(),
+            StoreError::Kube(error) if error.is_unauthorized() => error.into(),
             error => Self::again("Record", format!("the run record was not written: {error}")),
         }
     }
@@ -103,7 +98,7 @@ impl From<ScriptError> for StepError {
 
 impl From<KubeError> for StepError {
     fn from(error: KubeError) -> Self {
-        if is_about_credentials(&error) {
+        if error.is_unauthorized() {
             return classed(ErrorClass::Credentials, UNAUTHORIZED.to_owned(), error.to_string());
         }
         if let KubeError::NotSent { .. } = error {

@@ -82,6 +82,11 @@ impl KubeError {
         matches!(self, Self::Api { status: 403, .. })
     }
 
+    /// Whether the apiserver does not know who asks. It takes no write of the record either.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Api { status: 401, .. })
+    }
+
     /// Whether a ResourceQuota has no room for it (kubernetes `plugin/pkg/admission/resourcequota/controller.go`).
     pub(crate) fn is_over_quota(&self) -> bool {
         self.is_forbidden() && matches!(self, Self::Api { message, .. } if message.contains("exceeded quota"))

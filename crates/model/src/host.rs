@@ -39,7 +39,7 @@ pub struct HostReport {
     #[serde(default)]
     pub holders: Vec<String>,
     /// What the XFS file systems of the volumes that move use, by mount point: an older kernel may not know all of it. None of
-    /// other file systems, and none in surveys of an older rehome.
+    /// other file systems, where the host has no `xfs_info`, and in surveys of an older rehome.
     #[serde(default)]
     pub xfs_features: BTreeMap<String, Vec<String>>,
     /// The mount points of the volumes that move, and of what lies right below each one path for each owner.

@@ -54,19 +54,23 @@ pub async fn survey(ports: &Ports<'_>, migration: &Migration, profile: &dyn Prof
     Ok(survey)
 }
 
-/// The same for a plan that is there already, which only its facts are compared with. Its members are looked up by what the plan
-/// says: the selector of the migration finds an instance no more that was terminated, or that has lost its tag. What the caller may
-/// do is not asked, and the disks are not read: the dry runs would come out of the rates that volumes are attached with, in the
-/// downtime.
+/// The same for a plan that is there already, which only its facts are compared with. Of one that is being carried out the members
+/// are looked up by what it says: the selector of the migration finds an instance no more that was terminated, or that has lost its
+/// tag. Without `members` the selector has its say. What the caller may do is not asked, and the disks are not read: the dry runs
+/// would come out of the rates that volumes are attached with, in the downtime.
 pub async fn survey_of_facts(
     ports: &Ports<'_>,
     migration: &Migration,
     profile: &dyn Profile,
-    members: &[InstanceId],
+    members: Option<&[InstanceId]>,
 ) -> Result<Survey, SurveyError> {
-    let caller = caller(ports.cloud, &migration.spec.source.region).await?;
-    let filter = InstanceFilter::Ids(members.to_vec());
-    let instances = ports.cloud.describe_instances(&filter).await.map_err(asked("the members' instances"))?;
+    let source = &migration.spec.source;
+    let caller = caller(ports.cloud, &source.region).await?;
+    let selector = members.map_or_else(|| source.members.clone(), |ids| MemberSelector::InstanceIds(ids.to_vec()));
+    let (instances, missing) = instances(ports.cloud, &selector).await?;
+    if members.is_none() && instances.is_empty() && missing.is_empty() {
+        return Err(SurveyError::NoMembers { region: source.region.clone() });
+    }
     of_instances(ports, migration, profile, caller, instances).await
 }
 

@@ -127,9 +127,13 @@ async fn plan_to_apply(
 
 /// Refuses a plan whose facts do not hold any more.
 async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, chosen: &Chosen) -> Result<()> {
-    let survey = look::facts(ports, migration, profile, &chosen.plan, look::now_ms()).await?;
+    // A run goes on with its own members. A plan of which nothing is done yet must be of those whom the file and the tags name.
+    let carried_out = chosen.recorded.is_some().then_some(&chosen.plan);
+    let survey = look::facts(ports, migration, profile, carried_out, look::now_ms()).await?;
     let differences = rehome_planner::differences(&chosen.plan, &survey, &chosen.begun);
-    if differences.is_empty() {
+    let planned: BTreeSet<_> = chosen.plan.members.iter().map(|member| &member.instance).collect();
+    let joined: Vec<_> = survey.members.iter().filter(|member| !planned.contains(&member.instance.id)).collect();
+    if differences.is_empty() && joined.is_empty() {
         return Ok(());
     }
     let mut lines: Vec<String> = differences
@@ -139,6 +143,9 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
             format!("  {}: planned {:?}, now {now:?} ({})", d.fact.path, d.fact.value, d.fact.why)
         })
         .collect();
+    lines.extend(joined.iter().map(|member| {
+        format!("  {}: spec.source.members selects it too, and the plan has no such member", member.instance.id)
+    }));
     // Why something is not seen may be all that there is to mend.
     lines.extend(survey.members.iter().filter_map(|member| {
         let of_view = || member.host.as_ref()?.view_error.as_ref();
@@ -147,7 +154,7 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
         let missed = differences.iter().any(|d| d.now.is_none() && of_it(&d.fact.path));
         missed.then(|| format!("  {} could not be looked at: {why}", member.name))
     }));
-    let unasked = differences.iter().all(|difference| difference.unasked.is_some());
+    let unasked = joined.is_empty() && differences.iter().all(|difference| difference.unasked.is_some());
     let (exit, what) = if unasked {
         (Exit::Unreachable, "what the plan relies on cannot be seen now")
     } else {
@@ -179,7 +186,7 @@ fn refuse_undone(record: &RunRecord) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use rehome_engine::{Clock, Driver, Outcome};
-    use rehome_model::cloud::InstanceState;
+    use rehome_model::cloud::{InstanceState, Tags};
     use rehome_model::event::EventKind;
     use rehome_model::ids::InstanceId;
     use tokio::sync::{mpsc, watch};
@@ -275,6 +282,35 @@ mod tests {
             assert!(chosen.recorded.is_some() && !chosen.completed);
             assert_eq!(applied_until(&staged, None).await.phase, Phase::Completed);
         }
+    }
+
+    /// I9: a plan is of those whom the file and the tags name when it is begun.
+    #[tokio::test(start_paused = true)]
+    async fn a_plan_that_is_not_begun_is_refused_where_the_selector_finds_others() {
+        let staged = staged(2).await;
+        let tags =
+            |id: &InstanceId| staged.world.ec2().with(|inner, _| inner.core.instances.get(id).unwrap().tags.clone());
+        let tag = |id: &InstanceId, tags: Tags| {
+            staged.world.ec2().with(|inner, _| inner.core.instances.get_mut(id).unwrap().tags = tags);
+        };
+        let given = || plan_to_apply(&staged.ports, &staged.migration, staged.profile, Some(staged.plan.clone()));
+        assert!(given().await.is_ok());
+        let one = staged.plan.members[1].instance.clone();
+        let before = tags(&one);
+        tag(&one, Tags::new());
+        let refused = given().await.err().unwrap().to_string();
+        assert!(refused.contains("facts that have changed") && refused.contains("(not seen)"), "{refused}");
+        tag(&one, before.clone());
+        let mut without = staged.plan.clone();
+        without.members.pop();
+        without.facts.retain(|fact| !fact.path.contains(staged.plan.members[1].name.as_str()));
+        let refused = plan_to_apply(&staged.ports, &staged.migration, staged.profile, Some(without)).await;
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.contains(&format!("{one}: spec.source.members selects it too")), "{refused}");
+        // One that is begun goes on.
+        assert!(applied_until(&staged, Some("base-snapshots-completed")).await.interrupted);
+        tag(&one, Tags::new());
+        assert!(given().await.is_ok());
     }
 
     /// What the pods' nodetool needs is found out when they run, and such a run undoes itself.

@@ -32,16 +32,18 @@ pub async fn survey(ports: &Ports, migration: &Migration, profile: &dyn Profile,
     survey.map_err(|error| unseen(&error, migration))
 }
 
-/// The same, for the facts of a plan that is there already.
+/// The same, for the facts of a plan that is there already: of one that is being carried out, or else of whom the migration file
+/// selects now.
 pub async fn facts(
     ports: &Ports,
     migration: &Migration,
     profile: &dyn Profile,
-    plan: &Plan,
+    carried_out: Option<&Plan>,
     now_ms: u64,
 ) -> Result<Survey> {
-    let members: Vec<InstanceId> = plan.members.iter().map(|member| member.instance.clone()).collect();
-    let survey = rehome_survey::survey_of_facts(&through(ports, now_ms), migration, profile, &members).await;
+    let of = |plan: &Plan| plan.members.iter().map(|member| member.instance.clone()).collect::<Vec<InstanceId>>();
+    let members = carried_out.map(of);
+    let survey = rehome_survey::survey_of_facts(&through(ports, now_ms), migration, profile, members.as_deref()).await;
     survey.map_err(|error| unseen(&error, migration))
 }
 

@@ -62,7 +62,7 @@ impl Attachments {
             self.looked = Some(Instant::now());
             match context.kube().list(paths::ATTACHMENTS).await {
                 Ok(found) => self.said = self.see(waiting, &found, volumes)?,
-                Err(error) if error.is_forbidden() => {
+                Err(error) if error.is_final() && !error.is_unauthorized() => {
                     self.shown = false;
                     context.note(format!("whether volumes attach is not seen: {error}"));
                     return Ok(None);

@@ -260,7 +260,8 @@ fn unfenced(world: &World) -> Option<String> {
                 // One that a group terminates never runs again.
                 Some(InstanceState::ShuttingDown) => !state.database.processes.contains_key(id.as_str()),
                 Some(found) => matches!(found, InstanceState::Stopped | InstanceState::Terminated),
-                None => false,
+                // EC2 shows a terminated one for an hour.
+                None => !state.database.processes.contains_key(id.as_str()),
             }
         };
         let late = |id: &InstanceId| state.starting.get(id).is_some_and(|since| since + LEASE_MS <= now);

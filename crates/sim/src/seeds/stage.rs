@@ -185,7 +185,7 @@ impl Stage {
     }
 
     /// What `rehome apply` does before it drives: the recorded plan, the given one if its facts hold, or a new one
-    /// (crates/cli/src/commands/drive.rs).
+    /// (crates/cli/src/commands/apply.rs).
     async fn plan_to_apply(&self, ports: &Ports, given: Option<&Plan>) -> Result<Plan, End> {
         let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
         let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
@@ -202,7 +202,8 @@ impl Stage {
         }
         let members: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
         let through = self.through(ports);
-        let survey = rehome_survey::survey_of_facts(&through, &self.migration, self.profile, &members).await;
+        let members = recorded.then_some(members.as_slice());
+        let survey = rehome_survey::survey_of_facts(&through, &self.migration, self.profile, members).await;
         let survey = survey.map_err(|error| not_now(&error))?;
         let differences = rehome_planner::differences(&plan, &survey, &begun);
         if differences.is_empty() {

@@ -392,15 +392,17 @@ pub fn rewrite_identity(stage: &Stage, change: fn(&str) -> Vec<u8>) {
     });
 }
 
-/// The hosts' service keeps something elsewhere.
+/// The hosts' file systems were made by newer tools.
 pub fn newer_xfs(scene: &mut Scene) {
     scene.host.xfs_features.push("nrext64".to_owned());
 }
 
+/// The kernel of all nodes.
 pub fn on_linux(stage: &Stage, kernel: &'static str) {
     stage.world.change_objects("nodes", |node| node["status"]["nodeInfo"]["kernelVersion"] = json!(kernel));
 }
 
+/// The hosts' service keeps something elsewhere.
 pub fn keeps(scene: &mut Scene, purpose: &str, path: Option<&str>) {
     scene.host.directories.insert(purpose.to_owned(), path.map(str::to_owned));
 }
