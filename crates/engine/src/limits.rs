@@ -75,9 +75,10 @@ pub const MOUNT_LATE: Duration = Duration::from_secs(30);
 pub const WARNINGS_GAP: Duration = Duration::from_secs(15);
 /// How long a volume may not be mounted for a reason that does not pass by itself: somebody may be mending a node.
 pub const UNMOUNTABLE: Duration = Duration::from_mins(5);
-/// After so long without a word a mount that failed counts as made, and begins to fail anew if it is told of again: a kubelet's
-/// pauses grow to two minutes and two seconds (kubernetes `pkg/util/goroutinemap/exponentialbackoff`), and a try takes its time.
-pub const MOUNT_SILENCE: Duration = Duration::from_mins(5);
+/// After so long without a word a mount that failed counts as made, and begins to fail anew if it is told of again. A kubelet's pauses
+/// grow to two minutes, but after 25 events of a pod it tells one in five minutes only, of whatever volume (client-go
+/// `tools/record/events_cache.go`).
+pub const MOUNT_SILENCE: Duration = Duration::from_mins(12);
 /// How often a container is started anew before its pod counts as one that may never answer.
 pub const RESTARTS: u64 = 3;
 /// How long such a pod is waited for once all others answer. The kubelet's pause before the next start grows to five minutes.

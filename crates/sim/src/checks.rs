@@ -107,7 +107,10 @@ fn wrong_place(world: &World, cluster: &crate::kubernetes::Cluster) -> Vec<Strin
             let bytes = inner.disks.read(&VolumeId::from(legacy.as_str()), IDENTITY)?;
             serde_json::from_slice::<MemberIdentity>(&bytes).ok().map(|identity| identity.id)
         });
+        let exists = world.ec2.with(|inner, _| inner.core.volumes.contains_key(&VolumeId::from(handle.as_str())));
         match on_disk {
+            // What a driver that stood still made after all was taken back: neither its volume is there nor the claim that it is for.
+            None if !exists && binds_to_nothing(cluster, &volume) => {}
             Some((tagged, id)) if tagged.as_deref() == Some(member) && Some(&id) == original.as_ref() => {}
             other => found.push(format!("I4: {name} should hold {member} ({original:?}) and holds {other:?}")),
         }
@@ -118,6 +121,12 @@ fn wrong_place(world: &World, cluster: &crate::kubernetes::Cluster) -> Vec<Strin
         }
     }
     found
+}
+
+/// Whether a PersistentVolume is for a claim that is gone; one that came after it has another uid.
+fn binds_to_nothing(cluster: &crate::kubernetes::Cluster, volume: &Value) -> bool {
+    let uid = string(volume, "/spec/claimRef/uid");
+    !uid.is_empty() && cluster.all("persistentvolumeclaims").iter().all(|claim| string(claim, "/metadata/uid") != uid)
 }
 
 /// I6: adopted volumes are Retain, and nothing owns their claims.

@@ -23,7 +23,7 @@ const FINAL: [&str; 6] = [
     "it already contains",
     "but could not correct them",
     "Structure needs cleaning",
-    "can't read superblock",
+    "probably corrupted filesystem",
 ];
 /// The kubelet's reason (kubernetes `pkg/kubelet/events`).
 const FAILED_MOUNT: &str = "FailedMount";
@@ -92,9 +92,8 @@ impl Mounts {
         let (mut failing, now) = (BTreeMap::new(), Instant::now());
         for (target, pod) in waiting {
             let mut of_pod = of_pods.remove(uid(pod)).unwrap_or_default();
-            // What a scheduler said of a pod that has a node is over.
-            of_pod
-                .retain(|event| text(event, "/reason") != FAILED_SCHEDULING || text(pod, "/spec/nodeName").is_empty());
+            // Pods that wait on their nodes have one: what a scheduler said is over.
+            of_pod.retain(|event| text(event, "/reason") != FAILED_SCHEDULING);
             of_pod.sort_by_key(|event| last_seen(event));
             let mut last = of_pod.last().copied();
             // The newest of each volume.
@@ -201,7 +200,7 @@ mod tests {
     }
 
     fn event(reason: &str, message: &str, version: u32) -> Value {
-        let component = if reason == FAILED_MOUNT { "kubelet" } else { "default-scheduler" };
+        let component = if reason == FAILED_SCHEDULING { "default-scheduler" } else { "kubelet" };
         json!({
             "metadata": {"name": message, "resourceVersion": version.to_string()}, "involvedObject": {"uid": "1"},
             "reason": reason, "message": message, "lastTimestamp": format!("2026-01-01T00:00:{version:02}Z"),
@@ -244,7 +243,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_silent_for_long_begins_to_fail_anew() {
         let mut watch = Watch::new();
-        for (after_s, version) in [(0, 1), (299, 1), (1, 2), (122, 3), (122, 4)] {
+        for (after_s, version) in [(0, 1), (719, 1), (1, 2), (122, 3), (122, 4)] {
             watch.look(after_s, &[failed("a", version)]).await.expect("it waits");
         }
         watch.look(122, &[failed("a", 5)]).await.expect_err("the end");
@@ -259,6 +258,7 @@ mod tests {
         let events = [scheduled, failed("a", 2), other];
         // What does not pass is told before what does, while it may be true.
         assert!(watch.look(0, &events).await.expect("it waits").starts_with("FailedMount on node node-0"));
-        assert_eq!(watch.look(300, &events).await.expect("it waits"), "FailedCreatePodSandBox: no address");
+        let told = watch.look(720, &events).await.expect("it waits");
+        assert_eq!(told, "FailedCreatePodSandBox on node node-0: no address");
     }
 }

@@ -257,11 +257,10 @@ fn unfenced(world: &World) -> Option<String> {
         }
         let stopped = |id: &InstanceId| {
             match world.ec2.with(|inner, _| inner.core.instances.get(id).map(|i| i.state)) {
-                // One that a group terminates never runs again.
-                Some(InstanceState::ShuttingDown) => !state.database.processes.contains_key(id.as_str()),
-                Some(found) => matches!(found, InstanceState::Stopped | InstanceState::Terminated),
-                // EC2 shows a terminated one for an hour.
-                None => !state.database.processes.contains_key(id.as_str()),
+                Some(InstanceState::Stopped | InstanceState::Terminated) => true,
+                // One that a group terminates never runs again, and an hour later EC2 shows it no more.
+                Some(InstanceState::ShuttingDown) | None => !state.database.processes.contains_key(id.as_str()),
+                Some(_) => false,
             }
         };
         let late = |id: &InstanceId| state.starting.get(id).is_some_and(|since| since + LEASE_MS <= now);

@@ -189,12 +189,12 @@ impl Stage {
     async fn plan_to_apply(&self, ports: &Ports, given: Option<&Plan>) -> Result<Plan, End> {
         let not_now = |error: &dyn std::fmt::Display| End::NotNow(error.to_string());
         let recorded = rehome_engine::status(ports.kube.clone(), NAME, NAME).await.map_err(|error| not_now(&error))?;
-        let (plan, begun, recorded) = match (recorded, given) {
+        let (plan, begun, recorded, cut_over) = match (recorded, given) {
             (Some((record, plan)), _) if record.header.phase == Phase::Completed => return Ok(plan),
             (Some((record, plan)), _) if !record.header.phase.is_back() => {
-                (plan, record.steps.into_keys().collect(), true)
+                (plan, record.steps.into_keys().collect(), true, record.header.phase != Phase::Preparing)
             }
-            (_, Some(given)) => (given.clone(), BTreeSet::new(), false),
+            (_, Some(given)) => (given.clone(), BTreeSet::new(), false, false),
             (_, None) => return self.plan(ports).await,
         };
         if self.planted == Some(Planted::ComparesNoFacts) {
@@ -202,7 +202,7 @@ impl Stage {
         }
         let members: Vec<_> = plan.members.iter().map(|member| member.instance.clone()).collect();
         let through = self.through(ports);
-        let members = recorded.then_some(members.as_slice());
+        let members = cut_over.then_some(members.as_slice());
         let survey = rehome_survey::survey_of_facts(&through, &self.migration, self.profile, members).await;
         let survey = survey.map_err(|error| not_now(&error))?;
         let differences = rehome_planner::differences(&plan, &survey, &begun);
