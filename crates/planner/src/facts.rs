@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rehome_model::cloud::{AutoScalingGroup, InstanceState};
 use rehome_model::cluster::StatefulSetReport;
 use rehome_model::host::Holds;
-use rehome_model::ids::StepId;
+use rehome_model::ids::{InstanceId, StepId};
 use rehome_model::plan::{Fact, MemberPlan, Plan};
 use rehome_model::survey::Survey;
 
@@ -62,6 +62,12 @@ pub fn differences(plan: &Plan, survey: &Survey, begun: &BTreeSet<StepId>) -> Ve
             Difference { fact: fact.clone(), now, unasked }
         })
         .collect()
+}
+
+/// The instances that a survey has and `plan` does not: of one that is not carried out yet, members that came since it was made.
+pub fn unplanned<'a>(plan: &Plan, survey: &'a Survey) -> Vec<&'a InstanceId> {
+    let planned: BTreeSet<&InstanceId> = plan.members.iter().map(|member| &member.instance).collect();
+    survey.members.iter().map(|member| &member.instance.id).filter(|id| !planned.contains(id)).collect()
 }
 
 /// Whether a fact is of something that went with an instance which somebody terminated once it was to be stopped: its volumes

@@ -19,7 +19,7 @@ mod steps;
 
 pub use collect::{collect, judge};
 pub use error::PlanError;
-pub use facts::{Difference, account, differences, template};
+pub use facts::{Difference, account, differences, template, unplanned};
 pub use finalize::{finalize, is_finalize_step};
 pub use keep::{keep_until, kept_until_ms};
 pub use keep_writes::{

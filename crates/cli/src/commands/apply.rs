@@ -134,9 +134,8 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
     let carried_out = chosen.cut_over.then_some(&chosen.plan);
     let survey = look::facts(ports, migration, profile, carried_out, look::now_ms()).await?;
     let differences = rehome_planner::differences(&chosen.plan, &survey, &chosen.begun);
-    let planned: BTreeSet<_> = chosen.plan.members.iter().map(|member| &member.instance).collect();
-    let joined: Vec<_> = survey.members.iter().filter(|member| !planned.contains(&member.instance.id)).collect();
-    if differences.is_empty() && joined.is_empty() {
+    let unplanned = rehome_planner::unplanned(&chosen.plan, &survey);
+    if differences.is_empty() && unplanned.is_empty() {
         return Ok(());
     }
     let mut lines: Vec<String> = differences
@@ -146,9 +145,11 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
             format!("  {}: planned {:?}, now {now:?} ({})", d.fact.path, d.fact.value, d.fact.why)
         })
         .collect();
-    lines.extend(joined.iter().map(|member| {
-        format!("  {}: spec.source.members selects it too, and the plan has no such member", member.instance.id)
-    }));
+    lines.extend(
+        unplanned.iter().map(|instance| {
+            format!("  {instance}: spec.source.members selects it too, and the plan has no such member")
+        }),
+    );
     // Why something is not seen may be all that there is to mend.
     lines.extend(survey.members.iter().filter_map(|member| {
         let of_view = || member.host.as_ref()?.view_error.as_ref();
@@ -157,7 +158,7 @@ async fn compare(ports: &Ports, migration: &Migration, profile: &dyn Profile, ch
         let missed = differences.iter().any(|d| d.now.is_none() && of_it(&d.fact.path));
         missed.then(|| format!("  {} could not be looked at: {why}", member.name))
     }));
-    let unasked = joined.is_empty() && differences.iter().all(|difference| difference.unasked.is_some());
+    let unasked = unplanned.is_empty() && differences.iter().all(|difference| difference.unasked.is_some());
     let (exit, what) = if unasked {
         (Exit::Unreachable, "what the plan relies on cannot be seen now")
     } else {

@@ -206,13 +206,16 @@ impl Stage {
         let survey = rehome_survey::survey_of_facts(&through, &self.migration, self.profile, members).await;
         let survey = survey.map_err(|error| not_now(&error))?;
         let differences = rehome_planner::differences(&plan, &survey, &begun);
-        if differences.is_empty() {
-            return Ok(plan);
-        }
-        let what: Vec<String> = differences
+        let mut what: Vec<String> = differences
             .iter()
             .map(|d| format!("{}: planned {:?}, now {:?}", d.fact.path, d.fact.value, d.now))
             .collect();
+        what.extend(
+            rehome_planner::unplanned(&plan, &survey).iter().map(|instance| format!("{instance}: not planned")),
+        );
+        if what.is_empty() {
+            return Ok(plan);
+        }
         Err(End::FactsChanged { recorded, what: what.join("; ") })
     }
 
